@@ -1,0 +1,41 @@
+// The kernel's own count of this process.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.h"
+#include "base/ledger.h"
+
+namespace plimsoll {
+
+struct ProcessMemory {
+  Bytes resident = 0;     ///< VmRSS
+  Bytes peak = 0;         ///< VmHWM
+  Bytes anonymous = 0;    ///< RssAnon
+  Bytes file_mapped = 0;  ///< RssFile (program and libraries; reclaimable) and RssShmem
+  Bytes page_tables = 0;  ///< VmPTE: charged to a control group, not part of VmRSS
+};
+
+/// From /proc/self/status. Throws Error(internal) when /proc is not there.
+ProcessMemory process_memory();
+
+/// The Ledger beside the kernel's count. They agree while every big block is a Region that has been
+/// written.
+struct MemoryAudit {
+  Bytes ledger = 0;              ///< reserved over all accounts
+  Bytes resident = 0;            ///< VmRSS above the baseline
+  std::int64_t unaccounted = 0;  ///< resident - ledger: positive for memory that no account knows
+};
+
+/// `baseline_resident` is VmRSS before anything was reserved. Throws as process_memory() does.
+MemoryAudit audit_memory(const Ledger& ledger, Bytes baseline_resident);
+
+/// Sets the allocator up so that what it holds beyond live blocks stays small and does not grow
+/// with threads; call first thing in main(). See docs/decisions for the measurement.
+void configure_allocator();
+
+/// Gives free pages inside the heap back to the kernel. Takes milliseconds: call it after work that
+/// leaves much scratch behind (loading metadata, building a tokenizer), not per token.
+void trim_allocator();
+
+}  // namespace plimsoll

@@ -1,0 +1,65 @@
+#include "base/small_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+
+namespace plimsoll {
+namespace {
+
+constexpr std::string_view white_space = " \t\r\n";
+
+}  // namespace
+
+std::optional<std::string> read_small_file(const std::string& path) {
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file < 0) return std::nullopt;
+  std::string content;
+  char buffer[4096];
+  for (;;) {
+    const ssize_t count = read(file, buffer, sizeof buffer);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) {
+      close(file);
+      if (count < 0) return std::nullopt;
+      return content;
+    }
+    content.append(buffer, static_cast<std::size_t>(count));
+  }
+}
+
+std::optional<std::uint64_t> number_field(std::string_view text, std::string_view key) {
+  while (!text.empty()) {
+    const std::size_t end = text.find('\n');
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+    if (!line.starts_with(key)) continue;
+    line.remove_prefix(key.size());
+    const std::size_t first = line.find_first_not_of(white_space);
+    if (first == std::string_view::npos || first == 0) continue;  // a longer word
+    line.remove_prefix(first);
+    std::uint64_t value;
+    const auto [rest, error] = std::from_chars(line.data(), line.data() + line.size(), value);
+    if (error == std::errc()) return value;
+  }
+  return std::nullopt;
+}
+
+std::optional<Bytes> kib_field(std::string_view text, std::string_view key) {
+  const auto kib = number_field(text, key);
+  return kib ? checked_multiply(*kib, KiB) : std::nullopt;
+}
+
+std::optional<std::uint64_t> whole_number(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(white_space);
+  if (first == std::string_view::npos) return std::nullopt;
+  text = text.substr(first, text.find_last_not_of(white_space) - first + 1);
+  std::uint64_t value;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || rest != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace plimsoll

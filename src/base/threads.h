@@ -1,0 +1,56 @@
+// The thread pool: a few workers that start and stop together in about a microsecond.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace plimsoll {
+
+/// A reference to a callable that outlives the call; no allocation.
+template <class Signature>
+class FunctionRef;
+template <class R, class... Args>
+class FunctionRef<R(Args...)> {
+ public:
+  template <class F>
+    requires(!std::is_same_v<std::remove_cvref_t<F>, FunctionRef>)
+  FunctionRef(F&& f)  // NOLINT: implicit by intent
+      : object_(const_cast<void*>(static_cast<const void*>(&f))),
+        call_([](void* object, Args... args) -> R {
+          return (*static_cast<std::remove_reference_t<F>*>(object))(static_cast<Args>(args)...);
+        }) {}
+  R operator()(Args... args) const { return call_(object_, static_cast<Args>(args)...); }
+
+ private:
+  void* object_;
+  R (*call_)(void*, Args...);
+};
+
+/// Workers 0 (the caller) to size()-1. Bodies may throw: the first exception is rethrown on the caller after all
+/// workers have finished. One run at a time; not reentrant. Workers spin briefly between runs, then sleep.
+class ThreadPool {
+ public:
+  /// `threads` >= 1, the caller included.
+  explicit ThreadPool(int threads);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const;
+
+  /// Calls body(worker) once on every worker and returns when all have finished.
+  void run(FunctionRef<void(int worker)> body);
+
+  /// Hands out [0, count) in chunks of at most `grain`, in order, to whichever worker is free. Which worker gets a
+  /// chunk is not deterministic, so a chunk's result must not depend on it.
+  void parallel_for(std::int64_t count, std::int64_t grain,
+                    FunctionRef<void(std::int64_t begin, std::int64_t end, int worker)> body);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,128 @@
+// A model ready to run under a plan, and conversations with it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/kv_cache.h"
+#include "engine/sampler.h"
+#include "file/model_file.h"
+#include "kernels/context.h"
+#include "model/transformer.h"
+#include "model/weights.h"
+#include "plan/facts.h"
+#include "plan/plan.h"
+#include "text/tokenizer.h"
+
+namespace plimsoll {
+
+/// A model file with its tokenizer and facts, before anything big is loaded.
+struct OpenModel {
+  ModelFile file;
+  std::unique_ptr<Tokenizer> tokenizer;
+  ModelFacts facts;
+
+  /// Throws Error as ModelFile::open, Tokenizer::from_metadata and model_facts do.
+  static OpenModel open(const std::string& path);
+};
+
+/// The loaded weights and what they need. Immutable after construction; sessions refer to it.
+class Engine {
+ public:
+  /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and adds the
+  /// plan's accounts to its caps, reserves the runtime and text accounts, loads the weights.
+  /// `progress` is called on this thread. Throws Error(budget_refused) when the plan does not fit,
+  /// and whatever loading throws.
+  Engine(Context& context, const OpenModel& model, const Plan& plan,
+         const std::function<void(Weights::Progress)>& progress = {});
+
+  Context& context() const { return *context_; }
+  const Description& description() const { return model_->facts.description; }
+  const Tokenizer& tokenizer() const { return *model_->tokenizer; }
+  const Weights& weights() const { return *weights_; }
+  const Plan& plan() const { return plan_; }
+
+ private:
+  Context* context_;
+  const OpenModel* model_;
+  Plan plan_;
+  Reservation runtime_, text_;
+  std::unique_ptr<Weights> weights_;
+};
+
+/// One sequence of tokens with its KV cache. Not thread-safe. Throws as Region does when
+/// constructed.
+class Session {
+ public:
+  explicit Session(const Engine& engine);
+
+  const Engine& engine() const { return *engine_; }
+  const std::vector<TokenId>& tokens() const { return tokens_; }
+  std::int64_t room() const { return cache_.context() - cache_.length(); }
+
+  /// Appends tokens, in chunks. `keep_going(done, total)` is asked before each chunk; false stops
+  /// there, with the tokens done so far kept. Throws Error(context_exceeded) before anything is
+  /// done when they do not fit, Error(internal) for ids outside the vocabulary. Returns false if it
+  /// was stopped.
+  bool append(std::span<const TokenId> tokens,
+              const std::function<bool(std::int64_t done, std::int64_t total)>& keep_going = {});
+  /// Logits after the last token: [vocabulary]; may be changed by the caller. At least one token
+  /// has been appended.
+  std::span<float> logits();
+  /// Appends tokens and hands every row of logits to `visit(index, row)`, index within `tokens`;
+  /// rows of [first_wanted, size). Throws as append does.
+  void append_scored(std::span<const TokenId> tokens, std::int64_t first_wanted,
+                     const std::function<void(std::int64_t index, std::span<float> row)>& visit);
+  /// Keeps the longest common prefix with `tokens` and forgets the rest. Returns its length.
+  std::int64_t rewind_to_prefix_of(std::span<const TokenId> tokens);
+  void clear();
+
+ private:
+  const Engine* engine_;
+  KvCache cache_;
+  Transformer transformer_;
+  std::vector<TokenId> tokens_;
+  std::int64_t last_chunk_ = 0;  ///< tokens of the last pass
+};
+
+enum class FinishReason { stop, length, context_full, cancelled };
+/// "stop", "length" (also when the context is full), "cancelled".
+std::string_view name(FinishReason reason);
+
+struct GenerateOptions {
+  std::int64_t max_tokens = -1;  ///< -1: until the end or the context is full
+  std::vector<std::string>
+      stops;  ///< texts that end the answer and are no part of it; found across token borders
+  SamplingOptions sampling;
+  bool show_special = false;
+};
+
+struct Generated {
+  std::string text;
+  std::vector<TokenId> tokens;
+  FinishReason reason = FinishReason::stop;
+  std::int64_t prompt_tokens = 0;
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  double prefill_tokens_per_second() const;
+  double decode_tokens_per_second() const;  ///< of the tokens after the first
+};
+
+/// Appends `prompt` to the session and generates. `emit(text)` gets text as it becomes final (whole
+/// characters, never the beginning of a stop text); returning false cancels. The session keeps
+/// everything that was appended. Throws Error(empty_prompt) when the session would have no token,
+/// and as Session::append does.
+Generated generate(
+    Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
+    const std::function<bool(std::string_view text)>& emit = {},
+    const std::function<bool(std::int64_t done, std::int64_t total)>& prefill_progress = {});
+
+/// BOS where the model expects it, then the text's tokens.
+std::vector<TokenId> prompt_tokens(const Tokenizer& tokenizer, std::string_view text,
+                                   bool parse_special);
+
+}  // namespace plimsoll

@@ -1,0 +1,156 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+namespace plimsoll {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Holds text back as long as it may be the beginning of a stop text.
+class StopFinder {
+ public:
+  explicit StopFinder(const std::vector<std::string>& stops) : stops_(stops) {}
+
+  /// Appends `text`; returns what is final now. Sets found() when a stop text is complete: what
+  /// follows it is dropped.
+  std::string push(std::string_view text) {
+    held_ += text;
+    std::size_t end = std::string::npos;
+    for (const std::string& stop : stops_) end = std::min(end, held_.find(stop));
+    if (end != std::string::npos) {
+      found_ = true;
+      std::string rest = held_.substr(0, end);
+      held_.clear();
+      return rest;
+    }
+    std::size_t keep = 0;  // longest end of the text that begins a stop text
+    for (const std::string& stop : stops_)
+      for (std::size_t length = std::min(stop.size() - 1, held_.size()); length > keep; --length)
+        if (held_.compare(held_.size() - length, length, stop, 0, length) == 0) keep = length;
+    std::string ready = held_.substr(0, held_.size() - keep);
+    held_.erase(0, ready.size());
+    return ready;
+  }
+  std::string flush() { return std::exchange(held_, {}); }
+  bool found() const { return found_; }
+
+ private:
+  const std::vector<std::string>& stops_;
+  std::string held_;
+  bool found_ = false;
+};
+
+}  // namespace
+
+std::string_view name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+    case FinishReason::context_full:
+      return "length";
+    case FinishReason::cancelled:
+      return "cancelled";
+  }
+  return "";
+}
+
+double Generated::prefill_tokens_per_second() const {
+  return prefill_seconds > 0 ? static_cast<double>(prompt_tokens) / prefill_seconds : 0;
+}
+
+double Generated::decode_tokens_per_second() const {
+  return decode_seconds > 0 && tokens.size() > 1
+             ? static_cast<double>(tokens.size() - 1) / decode_seconds
+             : 0;
+}
+
+std::vector<TokenId> prompt_tokens(const Tokenizer& tokenizer, std::string_view text,
+                                   bool parse_special) {
+  std::vector<TokenId> tokens = tokenizer.encode(text, parse_special);
+  // A template may bring its own BOS.
+  const auto bos = tokenizer.bos();
+  if (tokenizer.adds_bos() && bos && (tokens.empty() || tokens[0] != *bos))
+    tokens.insert(tokens.begin(), *bos);
+  return tokens;
+}
+
+Generated generate(Session& session, std::span<const TokenId> prompt,
+                   const GenerateOptions& options,
+                   const std::function<bool(std::string_view)>& emit,
+                   const std::function<bool(std::int64_t, std::int64_t)>& prefill_progress) {
+  if (prompt.empty() && session.tokens().empty())
+    throw Error(ErrorCode::empty_prompt,
+                "the prompt is empty, and this model has no token to begin with", "give a prompt");
+  for (const std::string& stop : options.stops)
+    if (stop.empty()) throw Error(ErrorCode::usage, "a stop text is empty");
+  const Tokenizer& tokenizer = session.engine().tokenizer();
+  Sampler sampler(options.sampling, session.engine().description().vocabulary);
+  Detokenizer detokenizer(tokenizer);
+  StopFinder stops(options.stops);
+  Generated result;
+  bool cancelled = false;
+  const auto pass_on = [&](const std::string& text) {
+    result.text += text;
+    if (!text.empty() && emit && !emit(text)) cancelled = true;
+  };
+
+  auto start = std::chrono::steady_clock::now();
+  const bool complete = session.append(prompt, prefill_progress);
+  result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
+  result.prefill_seconds = seconds_since(start);
+  if (!complete) {
+    result.reason = FinishReason::cancelled;
+    return result;
+  }
+
+  start = std::chrono::steady_clock::now();
+  for (;;) {
+    if (options.max_tokens >= 0 &&
+        static_cast<std::int64_t>(result.tokens.size()) >= options.max_tokens) {
+      result.reason = FinishReason::length;
+      break;
+    }
+    const TokenId token = sampler.sample(session.logits(), session.tokens());
+    if (result.tokens.empty()) {
+      // The first token comes from the prompt's own pass; decoding begins with it.
+      result.prefill_seconds += seconds_since(start);
+      start = std::chrono::steady_clock::now();
+    }
+    if (tokenizer.is_end_of_generation(token)) {
+      result.reason = FinishReason::stop;
+      break;
+    }
+    result.tokens.push_back(token);
+    if (token < tokenizer.vocabulary_size())
+      pass_on(stops.push(detokenizer.push(token, options.show_special)));
+    if (stops.found()) {
+      result.reason = FinishReason::stop;
+      break;
+    }
+    if (cancelled) {
+      result.reason = FinishReason::cancelled;
+      break;
+    }
+    if (session.room() == 0) {
+      result.reason = FinishReason::context_full;
+      break;
+    }
+    session.append({&token, 1});
+  }
+  result.decode_seconds = seconds_since(start);
+  if (!stops.found()) {
+    pass_on(stops.push(detokenizer.flush()));
+    if (!stops.found()) pass_on(stops.flush());
+  }
+  return result;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,261 @@
+#include "file/gguf_writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "base/error.h"
+#include "file/header_bytes.h"
+#include "file/metadata_reader.h"
+#include "file/output_file.h"
+#include "file/tensor_table.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr std::uint32_t gguf_version = 3;
+
+template <class T>
+void put(std::string& out, const T& value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+void put_string(std::string& out, std::string_view text) {
+  put(out, static_cast<std::uint64_t>(text.size()));
+  out += text;
+}
+
+/// Appends `value` as a T. Throws where it does not fit.
+template <class T>
+void put_as(std::string& out, std::int64_t value) {
+  if (!std::in_range<T>(value))
+    throw Error(ErrorCode::internal, fmt::format("metadata value {} does not fit its type", value));
+  put(out, static_cast<T>(value));
+}
+
+std::span<const std::uint8_t> bytes_of(const std::string& text) {
+  return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()};
+}
+
+}  // namespace
+
+struct GgufWriter::State {
+  explicit State(const std::string& path) : file(path) {}
+
+  struct Declared {
+    std::string name;
+    const Format* format;
+    std::vector<std::int64_t> shape;
+    Bytes bytes;
+  };
+
+  OutputFile file;
+  std::string metadata;  ///< all entries, as they stand in the file
+  std::uint64_t keys = 0;
+  std::set<std::string, std::less<>> key_names;
+  std::set<std::string, std::less<>> tensor_names;
+  std::int64_t alignment = default_alignment;
+  std::vector<Declared> tensors;
+  bool header_written = false;
+  bool finished = false;
+  std::size_t current = 0;  ///< tensor that data go to
+  Bytes current_bytes = 0;  ///< of it that are written
+
+  /// Opens an entry: key and type follow each other.
+  void begin_entry(std::string_view key, MetadataType type) {
+    if (header_written) throw Error(ErrorCode::internal, "metadata after tensor data");
+    if (key.empty() || key.size() > MetadataReader::longest_key || !key_names.emplace(key).second)
+      throw Error(ErrorCode::internal,
+                  fmt::format("metadata key {} is empty, too long or there already", quoted(key)));
+    put_string(metadata, key);
+    put(metadata, type);
+    ++keys;
+  }
+  void begin_array(std::string_view key, MetadataType element, std::uint64_t size) {
+    begin_entry(key, MetadataType::array);
+    put(metadata, element);
+    put(metadata, size);
+  }
+  void set_alignment(std::int64_t value) {
+    if (!is_alignment(value))
+      throw Error(ErrorCode::internal,
+                  fmt::format("alignment {} is no power of two from 8 up", value));
+    alignment = value;
+  }
+
+  Bytes padded(Bytes bytes) const { return round_up(bytes, static_cast<Bytes>(alignment)); }
+
+  void pad() {
+    static constexpr std::array<std::uint8_t, 4096> zeros{};
+    for (Bytes missing = padded(file.size()) - file.size(); missing > 0;) {
+      const Bytes piece = std::min<Bytes>(missing, zeros.size());
+      file.append({zeros.data(), piece});
+      missing -= piece;
+    }
+  }
+
+  void write_header() {
+    if (header_written) return;
+    header_written = true;
+    std::string table;
+    std::uint64_t offset = 0;
+    for (const Declared& tensor : tensors) {
+      put_string(table, tensor.name);
+      put(table, static_cast<std::uint32_t>(tensor.shape.size()));
+      for (const std::int64_t dimension : tensor.shape)
+        put(table, static_cast<std::uint64_t>(dimension));
+      put(table, tensor.format->id);
+      put(table, offset);
+      offset += padded(tensor.bytes);
+    }
+    std::string head = "GGUF";
+    put(head, gguf_version);
+    put(head, static_cast<std::uint64_t>(tensors.size()));
+    put(head, keys);
+    file.preallocate(padded(head.size() + metadata.size() + table.size()) + offset);
+    for (const std::string* part :
+         {&std::as_const(head), &std::as_const(metadata), &std::as_const(table)})
+      file.append(bytes_of(*part));
+    pad();
+    std::string().swap(metadata);
+  }
+
+  /// Moves on from tensors that have all their data.
+  void skip_complete() {
+    while (current < tensors.size() && current_bytes == tensors[current].bytes) {
+      pad();
+      ++current;
+      current_bytes = 0;
+    }
+  }
+};
+
+GgufWriter::GgufWriter(std::string path) : state_(std::make_unique<State>(path)) {}
+GgufWriter::~GgufWriter() = default;
+
+void GgufWriter::add_integer(std::string_view key, std::int64_t value, MetadataType type) {
+  if (key == alignment_key) state_->set_alignment(value);
+  state_->begin_entry(key, type);
+  std::string& out = state_->metadata;
+  switch (type) {
+    case MetadataType::u8:
+      return put_as<std::uint8_t>(out, value);
+    case MetadataType::i8:
+      return put_as<std::int8_t>(out, value);
+    case MetadataType::u16:
+      return put_as<std::uint16_t>(out, value);
+    case MetadataType::i16:
+      return put_as<std::int16_t>(out, value);
+    case MetadataType::u32:
+      return put_as<std::uint32_t>(out, value);
+    case MetadataType::i32:
+      return put_as<std::int32_t>(out, value);
+    case MetadataType::u64:
+      return put_as<std::uint64_t>(out, value);
+    case MetadataType::i64:
+      return put_as<std::int64_t>(out, value);
+    default:
+      throw Error(ErrorCode::internal, fmt::format("{} is no integer type", plimsoll::name(type)));
+  }
+}
+
+void GgufWriter::add_number(std::string_view key, double value, MetadataType type) {
+  state_->begin_entry(key, type);
+  if (type == MetadataType::f32)
+    put(state_->metadata, static_cast<float>(value));
+  else if (type == MetadataType::f64)
+    put(state_->metadata, value);
+  else
+    throw Error(ErrorCode::internal, fmt::format("{} is no type of numbers", plimsoll::name(type)));
+}
+
+void GgufWriter::add_bool(std::string_view key, bool value) {
+  state_->begin_entry(key, MetadataType::boolean);
+  put(state_->metadata, static_cast<std::uint8_t>(value));
+}
+
+void GgufWriter::add_string(std::string_view key, std::string_view value) {
+  state_->begin_entry(key, MetadataType::string);
+  put_string(state_->metadata, value);
+}
+
+void GgufWriter::add_strings(std::string_view key, std::span<const std::string> values) {
+  state_->begin_array(key, MetadataType::string, values.size());
+  for (const std::string& value : values) put_string(state_->metadata, value);
+}
+
+void GgufWriter::add_integers(std::string_view key, std::span<const std::int32_t> values) {
+  state_->begin_array(key, MetadataType::i32, values.size());
+  for (const std::int32_t value : values) put(state_->metadata, value);
+}
+
+void GgufWriter::add_numbers(std::string_view key, std::span<const float> values) {
+  state_->begin_array(key, MetadataType::f32, values.size());
+  for (const float value : values) put(state_->metadata, value);
+}
+
+void GgufWriter::add_value(std::string_view key, const MetadataValue& value) {
+  if (key == alignment_key) state_->set_alignment(value.as_integer());
+  if (value.is_array())
+    state_->begin_array(key, value.element_type(), value.size());
+  else
+    state_->begin_entry(key, value.type());
+  const std::span<const std::uint8_t> payload = MetadataReader::payload(value);
+  state_->metadata.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+}
+
+void GgufWriter::add_tensor(std::string_view name, const Format& format,
+                            std::span<const std::int64_t> shape) {
+  const auto refuse = [&](std::string_view why) {
+    throw Error(ErrorCode::internal, fmt::format("tensor {} {}", quoted(name), why));
+  };
+  if (state_->header_written) refuse("declared after tensor data");
+  if (name.empty() || !state_->tensor_names.emplace(name).second)
+    refuse("without a name, or there already");
+  if (shape.empty() || shape.size() > 4 || shape[0] % format.block_values != 0)
+    refuse("has a shape that is no 1 to 4 dimensions with rows of whole blocks");
+  std::optional<std::uint64_t> rows = 1;
+  for (std::size_t d = 0; d < shape.size(); ++d) {
+    if (shape[d] < 1) refuse("has an empty dimension");
+    if (d > 0 && rows) rows = checked_multiply(*rows, static_cast<std::uint64_t>(shape[d]));
+  }
+  const std::optional<Bytes> bytes =
+      rows && std::in_range<std::int64_t>(*rows)
+          ? tensor_bytes(format, shape[0], static_cast<std::int64_t>(*rows))
+          : std::nullopt;
+  if (!bytes) refuse("is larger than 2^63 rows or 2^64 bytes");
+  state_->tensors.push_back({std::string(name), &format, {shape.begin(), shape.end()}, *bytes});
+}
+
+void GgufWriter::write(std::span<const std::uint8_t> data) {
+  State& s = *state_;
+  s.write_header();
+  while (!data.empty()) {
+    if (s.current == s.tensors.size())
+      throw Error(ErrorCode::internal,
+                  fmt::format("{} bytes after the last tensor's data", data.size()));
+    const Bytes piece = std::min<Bytes>(data.size(), s.tensors[s.current].bytes - s.current_bytes);
+    s.file.append(data.first(piece));
+    s.current_bytes += piece;
+    data = data.subspan(piece);
+    s.skip_complete();
+  }
+}
+
+void GgufWriter::finish() {
+  State& s = *state_;
+  if (s.finished) throw Error(ErrorCode::internal, "a file that is finished already");
+  s.write_header();
+  if (s.current != s.tensors.size())
+    throw Error(ErrorCode::internal, fmt::format("tensor {}: wanted {} bytes of data, found {}",
+                                                 quoted(s.tensors[s.current].name),
+                                                 s.tensors[s.current].bytes, s.current_bytes));
+  s.file.commit();
+  s.finished = true;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,105 @@
+#include "file/header_bytes.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr Bytes first_read = 256 * KiB;
+constexpr Bytes most_read_ahead = 4 * MiB;
+/// A multiple of every page size in use.
+constexpr Bytes step = 64 * KiB;
+
+[[noreturn]] void throw_no_memory(const InputFile& file, Bytes bytes) {
+  throw Error(ErrorCode::machine_limit,
+              fmt::format("{}: no memory for {} of its header", file.path(), format_bytes(bytes)),
+              "free memory or raise the process's limit");
+}
+
+}  // namespace
+
+HeaderBytes::HeaderBytes(const InputFile& file)
+    : file_(file), reserved_(round_up(std::min(file.size(), limit), step)) {
+  if (reserved_ == 0) return;
+  // Address space only; fill_to() makes memory of it by pieces.
+  void* space = ::mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (space == MAP_FAILED) throw_no_memory(file, reserved_);
+  data_ = static_cast<std::uint8_t*>(space);
+}
+
+HeaderBytes::~HeaderBytes() {
+  if (reserved_ > 0) ::munmap(data_, reserved_);
+}
+
+void HeaderBytes::fill_to(Bytes wanted) {
+  if (wanted <= filled_) return;
+  const Bytes ahead = std::clamp(filled_, first_read, most_read_ahead);
+  const Bytes present = round_up(filled_, step);
+  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_.size(), limit});
+  const Bytes needed = round_up(to, step);
+  if (needed > present &&
+      ::mprotect(data_ + present, needed - present, PROT_READ | PROT_WRITE) != 0)
+    throw_no_memory(file_, needed);
+  file_.read(filled_, to - filled_, data_ + filled_);
+  filled_ = to;
+}
+
+void HeaderBytes::trim(Bytes used) {
+  const Bytes kept = round_up(used, step);
+  if (kept < reserved_) {
+    ::munmap(data_ + kept, reserved_ - kept);
+    reserved_ = kept;
+  }
+  filled_ = std::min(filled_, kept);
+}
+
+const std::uint8_t* HeaderCursor::skip(Bytes bytes, std::string_view what) {
+  if (bytes > remaining())
+    corrupt(fmt::format("{} at byte {}: wanted {} bytes, found {} before the end of the file", what,
+                        position_, bytes, remaining()));
+  if (bytes > HeaderBytes::limit - position_)
+    corrupt(fmt::format("{} at byte {}: wanted {} bytes, found a header longer than {}", what,
+                        position_, bytes, format_bytes(HeaderBytes::limit)));
+  bytes_.fill_to(position_ + bytes);
+  const std::uint8_t* result = bytes_.data() + position_;
+  position_ += bytes;
+  return result;
+}
+
+std::uint64_t HeaderCursor::count(Bytes least_bytes, std::string_view what) {
+  const std::uint64_t at = position_;
+  const std::uint64_t value = u64(what);
+  if (value > remaining() / least_bytes)
+    corrupt(
+        fmt::format("{} at byte {}: wanted {}, of {} bytes each at least, found {} bytes before "
+                    "the end of the file",
+                    what, at, value, least_bytes, remaining()));
+  return value;
+}
+
+std::string_view HeaderCursor::string(std::string_view what) {
+  const std::uint64_t length = count(1, what);
+  return {reinterpret_cast<const char*>(skip(length, what)), length};
+}
+
+void HeaderCursor::corrupt(const std::string& message) const {
+  throw Error(ErrorCode::file_corrupt, fmt::format("{}: {}", file_.path(), message),
+              "the file is incomplete or damaged: download or convert it again");
+}
+
+std::string quoted(std::string_view name) {
+  constexpr std::size_t longest = 80;
+  std::string printable(name.substr(0, longest));
+  for (char& c : printable) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) c = '?';
+  }
+  return fmt::format("\"{}{}\"", printable, name.size() > longest ? "..." : "");
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,85 @@
+// The first bytes of a file in one buffer that grows in place, and a cursor that checks every step
+// against the file.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "file/input_file.h"
+
+namespace plimsoll {
+
+/// Owns address space for as much of the file as a header may take, and memory for what has been
+/// read of it, so that views stay valid while it grows and nothing is ever held twice. The file
+/// must outlive fill_to() only.
+class HeaderBytes {
+ public:
+  /// No header is longer: vocabularies of 256k pieces take some 10 MB.
+  static constexpr Bytes limit = 1 * GiB;
+
+  /// Throws Error(machine_limit) when there is no address space.
+  explicit HeaderBytes(const InputFile& file);
+  ~HeaderBytes();
+  HeaderBytes(const HeaderBytes&) = delete;
+  HeaderBytes& operator=(const HeaderBytes&) = delete;
+
+  const std::uint8_t* data() const { return data_; }
+  Bytes filled() const { return filled_; }
+
+  /// Makes at least the first `wanted` bytes present, reading a little ahead; `wanted` is at most
+  /// the file's size and the limit. Throws as InputFile::read does, and Error(machine_limit)
+  /// without memory.
+  void fill_to(Bytes wanted);
+  /// Gives back everything after the first `used` bytes.
+  void trim(Bytes used);
+
+ private:
+  const InputFile& file_;
+  std::uint8_t* data_ = nullptr;
+  Bytes reserved_ = 0;
+  Bytes filled_ = 0;
+};
+
+/// Reads little-endian fields one after the other. Every claim of the file is held against its size
+/// before anything is read or allocated; what does not fit throws Error(file_corrupt) naming the
+/// field, the wanted and the found bytes.
+class HeaderCursor {
+ public:
+  HeaderCursor(const InputFile& file, HeaderBytes& bytes) : file_(file), bytes_(bytes) {}
+
+  std::uint64_t position() const { return position_; }
+  Bytes remaining() const { return file_.size() - position_; }
+  const std::string& path() const { return file_.path(); }
+
+  std::uint32_t u32(std::string_view what) { return number<std::uint32_t>(what); }
+  std::uint64_t u64(std::string_view what) { return number<std::uint64_t>(what); }
+  /// A 64-bit count of things that take `least_bytes` each, at least.
+  std::uint64_t count(Bytes least_bytes, std::string_view what);
+  /// A 64-bit length and that many bytes.
+  std::string_view string(std::string_view what);
+  /// The next `bytes` bytes.
+  const std::uint8_t* skip(Bytes bytes, std::string_view what);
+
+  /// Error(file_corrupt) with the file's name before the message.
+  [[noreturn]] void corrupt(const std::string& message) const;
+
+ private:
+  template <class T>
+  T number(std::string_view what) {
+    T value;
+    std::memcpy(&value, skip(sizeof value, what), sizeof value);
+    return value;
+  }
+
+  const InputFile& file_;
+  HeaderBytes& bytes_;
+  std::uint64_t position_ = 0;
+};
+
+/// A name out of a file, safe to print: in quotes, unprintable bytes as "?", cut after 80 bytes.
+std::string quoted(std::string_view name);
+
+}  // namespace plimsoll

@@ -1,0 +1,59 @@
+// A GGUF model file (versions 2 and 3): its header is read and checked whole when opened; tensors are read later, by
+// bounded ranges, without being mapped and without leaving pages in the kernel's file cache that were not there before.
+// Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/bytes.h"
+#include "file/metadata.h"
+#include "format/format.h"
+
+namespace plimsoll {
+
+struct TensorInfo {
+  std::string_view name;               ///< view into the header
+  const Format* format;                ///< never null: unknown formats are refused at opening
+  int rank;                            ///< 1 to 4
+  std::array<std::int64_t, 4> shape;   ///< shape[0] is the contiguous one (columns); unused ones are 1
+  std::uint64_t offset;                ///< from the start of the file
+  Bytes bytes;
+
+  std::int64_t columns() const { return shape[0]; }
+  std::int64_t rows() const { return shape[1] * shape[2] * shape[3]; }
+};
+
+class ModelFile {
+ public:
+  /// Throws Error: file_not_found, file_unreadable (directory, permission, I/O), file_corrupt (magic, truncation, counts,
+  /// offsets, overlaps), unsupported_version, unsupported_format. Allocates no more than the file's size justifies.
+  static ModelFile open(const std::string& path);
+  ModelFile(ModelFile&&) noexcept;
+  ModelFile& operator=(ModelFile&&) noexcept;
+  ~ModelFile();
+
+  const std::string& path() const;
+  Bytes size() const;          ///< of the file
+  Bytes header_bytes() const;  ///< held in memory for metadata and tensor table
+  std::uint32_t version() const;
+  const Metadata& metadata() const;
+  std::span<const TensorInfo> tensors() const;  ///< in file order
+  const TensorInfo* find_tensor(std::string_view name) const;
+
+  /// Reads [offset, offset + bytes) of the file into `destination`. Thread-safe. Takes what the kernel has cached from
+  /// there and the rest by direct I/O, which is fastest when offset, bytes and destination are multiples of 4 KiB.
+  /// Throws Error(file_unreadable) on an I/O error and Error(file_corrupt) when the file has become shorter.
+  void read(std::uint64_t offset, Bytes bytes, void* destination) const;
+
+ private:
+  struct State;
+  explicit ModelFile(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,142 @@
+#include "file/tensor_table.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <string>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr int most_dimensions = 4;
+constexpr std::size_t longest_name = 65535;
+/// Length of the name, one character, rank, one dimension, type, offset.
+constexpr Bytes least_entry_bytes = 33;
+
+const Format& checked_format(const HeaderCursor& cursor, std::string_view tensor,
+                             std::uint32_t type) {
+  const Format* f = find_format(type);
+  if (f && f->kind != Format::Kind::not_yet) return *f;
+  std::string readable;
+  for (const Format& row : formats())
+    if (row.kind != Format::Kind::not_yet)
+      readable += fmt::format("{}{}", readable.empty() ? "" : ", ", row.name);
+  throw Error(ErrorCode::unsupported_format,
+              f ? fmt::format("{}: tensor {} has format {}, which is not read yet", cursor.path(),
+                              quoted(tensor), f->name)
+                : fmt::format("{}: tensor {} has type number {}, which is unknown", cursor.path(),
+                              quoted(tensor), type),
+              fmt::format("take a version of the model in one of: {}", readable));
+}
+
+/// Rank and dimensions; their product fits 63 bits.
+void read_shape(HeaderCursor& cursor, TensorInfo& tensor) {
+  const std::uint32_t rank = cursor.u32("number of dimensions");
+  if (rank < 1 || rank > most_dimensions)
+    cursor.corrupt(fmt::format("tensor {}: wanted 1 to {} dimensions, found {}",
+                               quoted(tensor.name), most_dimensions, rank));
+  tensor.rank = static_cast<int>(rank);
+  tensor.shape = {1, 1, 1, 1};
+  std::uint64_t product = 1;
+  for (std::uint32_t d = 0; d < rank; ++d) {
+    const std::uint64_t dimension = cursor.u64("dimension");
+    const std::optional<std::uint64_t> larger = checked_multiply(product, dimension);
+    if (dimension == 0 || !larger || *larger > std::numeric_limits<std::int64_t>::max())
+      cursor.corrupt(fmt::format(
+          "tensor {}: wanted dimensions whose product is from 1 to 2^63 - 1, found {} as number {}",
+          quoted(tensor.name), dimension, d));
+    product = *larger;
+    tensor.shape[d] = static_cast<std::int64_t>(dimension);
+  }
+}
+
+void check_names(const HeaderCursor& cursor, TensorTable& table) {
+  table.by_name.resize(table.tensors.size());
+  std::iota(table.by_name.begin(), table.by_name.end(), 0u);
+  const auto tensor_name = [&](std::uint32_t i) { return table.tensors[i].name; };
+  std::ranges::sort(table.by_name, {}, tensor_name);
+  const auto twice = std::ranges::adjacent_find(table.by_name, {}, tensor_name);
+  if (twice != table.by_name.end())
+    cursor.corrupt(fmt::format("tensor {}: wanted once, found twice", quoted(tensor_name(*twice))));
+}
+
+void check_overlaps(const HeaderCursor& cursor, const std::vector<TensorInfo>& tensors) {
+  std::vector<std::uint32_t> order(tensors.size());
+  std::iota(order.begin(), order.end(), 0u);
+  std::ranges::sort(order, {}, [&](std::uint32_t i) { return tensors[i].offset; });
+  for (std::size_t i = 1; i < order.size(); ++i) {
+    const TensorInfo& before = tensors[order[i - 1]];
+    const TensorInfo& after = tensors[order[i]];
+    if (after.offset < before.offset + before.bytes)
+      cursor.corrupt(fmt::format(
+          "tensor {}: wanted to start at byte {} or later, after {}, found {}", quoted(after.name),
+          before.offset + before.bytes, quoted(before.name), after.offset));
+  }
+}
+
+}  // namespace
+
+std::optional<Bytes> tensor_bytes(const Format& format, std::int64_t columns, std::int64_t rows) {
+  const std::optional<Bytes> row = checked_multiply(
+      static_cast<Bytes>(columns / format.block_values), static_cast<Bytes>(format.block_bytes));
+  return row ? checked_multiply(*row, static_cast<Bytes>(rows)) : std::nullopt;
+}
+
+TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::int64_t alignment,
+                              Bytes file_bytes) {
+  if (count > cursor.remaining() / least_entry_bytes)
+    cursor.corrupt(fmt::format(
+        "wanted {} tensors, of {} bytes each at least, found {} bytes before the end of the file",
+        count, least_entry_bytes, cursor.remaining()));
+  TensorTable table;
+  table.tensors.reserve(count);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    TensorInfo tensor{};
+    tensor.name = cursor.string(fmt::format("name of tensor {}", i));
+    if (tensor.name.empty() || tensor.name.size() > longest_name)
+      cursor.corrupt(fmt::format("name of tensor {}: wanted 1 to {} bytes, found {}", i,
+                                 longest_name, tensor.name.size()));
+    read_shape(cursor, tensor);
+    tensor.format = &checked_format(cursor, tensor.name, cursor.u32("tensor type"));
+    if (tensor.columns() % tensor.format->block_values != 0)
+      cursor.corrupt(fmt::format(
+          "tensor {}: wanted rows of a multiple of {} values for {}, found {}", quoted(tensor.name),
+          tensor.format->block_values, tensor.format->name, tensor.columns()));
+    tensor.offset = cursor.u64("tensor offset");
+    table.tensors.push_back(tensor);
+  }
+
+  // Offsets count from the first multiple of the alignment after the table.
+  const auto step = static_cast<std::uint64_t>(alignment);
+  const std::uint64_t table_end = cursor.position();
+  const std::optional<std::uint64_t> data_start =
+      checked_add(table_end, (step - table_end % step) % step);
+  for (TensorInfo& tensor : table.tensors) {
+    if (tensor.offset % step != 0)
+      cursor.corrupt(fmt::format("tensor {}: wanted an offset that is a multiple of {}, found {}",
+                                 quoted(tensor.name), alignment, tensor.offset));
+    const std::optional<Bytes> bytes =
+        tensor_bytes(*tensor.format, tensor.columns(), tensor.rows());
+    const std::optional<std::uint64_t> start =
+        data_start ? checked_add(*data_start, tensor.offset) : std::nullopt;
+    const std::optional<std::uint64_t> end =
+        bytes && start ? checked_add(*start, *bytes) : std::nullopt;
+    if (!end || *end > file_bytes)
+      cursor.corrupt(fmt::format(
+          "tensor {}: wanted {} bytes at offset {} of the tensor data, found a file of {} bytes",
+          quoted(tensor.name), bytes ? fmt::to_string(*bytes) : "more than 2^64", tensor.offset,
+          file_bytes));
+    tensor.offset = *start;
+    tensor.bytes = *bytes;
+  }
+  check_names(cursor, table);
+  check_overlaps(cursor, table.tensors);
+  return table;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,210 @@
+// One struct per format that has a codec; format.cpp makes the table's rows of them. The meaning of
+// split(), decode() and encode() is in format.h; the bytes of each block are described where the
+// codec is implemented.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "format/format.h"
+
+namespace plimsoll::codecs {
+
+/// 2^bits consecutive integers, the first being -zero.
+template <int bits, int zero>
+inline constexpr std::array<std::int8_t, 1 << bits> linear_values = [] {
+  std::array<std::int8_t, 1 << bits> values{};
+  for (int code = 0; code < 1 << bits; ++code)
+    values[static_cast<std::size_t>(code)] = static_cast<std::int8_t>(code - zero);
+  return values;
+}();
+
+template <int values, int bytes>
+struct Block {
+  static constexpr int block_values = values;
+  static constexpr int block_bytes = bytes;
+};
+
+// Dense: dense.cpp
+
+struct F32 : Block<1, 4> {
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct F16 : Block<1, 2> {
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct BF16 : Block<1, 2> {
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
+// One half scale per 32 values: legacy.cpp
+
+struct Q4_0 : Block<32, 18> {
+  static constexpr CodeLayout layout = {
+      .bits = 4, .scale_width = 32, .scale = ScaleKind::f16, .values = linear_values<4, 8>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q4_1 : Block<32, 20> {
+  static constexpr CodeLayout layout = {.bits = 4,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::f16,
+                                        .has_min = true,
+                                        .values = linear_values<4, 0>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q5_0 : Block<32, 22> {
+  static constexpr CodeLayout layout = {
+      .bits = 5, .scale_width = 32, .scale = ScaleKind::f16, .values = linear_values<5, 16>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q5_1 : Block<32, 24> {
+  static constexpr CodeLayout layout = {.bits = 5,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::f16,
+                                        .has_min = true,
+                                        .values = linear_values<5, 0>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q8_0 : Block<32, 34> {
+  static constexpr CodeLayout layout = {.bits = 8,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::f16,
+                                        .values = linear_values<8, 128>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
+// Integer group scales under a super scale per 256 values: k_quants.cpp
+
+struct Q2_K : Block<256, 84> {
+  static constexpr CodeLayout layout = {.bits = 2,
+                                        .scale_width = 16,
+                                        .scale = ScaleKind::u4,
+                                        .has_min = true,
+                                        .has_super = true,
+                                        .values = linear_values<2, 0>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q3_K : Block<256, 110> {
+  static constexpr CodeLayout layout = {.bits = 3,
+                                        .scale_width = 16,
+                                        .scale = ScaleKind::i8,
+                                        .has_super = true,
+                                        .values = linear_values<3, 4>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q4_K : Block<256, 144> {
+  static constexpr CodeLayout layout = {.bits = 4,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::u8,
+                                        .has_min = true,
+                                        .has_super = true,
+                                        .values = linear_values<4, 0>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q5_K : Block<256, 176> {
+  static constexpr CodeLayout layout = {.bits = 5,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::u8,
+                                        .has_min = true,
+                                        .has_super = true,
+                                        .values = linear_values<5, 0>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct Q6_K : Block<256, 210> {
+  static constexpr CodeLayout layout = {.bits = 6,
+                                        .scale_width = 16,
+                                        .scale = ScaleKind::i8,
+                                        .has_super = true,
+                                        .values = linear_values<6, 32>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
+// Codes that index a table of uneven steps: nonlinear.cpp
+
+/// Centroids of IQ4_NL and IQ4_XS.
+inline constexpr std::array<std::int8_t, 16> uneven_values = {
+    -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+/// Twice the sixteen values of FP4 E2M1 (OCP Microscaling Formats v1.0, section 5.3.3), the sign
+/// being the top bit.
+inline constexpr std::array<std::int8_t, 16> e2m1_doubled = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                             0, -1, -2, -3, -4, -6, -8, -12};
+
+struct IQ4_NL : Block<32, 18> {
+  static constexpr CodeLayout layout = {
+      .bits = 4, .scale_width = 32, .scale = ScaleKind::f16, .values = uneven_values.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct IQ4_XS : Block<256, 136> {
+  static constexpr CodeLayout layout = {.bits = 4,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::i8,
+                                        .has_super = true,
+                                        .values = uneven_values.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct MXFP4 : Block<32, 17> {
+  static constexpr CodeLayout layout = {
+      .bits = 4, .scale_width = 32, .scale = ScaleKind::e8m0, .values = e2m1_doubled.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct NVFP4 : Block<64, 36> {
+  static constexpr CodeLayout layout = {
+      .bits = 4, .scale_width = 16, .scale = ScaleKind::ue4m3, .values = e2m1_doubled.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
+// Minus one, zero and one: ternary.cpp
+
+struct TQ1_0 : Block<256, 54> {
+  static constexpr CodeLayout layout = {.bits = 2,
+                                        .scale_width = 256,
+                                        .scale = ScaleKind::none,
+                                        .has_super = true,
+                                        .values = linear_values<2, 1>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+struct TQ2_0 : Block<256, 66> {
+  static constexpr CodeLayout layout = {.bits = 2,
+                                        .scale_width = 256,
+                                        .scale = ScaleKind::none,
+                                        .has_super = true,
+                                        .values = linear_values<2, 1>.data()};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
+}  // namespace plimsoll::codecs

@@ -1,0 +1,107 @@
+#include "format/format.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "format/codecs.h"
+
+namespace plimsoll {
+namespace {
+
+template <class Codec>
+constexpr Format dense(FormatId id, std::string_view name) {
+  return {.id = id,
+          .name = name,
+          .kind = Format::Kind::dense,
+          .block_values = Codec::block_values,
+          .block_bytes = Codec::block_bytes,
+          .layout = {},
+          .split = nullptr,
+          .decode = Codec::decode,
+          .encode = Codec::encode};
+}
+
+template <class Codec>
+constexpr Format coded(FormatId id, std::string_view name) {
+  return {.id = id,
+          .name = name,
+          .kind = Format::Kind::coded,
+          .block_values = Codec::block_values,
+          .block_bytes = Codec::block_bytes,
+          .layout = Codec::layout,
+          .split = Codec::split,
+          .decode = Codec::decode,
+          .encode = Codec::encode};
+}
+
+constexpr Format not_yet(FormatId id, std::string_view name, int block_values, int block_bytes) {
+  return {.id = id,
+          .name = name,
+          .kind = Format::Kind::not_yet,
+          .block_values = block_values,
+          .block_bytes = block_bytes,
+          .layout = {},
+          .split = nullptr,
+          .decode = nullptr,
+          .encode = nullptr};
+}
+
+constexpr Format table[] = {
+    dense<codecs::F32>(FormatId::F32, "F32"),
+    dense<codecs::F16>(FormatId::F16, "F16"),
+    coded<codecs::Q4_0>(FormatId::Q4_0, "Q4_0"),
+    coded<codecs::Q4_1>(FormatId::Q4_1, "Q4_1"),
+    coded<codecs::Q5_0>(FormatId::Q5_0, "Q5_0"),
+    coded<codecs::Q5_1>(FormatId::Q5_1, "Q5_1"),
+    coded<codecs::Q8_0>(FormatId::Q8_0, "Q8_0"),
+    coded<codecs::Q2_K>(FormatId::Q2_K, "Q2_K"),
+    coded<codecs::Q3_K>(FormatId::Q3_K, "Q3_K"),
+    coded<codecs::Q4_K>(FormatId::Q4_K, "Q4_K"),
+    coded<codecs::Q5_K>(FormatId::Q5_K, "Q5_K"),
+    coded<codecs::Q6_K>(FormatId::Q6_K, "Q6_K"),
+    not_yet(FormatId::IQ2_XXS, "IQ2_XXS", 256, 66),
+    not_yet(FormatId::IQ2_XS, "IQ2_XS", 256, 74),
+    not_yet(FormatId::IQ3_XXS, "IQ3_XXS", 256, 98),
+    not_yet(FormatId::IQ1_S, "IQ1_S", 256, 50),
+    coded<codecs::IQ4_NL>(FormatId::IQ4_NL, "IQ4_NL"),
+    not_yet(FormatId::IQ3_S, "IQ3_S", 256, 110),
+    not_yet(FormatId::IQ2_S, "IQ2_S", 256, 82),
+    coded<codecs::IQ4_XS>(FormatId::IQ4_XS, "IQ4_XS"),
+    not_yet(FormatId::IQ1_M, "IQ1_M", 256, 56),
+    dense<codecs::BF16>(FormatId::BF16, "BF16"),
+    coded<codecs::TQ1_0>(FormatId::TQ1_0, "TQ1_0"),
+    coded<codecs::TQ2_0>(FormatId::TQ2_0, "TQ2_0"),
+    coded<codecs::MXFP4>(FormatId::MXFP4, "MXFP4"),
+    coded<codecs::NVFP4>(FormatId::NVFP4, "NVFP4"),
+};
+
+constexpr bool in_order_of_id() {
+  return std::is_sorted(std::begin(table), std::end(table),
+                        [](const Format& a, const Format& b) { return a.id < b.id; });
+}
+static_assert(in_order_of_id());
+
+}  // namespace
+
+std::span<const Format> formats() { return table; }
+
+const Format* find_format(std::uint32_t id) {
+  const auto row = std::ranges::lower_bound(
+      table, id, {}, [](const Format& f) { return static_cast<std::uint32_t>(f.id); });
+  return row != std::end(table) && static_cast<std::uint32_t>(row->id) == id ? row : nullptr;
+}
+
+const Format* find_format(std::string_view name) {
+  const auto row = std::ranges::find(table, name, &Format::name);
+  return row != std::end(table) ? row : nullptr;
+}
+
+const Format& format(FormatId id) {
+  const Format* row = find_format(static_cast<std::uint32_t>(id));
+  if (!row)
+    throw Error(ErrorCode::internal,
+                "format " + std::to_string(static_cast<std::uint32_t>(id)) + " has no row");
+  return *row;
+}
+
+}  // namespace plimsoll

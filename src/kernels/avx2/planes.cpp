@@ -1,0 +1,458 @@
+// Products over planes with AVX2. Tiles are decoded into bytes in cache (a few at a time for few
+// tokens, so that they stay in L1), then multiplied with up to 4 tokens at a time, 8 rows in a
+// register.
+//
+// vpmaddubsw multiplies unsigned with signed bytes and adds neighbours into 16 bits. Small
+// centroids (below 128) stay unsigned, and as many products are added in 16 bits as cannot
+// overflow; an accumulator starts at -zero * (sum of the activations' codes). Larger ones become
+// signed (centroid - zero), and their sign moves to the activation.
+#define PLIMSOLL_ISA avx2
+#include <immintrin.h>
+
+#include "kernels/functions-inl.h"
+
+namespace plimsoll::avx2 {
+namespace {
+
+constexpr int token_step = 4;
+constexpr int few_tokens = 4;
+constexpr int strip_tiles = 128;     // 64 KiB of bytes, within L2
+constexpr int few_strip_tiles = 16;  // 8 KiB, within L1
+constexpr int prefetch_tiles = 24;
+
+inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+inline __m256i left(__m256i a, int bits) { return _mm256_slli_epi16(a, bits); }
+inline __m256i right(__m256i a, int bits) { return _mm256_srli_epi16(a, bits); }
+/// Bits of `a` where the byte mask has ones, of `b` elsewhere.
+template <int Mask>
+inline __m256i select(__m256i a, __m256i b) {
+  const __m256i mask = _mm256_set1_epi8(static_cast<char>(Mask));
+  return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
+}
+
+/// The centroid table of a level: vpshufb looks 16 entries up at a time; larger tables are blended
+/// by the higher bits.
+template <int Level, bool Identity>
+struct Lookup {
+  __m256i table[4];
+  explicit Lookup(const LevelTable& t) {
+    if constexpr (Level < 8 && !Identity)
+      for (int part = 0; part < (Level > 4 ? 1 << (Level - 4) : 1); ++part)
+        table[part] = _mm256_broadcastsi128_si256(
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(t.centroid + 16 * part)));
+  }
+  __m256i operator()(__m256i codes) const {
+    if constexpr (Level == 8) return codes;
+    codes = _mm256_and_si256(codes, _mm256_set1_epi8((1 << Level) - 1));
+    if constexpr (Identity) return codes;
+    if constexpr (Level <= 4) {
+      return _mm256_shuffle_epi8(table[0], codes);
+    } else {
+      // vpshufb uses the low four bits (bit 7 is clear); blendv chooses by the top bit of a byte.
+      const __m256i bit4 = left(codes, 3);
+      __m256i low = _mm256_blendv_epi8(_mm256_shuffle_epi8(table[0], codes),
+                                       _mm256_shuffle_epi8(table[1], codes), bit4);
+      if constexpr (Level == 5) return low;
+      const __m256i high = _mm256_blendv_epi8(_mm256_shuffle_epi8(table[2], codes),
+                                              _mm256_shuffle_epi8(table[3], codes), bit4);
+      return _mm256_blendv_epi8(low, high, left(codes, 2));
+    }
+  }
+};
+
+/// Decodes half a tile (8 rows, at byte 32 * half of every line) into its eight dot steps.
+template <int Level, bool Identity>
+inline void decode_half(const std::uint8_t* const* digits, int offset,
+                        const Lookup<Level, Identity>& lookup, __m256i (&step)[8]) {
+  if constexpr (Level == 2) {
+    for (int h = 0; h < 2; ++h) {
+      const __m256i a = load(digits[0] + 64 * h + offset);
+      for (int s = 0; s < 4; ++s) step[2 * s + h] = lookup(right(a, 2 * s));
+    }
+    return;
+  }
+  const __m256i b = load(digits[1] + offset);
+  if constexpr (Level == 3) {
+    for (int h = 0; h < 2; ++h) {
+      const __m256i a = load(digits[0] + 64 * h + offset), e = h ? right(b, 1) : b;
+      const __m256i even = select<0x66>(left(a, 1), e);
+      const __m256i odd = select<0x66>(right(a, 1), right(e, 2));
+      step[h] = lookup(even);
+      step[2 + h] = lookup(odd);
+      step[4 + h] = lookup(right(even, 4));
+      step[6 + h] = lookup(right(odd, 4));
+    }
+    return;
+  }
+  const __m256i c = load(digits[2] + offset);
+  const __m256i bc[2] = {select<0xAA>(left(b, 1), c), select<0xAA>(b, right(c, 1))};
+  __m256i d, e, de[2];
+  if constexpr (Level >= 5) d = load(digits[3] + offset);
+  if constexpr (Level >= 6) {
+    e = load(digits[4] + offset);
+    de[0] = select<0xAA>(left(d, 1), e);
+    de[1] = select<0xAA>(d, right(e, 1));
+  }
+  for (int h = 0; h < 2; ++h) {
+    const __m256i a = load(digits[0] + 64 * h + offset);
+    const __m256i even = select<0xCC>(left(a, 2), bc[h]);
+    const __m256i odd = select<0xCC>(a, right(bc[h], 2));
+    if constexpr (Level == 4) {
+      step[h] = lookup(even);
+      step[2 + h] = lookup(odd);
+      step[4 + h] = lookup(right(even, 4));
+      step[6 + h] = lookup(right(odd, 4));
+    } else if constexpr (Level == 5) {
+      step[h] = lookup(select<0x1E>(left(even, 1), right(d, h)));
+      step[2 + h] = lookup(select<0x1E>(left(odd, 1), right(d, 2 + h)));
+      step[4 + h] = lookup(select<0x1E>(right(even, 3), right(d, 4 + h)));
+      step[6 + h] = lookup(select<0x1E>(right(odd, 3), right(d, 6 + h)));
+    } else if constexpr (Level == 6) {
+      step[h] = lookup(select<0x3C>(left(even, 2), de[h]));
+      step[2 + h] = lookup(select<0x3C>(left(odd, 2), right(de[h], 2)));
+      step[4 + h] = lookup(select<0x3C>(right(even, 2), right(de[h], 4)));
+      step[6 + h] = lookup(select<0x3C>(right(odd, 2), right(de[h], 6)));
+    } else {
+      const __m256i g = load(digits[5] + 64 * h + offset);
+      const __m256i low_even = select<0xCC>(left(de[h], 2), g);
+      const __m256i low_odd = select<0xCC>(de[h], right(g, 2));
+      step[h] = select<0xF0>(left(even, 4), low_even);
+      step[2 + h] = select<0xF0>(left(odd, 4), low_odd);
+      step[4 + h] = select<0xF0>(even, right(low_even, 4));
+      step[6 + h] = select<0xF0>(odd, right(low_odd, 4));
+    }
+  }
+}
+
+constexpr int plane_stride[digit_planes] = {128, 64, 64, 64, 64, 128};  // bytes per tile
+
+/// Decodes tiles into bytes [tile][step][64], less `offset`.
+template <int Level, bool Identity>
+void decode_panel(const PlaneView& w, const LevelTable& level_table, std::int64_t first_tile,
+                  int count, int offset, std::uint8_t* panel) {
+  constexpr int planes = planes_of_level(Level);
+  const Lookup<Level, Identity> lookup(level_table);
+  const __m256i subtract = _mm256_set1_epi8(static_cast<char>(offset));
+  const std::uint8_t* digits[digit_planes];
+  for (int p = 0; p < planes; ++p) digits[p] = w.digits[p] + first_tile * plane_stride[p];
+  for (int t = 0; t < count; ++t) {
+    for (int p = 0; p < planes; ++p)
+      for (int line = 0; line < plane_stride[p]; line += 64)
+        _mm_prefetch(
+            reinterpret_cast<const char*>(digits[p] + prefetch_tiles * plane_stride[p] + line),
+            _MM_HINT_T0);
+    for (int half = 0; half < 2; ++half) {
+      __m256i step[8];
+      decode_half<Level, Identity>(digits, 32 * half, lookup, step);
+      for (int j = 0; j < 8; ++j)
+        _mm256_store_si256(reinterpret_cast<__m256i*>(panel + t * 512 + j * 64 + 32 * half),
+                           _mm256_sub_epi8(step[j], subtract));
+    }
+    for (int p = 0; p < planes; ++p) digits[p] += plane_stride[p];
+  }
+}
+
+inline __m256 half_vector(const std::uint16_t* p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+inline __m128i eight_bytes(const std::uint8_t* p) {
+  return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+}
+
+inline __m256 group_scale(ScaleKind kind, const std::uint8_t* scales, std::int64_t at) {
+  if (kind == ScaleKind::none) return _mm256_set1_ps(1.0f);
+  if (kind == ScaleKind::f16)
+    return half_vector(reinterpret_cast<const std::uint16_t*>(scales) + at);
+  const __m128i raw = eight_bytes(scales + at);
+  switch (kind) {
+    case ScaleKind::i8:
+      return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(raw));
+    case ScaleKind::u8:
+      return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(raw));
+    case ScaleKind::u4:
+      return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_and_si128(raw, _mm_set1_epi8(15))));
+    case ScaleKind::ue4m3:  // the bits of a half whose bias is larger by 8; halved
+      return _mm256_mul_ps(_mm256_cvtph_ps(_mm_slli_epi16(_mm_cvtepu8_epi16(raw), 7)),
+                           _mm256_set1_ps(0x1p7f));
+    default: {  // e8m0
+      const __m256i e = _mm256_cvtepu8_epi32(raw);
+      const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(e, _mm256_set1_epi32(1)), 23);
+      const __m256i subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), e);
+      return _mm256_castsi256_ps(
+          _mm256_blendv_epi8(normal, subnormal, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), e)));
+    }
+  }
+}
+
+/// Scales (and mins) of some tiles of a tile row as floats: [tile][groups][16], unit included.
+void expand_scales(const PlaneView& w, std::int64_t tile_row, std::int64_t first, int count,
+                   float unit, float* scales, float* mins) {
+  const int groups = w.scale_width == 16 ? 2 : 1;
+  const std::int64_t base = tile_row * w.tiles_per_row() + first;
+  for (int t = 0; t < count; ++t) {
+    const std::int64_t super = (tile_row * (w.columns / 256) + (first + t) / 8) * 16;
+    for (int g = 0; g < groups; ++g) {
+      for (int half = 0; half < 16; half += 8) {
+        const std::int64_t at = ((base + t) * groups + g) * 16 + half;
+        const int to = (t * groups + g) * 16 + half;
+        __m256 scale = _mm256_mul_ps(group_scale(w.scale_kind, w.scales, at), _mm256_set1_ps(unit));
+        if (w.has_super) scale = _mm256_mul_ps(scale, half_vector(w.super_scales + super + half));
+        _mm256_store_ps(scales + to, scale);
+        if (!w.has_min) continue;
+        __m256 min;
+        if (!w.has_super) {
+          min = half_vector(reinterpret_cast<const std::uint16_t*>(w.mins) + at);
+        } else {
+          const __m128i raw =
+              w.scale_kind == ScaleKind::u4
+                  ? _mm_and_si128(_mm_srli_epi16(eight_bytes(w.scales + at), 4), _mm_set1_epi8(15))
+                  : eight_bytes(w.mins + at);
+          min = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(raw)),
+                              half_vector(w.super_mins + super + half));
+          min = _mm256_sub_ps(_mm256_setzero_ps(), min);
+        }
+        _mm256_store_ps(mins + to, min);
+      }
+    }
+  }
+}
+
+/// One stretch of decoded tiles of one tile row against some tokens.
+struct Strip {
+  const QuantisedActivations* x;
+  std::int64_t first;         // tile within the row
+  int count;                  // tiles
+  int zero;                   // still to be taken off unsigned centroids
+  const float* scales;        // [count][groups][16]
+  const float* mins;          // [count][groups][16]
+  const std::uint8_t* panel;  // [count][8][64]
+  std::int64_t token;         // first
+  float* out;                 // [token][16], tokens out_stride apart
+  std::int64_t out_stride;
+};
+
+/// `Group`: how many products of one column step fit 16 bits together (8, 4, 2, 1); 0 for signed
+/// weights.
+template <int Tokens, bool Narrow, bool Min, int Group>
+void product(const Strip& s) {
+  const QuantisedActivations& x = *s.x;
+  const std::int64_t blocks = x.columns / 32;
+  const __m256i ones = _mm256_set1_epi16(1);
+  constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
+  constexpr int add = Group == 0 ? 1 : Group < steps ? Group : steps;
+  for (int half = 0; half < 16; half += 8) {
+    __m256 out[Tokens];
+    for (int n = 0; n < Tokens; ++n) out[n] = _mm256_loadu_ps(s.out + n * s.out_stride + half);
+    for (int t = 0; t < s.count; ++t) {
+      for (int g = 0; g < groups; ++g) {
+        __m256i acc[Tokens];
+        const std::int64_t block = s.token * blocks + s.first + t;
+        for (int n = 0; n < Tokens; ++n) {
+          if constexpr (Group == 0) {
+            acc[n] = _mm256_setzero_si256();
+          } else {
+            const std::int32_t* sums = x.sums + (block + n * blocks) * 2;
+            acc[n] = _mm256_set1_epi32(-s.zero * (Narrow ? sums[g] : sums[0] + sums[1]));
+          }
+        }
+        for (int j = g * steps; j < g * steps + steps; j += add) {
+          __m256i wide[Tokens];
+          for (int k = 0; k < add; ++k) {
+            const __m256i line = load(s.panel + t * 512 + (j + k) * 64 + half * 4);
+            const __m256i magnitude = Group == 0 ? _mm256_abs_epi8(line) : line;
+            for (int n = 0; n < Tokens; ++n) {
+              const auto* codes =
+                  reinterpret_cast<const std::int32_t*>(x.codes + (s.token + n) * x.columns);
+              __m256i code = _mm256_set1_epi32(codes[(s.first + t) * 8 + j + k]);
+              if constexpr (Group == 0) code = _mm256_sign_epi8(code, line);
+              const __m256i product = _mm256_maddubs_epi16(magnitude, code);
+              wide[n] = k == 0 ? product : _mm256_add_epi16(wide[n], product);
+            }
+          }
+          for (int n = 0; n < Tokens; ++n)
+            acc[n] = _mm256_add_epi32(acc[n], _mm256_madd_epi16(wide[n], ones));
+        }
+        const __m256 scale = _mm256_load_ps(s.scales + (t * groups + g) * 16 + half);
+        for (int n = 0; n < Tokens; ++n)
+          out[n] = _mm256_fmadd_ps(
+              _mm256_cvtepi32_ps(acc[n]),
+              _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[block + n * blocks])), out[n]);
+        if constexpr (Min) {
+          const __m256 min = _mm256_load_ps(s.mins + (t * groups + g) * 16 + half);
+          for (int n = 0; n < Tokens; ++n) {
+            const float sum = Narrow ? x.weighted_sums16[(block + n * blocks) * 2 + g]
+                                     : x.weighted_sums32[block + n * blocks];
+            out[n] = _mm256_fmadd_ps(min, _mm256_set1_ps(sum), out[n]);
+          }
+        }
+      }
+    }
+    for (int n = 0; n < Tokens; ++n) _mm256_storeu_ps(s.out + n * s.out_stride + half, out[n]);
+  }
+}
+
+// --- choosing the instance ---
+
+using Run = void (*)(const Strip&);
+using Decode = void (*)(const PlaneView&, const LevelTable&, std::int64_t, int, int, std::uint8_t*);
+
+template <int Level>
+Decode decoder(bool identity) {
+  return identity ? decode_panel<Level, true> : decode_panel<Level, false>;
+}
+Decode decoder_of(int level, bool identity) {
+  switch (level) {
+    case 2:
+      return decoder<2>(identity);
+    case 3:
+      return decoder<3>(identity);
+    case 4:
+      return decoder<4>(identity);
+    case 5:
+      return decoder<5>(identity);
+    case 6:
+      return decoder<6>(identity);
+    default:
+      return decoder<8>(true);
+  }
+}
+
+template <int Tokens, bool Narrow, bool Min>
+Run run_of_group(int group) {
+  switch (group) {
+    case 8:
+      return product<Tokens, Narrow, Min, 8>;
+    case 4:
+      return product<Tokens, Narrow, Min, 4>;
+    case 2:
+      return product<Tokens, Narrow, Min, 2>;
+    case 1:
+      return product<Tokens, Narrow, Min, 1>;
+    default:
+      return product<Tokens, Narrow, Min, 0>;
+  }
+}
+template <int Tokens>
+Run run_of_shape(bool narrow, bool min, int group) {
+  return narrow ? (min ? run_of_group<Tokens, true, true>(group)
+                       : run_of_group<Tokens, true, false>(group))
+                : (min ? run_of_group<Tokens, false, true>(group)
+                       : run_of_group<Tokens, false, false>(group));
+}
+
+/// 16 bits hold `group` sums of two products of a centroid with a code of at most 127.
+int group_of(const LevelTable& level_table, int level) {
+  if (level == 8) return 0;
+  int largest = 0;
+  for (int i = 0; i < 1 << level; ++i)
+    largest = level_table.centroid[i] > largest ? level_table.centroid[i] : largest;
+  for (int group = 8; group >= 1; group /= 2)
+    if (largest * 127 * 2 * group <= 32767) return group;
+  return 0;
+}
+
+inline std::int32_t sum_of(__m256i v) {
+  const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+  const __m128i two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4E));
+  return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
+}
+
+}  // namespace
+
+void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t token_begin,
+                          std::int64_t token_end, const QuantisedActivations& out) {
+  const std::int64_t blocks = out.columns / 32;
+  const __m256 sign_bit = _mm256_set1_ps(-0.0f);
+  for (std::int64_t token = token_begin; token < token_end; ++token) {
+    const float* row = x + token * x_stride;
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      __m256 part[4], largest8 = _mm256_setzero_ps();
+      for (int i = 0; i < 4; ++i) {
+        part[i] = _mm256_loadu_ps(row + block * 32 + i * 8);
+        largest8 = _mm256_max_ps(largest8, _mm256_andnot_ps(sign_bit, part[i]));
+      }
+      __m128 largest4 =
+          _mm_max_ps(_mm256_castps256_ps128(largest8), _mm256_extractf128_ps(largest8, 1));
+      largest4 = _mm_max_ps(largest4, _mm_movehl_ps(largest4, largest4));
+      const float largest = _mm_cvtss_f32(_mm_max_ss(largest4, _mm_movehdup_ps(largest4)));
+      const float scale = largest / 127.0f;
+      const __m256 inverse = _mm256_set1_ps(largest > 0.0f ? 127.0f / largest : 0.0f);
+      __m256i codes[4];
+      for (int i = 0; i < 4; ++i) codes[i] = _mm256_cvtps_epi32(_mm256_mul_ps(part[i], inverse));
+      // Packing works per 128-bit lane; the permutation puts the quarters back in order.
+      const __m256i packed =
+          _mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(codes[0], codes[1]),
+                                                         _mm256_packs_epi32(codes[2], codes[3])),
+                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.codes + token * out.columns + block * 32),
+                          packed);
+      const std::int64_t at = token * blocks + block;
+      out.scales[at] = scale;
+      const std::int32_t sums[2] = {sum_of(_mm256_add_epi32(codes[0], codes[1])),
+                                    sum_of(_mm256_add_epi32(codes[2], codes[3]))};
+      for (int half = 0; half < 2; ++half) {
+        out.sums[at * 2 + half] = sums[half];
+        out.weighted_sums16[at * 2 + half] = scale * static_cast<float>(sums[half]);
+      }
+      out.weighted_sums32[at] = scale * static_cast<float>(sums[0] + sums[1]);
+    }
+  }
+}
+
+void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch) {
+  auto* const panel = static_cast<std::uint8_t*>(scratch);
+  auto* const scales = reinterpret_cast<float*>(panel + strip_tiles * 512);
+  auto* const mins = scales + strip_tiles * 32;
+  const bool narrow = w.scale_width == 16;
+  const std::int64_t tiles = w.tiles_per_row();
+  const int strip = x.tokens > few_tokens ? strip_tiles : few_strip_tiles;
+
+  Strip s{};
+  s.x = &x;
+  s.scales = scales;
+  s.mins = mins;
+  s.panel = panel;
+  for (std::int64_t tile_row = tile_begin; tile_row < tile_end; ++tile_row) {
+    const int level = w.levels[tile_row];
+    const LevelTable& level_table = w.tables[plane_index(level)];
+    const Decode decode = decoder_of(level, level_table.identity);
+    const int group = group_of(level_table, level);
+    s.zero = level_table.zero;
+    const std::int64_t rows = w.rows - tile_row * 16 < 16 ? w.rows - tile_row * 16 : 16;
+    float* const out = y + tile_row * 16;
+    for (std::int64_t token = 0; token < x.tokens; ++token)
+      for (std::int64_t row = 0; row < rows; ++row) out[token * y_stride + row] = 0.0f;
+    for (s.first = 0; s.first < tiles; s.first += strip) {
+      s.count = static_cast<int>(tiles - s.first < strip ? tiles - s.first : strip);
+      expand_scales(w, tile_row, s.first, s.count, level_table.unit, scales, mins);
+      decode(w, level_table, tile_row * tiles + s.first, s.count, group == 0 ? level_table.zero : 0,
+             panel);
+      for (s.token = 0; s.token < x.tokens;) {
+        const std::int64_t left_tokens = x.tokens - s.token;
+        const int step = left_tokens >= token_step ? token_step : left_tokens >= 2 ? 2 : 1;
+        const Run run = step == 4   ? run_of_shape<4>(narrow, w.has_min, group)
+                        : step == 2 ? run_of_shape<2>(narrow, w.has_min, group)
+                                    : run_of_shape<1>(narrow, w.has_min, group);
+        float* const place = out + s.token * y_stride;
+        if (rows == 16) {
+          s.out = place;
+          s.out_stride = y_stride;
+          run(s);
+        } else {  // the last tile row: 16 floats would pass the end of y's rows
+          float edge[token_step][16] = {};
+          for (int n = 0; n < step; ++n)
+            for (std::int64_t row = 0; row < rows; ++row) edge[n][row] = place[n * y_stride + row];
+          s.out = edge[0];
+          s.out_stride = 16;
+          run(s);
+          for (int n = 0; n < step; ++n)
+            for (std::int64_t row = 0; row < rows; ++row) place[n * y_stride + row] = edge[n][row];
+        }
+        s.token += step;
+      }
+    }
+  }
+}
+
+}  // namespace plimsoll::avx2

@@ -1,0 +1,2 @@
+#define PLIMSOLL_ISA avx512
+#include "kernels/table-inl.h"

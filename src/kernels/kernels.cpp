@@ -1,0 +1,58 @@
+#include "kernels/kernels.h"
+
+#include <cstddef>
+
+namespace plimsoll {
+
+namespace reference {
+extern const Kernels table;
+}
+namespace avx2 {
+extern const Kernels table;
+}
+namespace avx512 {
+extern const Kernels table;
+}
+
+const Kernels& kernels_for(Isa isa) {
+  switch (isa) {
+    case Isa::avx512:
+      return avx512::table;
+    case Isa::avx2:
+      return avx2::table;
+    case Isa::reference:
+      break;
+  }
+  return reference::table;
+}
+
+namespace {
+constexpr std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+}  // namespace
+
+std::int64_t quantised_bytes(std::int64_t tokens, std::int64_t columns) {
+  return aligned(tokens * columns) + 2 * aligned(tokens * columns / 8) + 2 * aligned(tokens * columns / 4);
+}
+
+QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int64_t columns) {
+  auto* at = static_cast<std::byte*>(memory);
+  const auto take = [&](std::int64_t bytes) {
+    std::byte* place = at;
+    at += aligned(bytes);
+    return place;
+  };
+  QuantisedActivations result{};
+  result.codes = reinterpret_cast<std::int8_t*>(take(tokens * columns));
+  result.scales = reinterpret_cast<float*>(take(tokens * columns / 8));
+  result.sums = reinterpret_cast<std::int32_t*>(take(tokens * columns / 4));
+  result.weighted_sums16 = reinterpret_cast<float*>(take(tokens * columns / 4));
+  result.weighted_sums32 = reinterpret_cast<float*>(take(tokens * columns / 8));
+  result.columns = columns;
+  result.tokens = tokens;
+  return result;
+}
+
+// Room for the largest user: a strip of decoded tiles with its scales and mins (see strip_tiles in the folders).
+std::int64_t plane_scratch_bytes(std::int64_t) { return 128 * (512 + 2 * 128) + 4 * 128 * 2 * 4; }
+
+}  // namespace plimsoll

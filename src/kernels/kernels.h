@@ -1,0 +1,126 @@
+// Everything that computes, as one table of functions per instruction set. reference/ is plain
+// scalar code that the other folders are tested against; avx2/ and avx512/ fill the same table. No
+// function here allocates, throws or knows about threads: callers split the work (kernels/matmul.h)
+// and own all memory.
+#pragma once
+
+#include <cstdint>
+
+#include "base/cpu.h"
+#include "planes/plane_view.h"
+
+namespace plimsoll {
+
+/// Rows of activations quantised to signed bytes in blocks of 32 columns, absmax / 127 per block,
+/// and the sums that offsets and mins of weights are multiplied with. Written by
+/// quantise_activations and read by matmul_planes of the same table, which may keep the codes
+/// offset by 128.
+struct QuantisedActivations {
+  std::int8_t* codes;      ///< [tokens][columns]; columns is a multiple of 32
+  float* scales;           ///< [tokens][columns / 32]
+  std::int32_t* sums;      ///< [tokens][columns / 16]: sum of the codes of each 16 columns
+  float* weighted_sums16;  ///< [tokens][columns / 16]: the same times the block's scale
+  float* weighted_sums32;  ///< [tokens][columns / 32]
+  std::int64_t columns;
+  std::int64_t tokens;
+};
+
+/// Bytes of all five arrays together, each 64-byte aligned.
+std::int64_t quantised_bytes(std::int64_t tokens, std::int64_t columns);
+/// Lays the arrays out in `memory`, which has quantised_bytes(tokens, columns) and is 64-byte
+/// aligned.
+QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int64_t columns);
+
+/// A matrix kept as plain floats, row-major: [rows][columns].
+struct DenseView {
+  enum class Type : std::uint8_t { f32, f16, bf16 };
+  const void* data;
+  Type type;
+  std::int64_t rows;
+  std::int64_t columns;
+};
+
+/// Attention of a few consecutive queries over one KV head: the `heads` query heads of its group
+/// share every load of K and V. Causal: query i sits at position first_position + i and sees
+/// positions [max(0, p - window + 1), p].
+struct AttentionTask {
+  const float*
+      q;  ///< [queries][q_stride]; the group's heads follow each other: head h at h * head_dim
+  std::int64_t q_stride;   ///< floats between queries
+  const std::uint16_t* k;  ///< f16 [position][kv_stride]
+  const std::uint16_t* v;  ///< f16 [position][kv_stride]
+  std::int64_t kv_stride;  ///< halves between positions
+  float* out;              ///< [queries][out_stride], heads as in q
+  std::int64_t out_stride;
+  std::int64_t queries;
+  std::int64_t first_position;
+  std::int64_t window;  ///< positions a query sees, itself included; 0 for all
+  std::int32_t heads;
+  std::int32_t head_dim;  ///< a multiple of 4 (8, 64, 80, 96, 128, 256 occur)
+  float scale;            ///< multiplies q.k
+  float soft_cap;         ///< cap * tanh(score / cap); 0 for none
+  float* scratch;  ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
+};
+
+/// Floats of scratch for a task: independent of the number of positions (online softmax, Milakov
+/// and Gimelshein, arXiv:1805.02867).
+std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
+                                      std::int32_t head_dim);
+
+struct Kernels {
+  Isa isa;
+
+  // --- elementwise and norms; n is any length >= 0, no alignment needed, out may be x ---
+
+  /// out = x / sqrt(mean(x^2) + epsilon) * weight (Zhang and Sennrich, arXiv:1910.07467); weight
+  /// null for ones.
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, std::int64_t n, float* out);
+  void (*add)(const float* y, std::int64_t n, float* x);  ///< x += y
+  void (*scale)(float factor, std::int64_t n, float* x);  ///< x *= factor
+  void (*silu_multiply)(const float* gate, const float* up, std::int64_t n,
+                        float* out);  ///< silu(gate) * up
+  void (*gelu_multiply)(const float* gate, const float* up, std::int64_t n,
+                        float* out);                      ///< tanh-GELU(gate) * up
+  void (*soft_cap)(float cap, std::int64_t n, float* x);  ///< x = cap * tanh(x / cap)
+  /// x = exp(x - max) / sum; returns log(sum(exp(x))) of the input. n >= 1.
+  float (*softmax)(float* x, std::int64_t n);
+  /// log(sum(exp(x))), x unchanged. n >= 1.
+  float (*log_sum_exp)(const float* x, std::int64_t n);
+  /// Rotates `pairs` pairs of one head by angles given as cos and sin. adjacent: (x[2i], x[2i+1]);
+  /// otherwise halves: (x[i], x[i + pairs]) (Su et al., arXiv:2104.09864).
+  void (*rope)(const float* cosines, const float* sines, std::int64_t pairs, bool adjacent,
+               float* x);
+  void (*half_from_float)(const float* x, std::int64_t n, std::uint16_t* out);  ///< nearest even
+  void (*float_from_half)(const std::uint16_t* x, std::int64_t n, float* out);
+
+  void (*attention)(const AttentionTask& task);
+
+  // --- products: y[token][row] = sum over k of w[row][k] * x[token][k], rows [row_begin, row_end)
+  // only ---
+
+  /// x: [tokens][x_stride]. Any shape. `scratch`: dense_scratch_floats floats, 64-byte aligned,
+  /// this worker's own.
+  void (*matmul_dense)(const DenseView& w, const float* x, std::int64_t x_stride,
+                       std::int64_t tokens, std::int64_t row_begin, std::int64_t row_end, float* y,
+                       std::int64_t y_stride, float* scratch);
+
+  /// Quantises tokens [token_begin, token_end) of x ([out.tokens][x_stride]) into `out`.
+  void (*quantise_activations)(const float* x, std::int64_t x_stride, std::int64_t token_begin,
+                               std::int64_t token_end, const QuantisedActivations& out);
+
+  /// Rows of 16-row tiles [tile_begin, tile_end) of w, at the level that each tile has. y is
+  /// written for real rows only. `scratch`: plane_scratch_bytes(...) bytes, 64-byte aligned, this
+  /// worker's own.
+  void (*matmul_planes)(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                        std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
+};
+
+/// Floats of scratch for matmul_dense with this many columns.
+std::int64_t dense_scratch_floats(std::int64_t columns);
+/// Bytes of scratch for matmul_planes with this many columns.
+std::int64_t plane_scratch_bytes(std::int64_t columns);
+
+/// The table of one instruction set. The processor must support it (base/cpu.h).
+const Kernels& kernels_for(Isa isa);
+
+}  // namespace plimsoll

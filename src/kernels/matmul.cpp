@@ -1,0 +1,72 @@
+#include "kernels/matmul.h"
+
+#include <algorithm>
+
+namespace plimsoll {
+namespace {
+
+/// Chunks per worker: enough that a worker which loses its processor for a while is not waited for
+/// long.
+constexpr std::int64_t chunks_per_worker = 8;
+
+}  // namespace
+
+Bytes MatmulWorkspace::quantised_bytes(std::int64_t tokens, std::int64_t columns) {
+  // Dense matrices may have columns that no block divides; they are never quantised.
+  return static_cast<Bytes>(plimsoll::quantised_bytes(tokens, (columns + 31) / 32 * 32));
+}
+
+Bytes MatmulWorkspace::scratch_bytes(std::int64_t columns) {
+  return round_up(
+      std::max<Bytes>(static_cast<Bytes>(plane_scratch_bytes(columns)),
+                      static_cast<Bytes>(dense_scratch_floats(columns)) * sizeof(float)),
+      64);
+}
+
+void matmul(Context& context, std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
+            std::int64_t tokens, const MatmulWorkspace& workspace) {
+  const Kernels& kernels = context.kernels;
+  const std::int64_t columns = ops[0].planes ? ops[0].planes->columns : ops[0].dense->columns;
+  const bool any_planes =
+      std::any_of(ops.begin(), ops.end(), [](const MatmulOp& op) { return op.planes; });
+  QuantisedActivations quantised{};
+  if (any_planes) {
+    quantised = place_quantised(workspace.quantised, tokens, columns);
+    if (tokens == 1)
+      kernels.quantise_activations(x, x_stride, 0, 1, quantised);
+    else
+      context.threads.parallel_for(tokens, 8, [&](std::int64_t begin, std::int64_t end, int) {
+        kernels.quantise_activations(x, x_stride, begin, end, quantised);
+      });
+  }
+
+  std::int64_t units = 0;  // tile rows of all ops together
+  for (const MatmulOp& op : ops) units += (op.rows() + tile_rows - 1) / tile_rows;
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, units / (context.threads.size() * chunks_per_worker));
+  context.threads.parallel_for(units, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
+    std::byte* const scratch =
+        workspace.scratch + static_cast<Bytes>(worker) * workspace.scratch_stride;
+    std::int64_t first = 0;
+    for (const MatmulOp& op : ops) {
+      const std::int64_t count = (op.rows() + tile_rows - 1) / tile_rows;
+      const std::int64_t from = std::max(begin, first) - first,
+                         to = std::min(end, first + count) - first;
+      first += count;
+      if (from >= to) continue;
+      const std::int64_t row_begin = from * tile_rows,
+                         row_end = std::min(to * tile_rows, op.rows());
+      if (op.planes)
+        kernels.matmul_planes(*op.planes, quantised, from, to, op.y, op.y_stride, scratch);
+      else
+        kernels.matmul_dense(*op.dense, x, x_stride, tokens, row_begin, row_end, op.y, op.y_stride,
+                             reinterpret_cast<float*>(scratch));
+      if (op.bias)
+        for (std::int64_t token = 0; token < tokens; ++token)
+          kernels.add(op.bias + row_begin, row_end - row_begin,
+                      op.y + token * op.y_stride + row_begin);
+    }
+  });
+}
+
+}  // namespace plimsoll

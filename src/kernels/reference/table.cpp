@@ -1,0 +1,2 @@
+#define PLIMSOLL_ISA reference
+#include "kernels/table-inl.h"

@@ -1,0 +1,27 @@
+#include "kernels/scratch.h"
+
+#include "kernels/kernels.h"
+
+namespace plimsoll {
+
+std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
+                                      std::int32_t head_dim) {
+  const std::int64_t rows = queries * heads;
+  const std::int64_t padded_dim = (head_dim + kWidestVector - 1) / kWidestVector * kWidestVector;
+  const std::int64_t keys_and_values = 2 * kAttentionTile * padded_dim;
+  const std::int64_t scores = kAttentionScoreRows * kAttentionTile;
+  const std::int64_t outputs = rows * padded_dim;
+  const std::int64_t sums = rows * kWidestVector;
+  const std::int64_t maxima = (rows + kWidestVector - 1) / kWidestVector * kWidestVector;
+  return keys_and_values + scores + outputs + sums + maxima;
+}
+
+// The panel is packed in whole vectors, and its partial sums are whole vectors too. Both have a
+// fixed size, so that a wide matrix needs no more than a narrow one.
+std::int64_t dense_scratch_floats(std::int64_t columns) {
+  const std::int64_t padded = (columns + kWidestVector - 1) / kWidestVector * kWidestVector;
+  const std::int64_t block = padded < kDenseBlockColumns ? padded : kDenseBlockColumns;
+  return kDensePanelRows * block + kDensePanelRows * kDenseBlockTokens * kWidestVector;
+}
+
+}  // namespace plimsoll

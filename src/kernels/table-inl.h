@@ -1,0 +1,26 @@
+// The table itself, one line per function. Included once by each folder's table.cpp, with
+// PLIMSOLL_ISA set.
+#include "kernels/functions-inl.h"
+
+namespace plimsoll::PLIMSOLL_ISA {
+
+const Kernels table = {
+    .isa = Isa::PLIMSOLL_ISA,
+    .rms_norm = rms_norm,
+    .add = add,
+    .scale = scale,
+    .silu_multiply = silu_multiply,
+    .gelu_multiply = gelu_multiply,
+    .soft_cap = soft_cap,
+    .softmax = softmax,
+    .log_sum_exp = log_sum_exp,
+    .rope = rope,
+    .half_from_float = half_from_float,
+    .float_from_half = float_from_half,
+    .attention = attention,
+    .matmul_dense = matmul_dense,
+    .quantise_activations = quantise_activations,
+    .matmul_planes = matmul_planes,
+};
+
+}  // namespace plimsoll::PLIMSOLL_ISA

@@ -1,0 +1,164 @@
+#include "model/architecture.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "base/error.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr Family table[] = {
+    {"llama", describe_llama},   {"qwen2", describe_qwen2},   {"qwen3", describe_qwen3},
+    {"gemma2", describe_gemma2}, {"gemma3", describe_gemma3}, {"phi3", describe_phi3},
+};
+
+// Far above any real model; below them no product of two overflows.
+constexpr std::int64_t most_layers = 4096;
+constexpr std::int64_t widest = 1 << 20;
+constexpr std::int64_t most_heads = 4096;
+constexpr std::int64_t longest_context = std::int64_t{1} << 31;
+
+[[noreturn]] void invalid(const std::string& message) {
+  throw Error(ErrorCode::invalid_model, message, "the file is damaged or was converted wrongly");
+}
+
+void describe_rope_scaling(const FamilyKeys& keys, RopeDescription& rope) {
+  const std::string_view type = keys.string_or("rope.scaling.type", "");
+  const double factor =
+      keys.number_or("rope.scaling.factor", keys.number_or("rope.scale_linear", 1));
+  if (!(factor > 0) || !std::isfinite(factor))
+    invalid(fmt::format("rope.scaling.factor must be above 0, found {}", factor));
+  rope.attention_factor = keys.number_or("rope.scaling.attn_factor", 1);
+  if (type == "none" || type == "longrope") return;
+  if (type != "" && type != "linear" && type != "yarn")
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("RoPE scaling type '{}' is not known", type),
+                "known: none, linear, yarn, longrope");
+  rope.scale = 1 / factor;
+  if (type == "yarn") {
+    rope.yarn = true;
+    rope.yarn_fast = keys.number_or("rope.scaling.yarn_beta_fast", 32);
+    rope.yarn_slow = keys.number_or("rope.scaling.yarn_beta_slow", 1);
+  }
+}
+
+void check(const Description& d) {
+  if (d.heads % d.kv_heads != 0)
+    invalid(fmt::format("{} heads cannot share {} KV heads evenly", d.heads, d.kv_heads));
+  if (d.head_dim % 4 != 0 || d.head_dim > 1024)
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("head dimension {} is not a multiple of 4 up to 1024", d.head_dim));
+  if (d.rope_dim % 2 != 0 || d.rope_dim > d.head_dim)
+    invalid(
+        fmt::format("rope.dimension_count {} does not fit a head of {}", d.rope_dim, d.head_dim));
+  if (!(d.norm_epsilon >= 0) || !(d.norm_epsilon < 1))
+    invalid(
+        fmt::format("attention.layer_norm_rms_epsilon {} is not between 0 and 1", d.norm_epsilon));
+}
+
+}  // namespace
+
+std::string FamilyKeys::key(std::string_view suffix) const {
+  return fmt::format("{}.{}", family_, suffix);
+}
+
+bool FamilyKeys::contains(std::string_view suffix) const { return metadata_.contains(key(suffix)); }
+
+std::int64_t FamilyKeys::count_or(std::string_view suffix, std::int64_t otherwise,
+                                  std::int64_t limit) const {
+  const std::string full = key(suffix);
+  const MetadataValue* value = metadata_.find(full);
+  if (!value) return otherwise;
+  // Some families store one value per layer; only uniform ones are supported.
+  const std::int64_t count =
+      value->is_array() ? (value->size() ? value->as_integer(0) : 0) : value->as_integer();
+  if (value->is_array())
+    for (std::uint64_t i = 1; i < value->size(); ++i)
+      if (value->as_integer(i) != count)
+        throw Error(ErrorCode::unsupported_model, fmt::format("{} differs between layers", full));
+  if (count < 1 || count > limit)
+    invalid(fmt::format("{} must be 1 to {}, found {}", full, limit, count));
+  return count;
+}
+
+std::int64_t FamilyKeys::required_count(std::string_view suffix, std::int64_t limit) const {
+  if (!contains(suffix)) invalid(fmt::format("key {} is missing", key(suffix)));
+  return count_or(suffix, 0, limit);
+}
+
+double FamilyKeys::number_or(std::string_view suffix, double otherwise) const {
+  return metadata_.number(key(suffix)).value_or(otherwise);
+}
+
+double FamilyKeys::required_number(std::string_view suffix) const {
+  if (!contains(suffix)) invalid(fmt::format("key {} is missing", key(suffix)));
+  return number_or(suffix, 0);
+}
+
+std::string_view FamilyKeys::string_or(std::string_view suffix, std::string_view otherwise) const {
+  return metadata_.string(key(suffix)).value_or(otherwise);
+}
+
+std::span<const Family> families() { return table; }
+
+Description describe(const ModelFile& file) {
+  const auto architecture = file.metadata().string("general.architecture");
+  if (!architecture) invalid("key general.architecture is missing");
+  const Family* family = nullptr;
+  std::string known;
+  for (const Family& row : table) {
+    if (row.name == *architecture) family = &row;
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  }
+  if (!family)
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("architecture '{}' is not known", *architecture), "known: " + known);
+
+  const FamilyKeys keys(file.metadata(), family->name);
+  if (keys.contains("expert_count") && keys.number_or("expert_count", 0) > 0)
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("mixture-of-experts models ({} experts) are not supported",
+                            keys.number_or("expert_count", 0)));
+  Description d;
+  d.family = *architecture;
+  d.name = file.metadata().string("general.name").value_or("");
+  d.layers = keys.required_count("block_count", most_layers);
+  d.width = keys.required_count("embedding_length", widest);
+  d.heads = keys.required_count("attention.head_count", most_heads);
+  d.kv_heads = keys.count_or("attention.head_count_kv", d.heads, most_heads);
+  d.feed_forward = keys.required_count("feed_forward_length", widest);
+  d.trained_context = keys.required_count("context_length", longest_context);
+  if (!keys.contains("attention.key_length") && d.width % d.heads != 0)
+    invalid(fmt::format("width {} is not a multiple of {} heads", d.width, d.heads));
+  d.head_dim = keys.count_or("attention.key_length", d.width / d.heads, widest);
+  if (keys.count_or("attention.value_length", d.head_dim, widest) != d.head_dim)
+    throw Error(ErrorCode::unsupported_model,
+                "keys and values of different lengths are not supported");
+  d.norm_epsilon = static_cast<float>(keys.required_number("attention.layer_norm_rms_epsilon"));
+  d.rope_dim = keys.count_or("rope.dimension_count", d.head_dim, widest);
+  d.attention_scale = 1.0f / std::sqrt(static_cast<float>(d.head_dim));
+
+  RopeDescription rope;
+  rope.base = keys.number_or("rope.freq_base", 10000);
+  if (!(rope.base > 0) || !std::isfinite(rope.base))
+    invalid(fmt::format("rope.freq_base must be above 0, found {}", rope.base));
+  rope.original_context =
+      keys.count_or("rope.scaling.original_context_length", d.trained_context, longest_context);
+  describe_rope_scaling(keys, rope);
+  d.ropes.push_back(rope);
+  d.per_layer.resize(static_cast<std::size_t>(d.layers));
+
+  // The vocabulary is what the embedding matrix has rows for.
+  const TensorInfo* embedding = file.find_tensor("token_embd.weight");
+  if (!embedding) invalid("tensor token_embd.weight is missing");
+  d.vocabulary = embedding->rows();
+  d.tied_output = file.find_tensor("output.weight") == nullptr;
+
+  family->describe(keys, d);
+  check(d);
+  return d;
+}
+
+}  // namespace plimsoll

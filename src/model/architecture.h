@@ -1,0 +1,55 @@
+// The families of architectures: one row and one file each.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "file/model_file.h"
+#include "model/description.h"
+
+namespace plimsoll {
+
+/// Metadata of one model under its family's prefix, with errors that name the key.
+class FamilyKeys {
+ public:
+  FamilyKeys(const Metadata& metadata, std::string_view family)
+      : metadata_(metadata), family_(family) {}
+
+  /// Of key FAMILY.suffix. required_* throw Error(invalid_model) when it is missing; counts must be
+  /// 1 to `limit`.
+  std::int64_t required_count(std::string_view suffix, std::int64_t limit) const;
+  std::int64_t count_or(std::string_view suffix, std::int64_t otherwise, std::int64_t limit) const;
+  double required_number(std::string_view suffix) const;
+  double number_or(std::string_view suffix, double otherwise) const;
+  std::string_view string_or(std::string_view suffix, std::string_view otherwise) const;
+  bool contains(std::string_view suffix) const;
+
+ private:
+  std::string key(std::string_view suffix) const;
+  const Metadata& metadata_;
+  std::string family_;
+};
+
+struct Family {
+  std::string_view name;  ///< as in general.architecture
+  /// Sets what is the family's own; shape, norms and RoPE scaling common to all have been filled in
+  /// before.
+  void (*describe)(const FamilyKeys& keys, Description& description);
+};
+
+std::span<const Family> families();
+
+/// Reads and checks a model's description. Throws Error(unsupported_model) for an unknown
+/// architecture (named, with the known ones) or a feature that is not supported,
+/// Error(invalid_model) for missing or inconsistent hyper-parameters.
+Description describe(const ModelFile& file);
+
+// One function per family, each in its own file.
+void describe_llama(const FamilyKeys& keys, Description& description);
+void describe_qwen2(const FamilyKeys& keys, Description& description);
+void describe_qwen3(const FamilyKeys& keys, Description& description);
+void describe_gemma2(const FamilyKeys& keys, Description& description);
+void describe_gemma3(const FamilyKeys& keys, Description& description);
+void describe_phi3(const FamilyKeys& keys, Description& description);
+
+}  // namespace plimsoll

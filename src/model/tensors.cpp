@@ -1,0 +1,83 @@
+#include "model/tensors.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace plimsoll {
+
+std::vector<TensorSlot> tensor_slots(const Description& d) {
+  std::vector<TensorSlot> slots;
+  const auto add = [&](Role role, std::int64_t layer, std::string name, std::int64_t rows,
+                       std::int64_t columns, bool required = true) {
+    slots.push_back({role, layer, std::move(name), rows, columns, required});
+  };
+  const std::int64_t q_rows = d.heads * d.head_dim, kv_rows = d.kv_heads * d.head_dim;
+  add(Role::token_embedding, -1, "token_embd.weight", d.vocabulary, d.width);
+  for (std::int64_t layer = 0; layer < d.layers; ++layer) {
+    const auto block = [&](Role role, const char* suffix, std::int64_t rows, std::int64_t columns,
+                           bool required = true) {
+      add(role, layer, fmt::format("blk.{}.{}", layer, suffix), rows, columns, required);
+    };
+    block(Role::attention_norm, "attn_norm.weight", 1, d.width);
+    if (d.fused_qkv) {
+      block(Role::qkv, "attn_qkv.weight", d.qkv_rows(), d.width);
+      block(Role::qkv_bias, "attn_qkv.bias", 1, d.qkv_rows(), d.qkv_bias);
+    } else {
+      block(Role::q, "attn_q.weight", q_rows, d.width);
+      block(Role::k, "attn_k.weight", kv_rows, d.width);
+      block(Role::v, "attn_v.weight", kv_rows, d.width);
+      block(Role::q_bias, "attn_q.bias", 1, q_rows, d.qkv_bias);
+      block(Role::k_bias, "attn_k.bias", 1, kv_rows, d.qkv_bias);
+      block(Role::v_bias, "attn_v.bias", 1, kv_rows, d.qkv_bias);
+    }
+    if (d.query_key_norm) {
+      block(Role::q_norm, "attn_q_norm.weight", 1, d.head_dim);
+      block(Role::k_norm, "attn_k_norm.weight", 1, d.head_dim);
+    }
+    block(Role::attention_output, "attn_output.weight", d.width, q_rows);
+    block(Role::attention_output_bias, "attn_output.bias", 1, d.width, false);
+    if (d.post_norms) block(Role::attention_post_norm, "post_attention_norm.weight", 1, d.width);
+    block(Role::feed_forward_norm, "ffn_norm.weight", 1, d.width);
+    if (d.fused_gate_up) {
+      block(Role::gate_up, "ffn_up.weight", 2 * d.feed_forward, d.width);
+    } else {
+      block(Role::gate, "ffn_gate.weight", d.feed_forward, d.width);
+      block(Role::up, "ffn_up.weight", d.feed_forward, d.width);
+    }
+    block(Role::down, "ffn_down.weight", d.width, d.feed_forward);
+    if (d.post_norms) block(Role::feed_forward_post_norm, "post_ffw_norm.weight", 1, d.width);
+  }
+  add(Role::output_norm, -1, "output_norm.weight", 1, d.width);
+  if (!d.tied_output) add(Role::output, -1, "output.weight", d.vocabulary, d.width);
+  const RopeDescription& rope = d.ropes[0];
+  if (!rope.factors_tensor.empty())
+    add(Role::rope_factors, -1, rope.factors_tensor, 1, d.rope_dim / 2, false);
+  if (!rope.long_factors_tensor.empty())
+    add(Role::rope_long_factors, -1, rope.long_factors_tensor, 1, d.rope_dim / 2, false);
+  return slots;
+}
+
+std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& description) {
+  std::vector<TensorUse> uses;
+  for (TensorSlot& slot : tensor_slots(description)) {
+    const TensorInfo* info = file.find_tensor(slot.name);
+    if (!info) {
+      if (!slot.required) continue;
+      throw Error(ErrorCode::invalid_model, fmt::format("tensor {} is missing", slot.name),
+                  "the file is damaged, or holds only a vocabulary");
+    }
+    if (info->columns() != slot.columns || info->rows() != slot.rows)
+      throw Error(ErrorCode::invalid_model,
+                  fmt::format("tensor {} should be {} x {} by the hyper-parameters, found {} x {}",
+                              slot.name, slot.rows, slot.columns, info->rows(), info->columns()));
+    if (slot.is_vector() && info->format->kind != Format::Kind::dense)
+      throw Error(ErrorCode::invalid_model,
+                  fmt::format("tensor {} is a vector and should be F32, F16 or BF16, found {}",
+                              slot.name, info->format->name));
+    uses.push_back({std::move(slot), info});
+  }
+  return uses;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,88 @@
+// The one forward pass: embeds tokens, runs every layer after the description, and gives logits. It
+// owns all memory that it writes besides the KV cache, laid out once from sizes that the plan
+// knows.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/region.h"
+#include "cache/kv_cache.h"
+#include "kernels/context.h"
+#include "kernels/matmul.h"
+#include "model/description.h"
+#include "model/weights.h"
+#include "text/tokenizer.h"
+
+namespace plimsoll {
+
+/// Sizes of everything that a forward pass writes. A pure function of its inputs.
+struct ActivationLayout {
+  std::int64_t chunk_tokens;  ///< tokens in one pass at most
+  std::int64_t logit_rows;    ///< rows of logits at a time at most
+  // Offsets in bytes, each 64-byte aligned.
+  Bytes residual;  ///< f32 [chunk][width]
+  Bytes normed;    ///< f32 [chunk][width]; also a block's output
+  Bytes qkv;       ///< f32 [chunk][qkv_rows]
+  Bytes attended;  ///< f32 [chunk][heads * head_dim]
+  Bytes gate_up;   ///< f32 [chunk][2 * feed_forward]
+  Bytes logits;    ///< f32 [logit_rows][vocabulary]
+  Bytes angles;    ///< f32 per rope: cosines, then sines, [chunk][rope_dim / 2] each
+  Bytes quantised;
+  Bytes scratch;  ///< [workers][scratch_stride]
+  Bytes scratch_stride;
+  Bytes total;
+
+  ActivationLayout(const Description& description, std::int64_t chunk, std::int64_t logit_row_count,
+                   int workers);
+};
+
+/// Tokens that go through the layers together in prefill when memory allows.
+constexpr std::int64_t default_chunk_tokens = 256;
+
+/// Not thread-safe: one pass at a time. Refers to context, description and weights, which must
+/// outlive it.
+class Transformer {
+ public:
+  /// `context_length` is the length that the session may reach: RoPE with long factors depends on
+  /// it. Throws as Region does.
+  Transformer(Context& context, const Description& description, const Weights& weights,
+              std::int64_t context_length, std::int64_t chunk_tokens, std::int64_t logit_rows);
+
+  std::int64_t chunk_tokens() const { return layout_.chunk_tokens; }
+  std::int64_t logit_rows() const { return layout_.logit_rows; }
+
+  /// Runs `tokens` (1 to chunk_tokens, ids below the vocabulary size) at positions cache.length()
+  /// and up; appends their keys and values to the cache, which has room.
+  void forward(std::span<const TokenId> tokens, KvCache& cache);
+
+  /// Logits of tokens [first, first + count) of the last pass, count at most logit_rows:
+  /// [count][vocabulary]. Valid until the next call of either; the caller may change them.
+  std::span<float> logits(std::int64_t first, std::int64_t count);
+
+ private:
+  float* at(Bytes offset) const { return reinterpret_cast<float*>(memory_.data() + offset); }
+  void embed(std::span<const TokenId> tokens);
+  void compute_angles(std::int64_t tokens, std::int64_t first_position);
+  void norm_rows(const float* x, const float* weight, std::int64_t tokens, float* out);
+  void multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
+                std::int64_t tokens);
+  void attention_block(std::int64_t layer, std::int64_t tokens, KvCache& cache);
+  void feed_forward_block(std::int64_t layer, std::int64_t tokens);
+  /// residual += block output, normed first where the family has post norms.
+  void add_block(const float* post_norm, std::int64_t tokens);
+
+  Context& context_;
+  const Description& description_;
+  const Weights& weights_;
+  ActivationLayout layout_;
+  Region memory_;
+  MatmulWorkspace workspace_;
+  std::vector<std::vector<float>> frequencies_;  ///< by rope: [rope_dim / 2], radians per position
+  std::vector<float> magnitudes_;                ///< by rope: of cos and sin
+  std::int64_t last_tokens_ = 0;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,62 @@
+#include "plan/facts.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/process.h"
+#include "model/architecture.h"
+#include "model/tensors.h"
+#include "model/weights.h"
+
+namespace plimsoll {
+namespace {
+
+/// What a run still adds after planning: heap for the list of tensors and the sequence, code
+/// touched for the first time, and for each worker a stack. Measured on the largest of the test
+/// models; see docs/decisions/memory.md.
+constexpr Bytes later_bytes = 512 * KiB;
+constexpr Bytes later_bytes_per_thread = 48 * KiB;
+
+}  // namespace
+
+ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
+  ModelFacts facts;
+  facts.description = describe(file);
+  const std::vector<TensorUse> uses = find_tensors(file, facts.description);
+  facts.weight_bytes = Weights::memory_bytes(uses);
+  facts.staging_bytes_per_worker = Weights::staging_bytes(uses, 1);
+  facts.text_bytes = tokenizer.memory_bytes() + file.header_bytes();
+  for (const TensorUse& use : uses) {
+    facts.parameters += use.info->rows() * use.info->columns();
+    facts.file_tensor_bytes += use.info->bytes;
+  }
+  if (tokenizer.vocabulary_size() > facts.description.vocabulary)
+    throw Error(ErrorCode::invalid_model,
+                fmt::format("the vocabulary has {} tokens, the embedding matrix only {} rows",
+                            tokenizer.vocabulary_size(), facts.description.vocabulary),
+                "the file is damaged or was converted wrongly");
+  return facts;
+}
+
+Bytes runtime_bytes(const ModelFacts& facts, int threads) {
+  const Bytes resident = process_memory().resident;
+  const Bytes besides_text = resident > facts.text_bytes ? resident - facts.text_bytes : 0;
+  return besides_text + later_bytes + later_bytes_per_thread * static_cast<Bytes>(threads);
+}
+
+Bytes decide_budget(std::optional<Bytes> wanted) {
+  const MachineLimits limits = probe_limits();
+  if (!wanted) return limits.usable;
+  if (*wanted > limits.usable)
+    throw Error(
+        ErrorCode::machine_limit,
+        fmt::format("--memory {} is more than this {} can give: {}", format_bytes(*wanted),
+                    limits.group_limit ? "container" : "machine", format_bytes(limits.usable)),
+        fmt::format("give --memory {} or less, or leave it out", limits.usable));
+  return *wanted;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,380 @@
+#include "planes/planes.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "format/half.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr int plane_lines[digit_planes] = {2, 1, 1, 1, 1, 2};
+constexpr int line_bytes = 64;
+
+/// Where the parts of the scale region begin, and its size.
+struct ScaleLayout {
+  int groups_per_tile;  // 0 with ScaleKind::none
+  int scale_bytes;      // of one group scale
+  int min_bytes;        // of one group min, 0 where mins sit in the scale or are absent
+  Bytes mins_offset, super_scales_offset, super_mins_offset, bytes;
+};
+
+ScaleLayout scale_layout(const CodeLayout& layout, std::int64_t rows, std::int64_t columns) {
+  const Bytes tile_row_count = static_cast<Bytes>((rows + tile_rows - 1) / tile_rows);
+  const Bytes tiles = tile_row_count * static_cast<Bytes>(columns / tile_columns);
+  ScaleLayout result{};
+  result.groups_per_tile = layout.scale == ScaleKind::none ? 0 : tile_columns / layout.scale_width;
+  result.scale_bytes = layout.scale == ScaleKind::f16 ? 2 : 1;
+  result.min_bytes = !layout.has_min || layout.scale == ScaleKind::u4 ? 0
+                     : layout.has_super                               ? 1
+                                                                      : 2;
+  const Bytes groups = tiles * static_cast<Bytes>(result.groups_per_tile) * tile_rows;
+  const Bytes supers =
+      layout.has_super ? tile_row_count * static_cast<Bytes>(columns / 256) * tile_rows : 0;
+  result.mins_offset = round_up(groups * static_cast<Bytes>(result.scale_bytes), line_bytes);
+  result.super_scales_offset =
+      round_up(result.mins_offset + groups * static_cast<Bytes>(result.min_bytes), line_bytes);
+  result.super_mins_offset = round_up(result.super_scales_offset + supers * 2, line_bytes);
+  result.bytes = result.super_mins_offset + (layout.has_min ? supers * 2 : 0);
+  return result;
+}
+
+Bytes digit_plane_bytes(int plane, std::int64_t rows, std::int64_t columns) {
+  return static_cast<Bytes>((rows + tile_rows - 1) / tile_rows) *
+         static_cast<Bytes>(columns / tile_columns) *
+         static_cast<Bytes>(plane_lines[plane] * line_bytes);
+}
+
+/// The 16 x 32 codes of one tile, left-aligned in their bytes, as the eight lines of dot steps.
+struct TileLines {
+  alignas(64) std::uint8_t step[8][line_bytes];
+};
+
+/// Fixed-length byte loops, written so that the compiler makes vector code of them.
+inline void pack_pairs(const TileLines& lines, int shift, std::uint8_t* out) {
+  for (int h = 0; h < 2; ++h)
+    for (int i = 0; i < line_bytes; ++i)
+      out[h * line_bytes + i] = static_cast<std::uint8_t>(
+          (lines.step[h][i] >> shift & 3) | (lines.step[2 + h][i] >> shift & 3) << 2 |
+          (lines.step[4 + h][i] >> shift & 3) << 4 | (lines.step[6 + h][i] >> shift & 3) << 6);
+}
+inline void pack_bits(const TileLines& lines, int shift, std::uint8_t* out) {
+  for (int i = 0; i < line_bytes; ++i) {
+    unsigned bits = 0;
+    for (int j = 0; j < 8; ++j) bits |= (lines.step[j][i] >> shift & 1u) << j;
+    out[i] = static_cast<std::uint8_t>(bits);
+  }
+}
+
+}  // namespace
+
+LevelTable make_level_table(const CodeLayout& layout, int level) {
+  LevelTable table{};
+  table.unit = 1.0f;
+  const int dropped = layout.bits - level;
+  const int codes = 1 << level, children = 1 << dropped;
+  if (level == 8) {  // the code is its own centroid
+    table.zero = -layout.values[0];
+    table.identity = true;
+    return table;
+  }
+  double mean[64], low = 1e9, high = -1e9;
+  for (int code = 0; code < codes; ++code) {
+    double sum = 0;
+    for (int child = 0; child < children; ++child) sum += layout.values[code << dropped | child];
+    mean[code] = sum / children;
+    low = std::min(low, mean[code]);
+    high = std::max(high, mean[code]);
+  }
+  // The finest power of two up to the children's own step that fits a byte, so that full levels are
+  // exact and means of a few children too.
+  double steps_per_value = children;
+  while (steps_per_value > 1 && (high - low) * steps_per_value > 127) steps_per_value /= 2;
+  const auto scaled = [&](double value) {
+    return static_cast<int>(std::lround(value * steps_per_value));
+  };
+  table.unit = static_cast<float>(1 / steps_per_value);
+  // Codes that count up from the least value need no look-up.
+  table.zero = -scaled(low);
+  table.identity = true;
+  for (int code = 0; code < codes; ++code) {
+    table.centroid[code] = static_cast<std::uint8_t>(scaled(mean[code]) + table.zero);
+    table.identity &= table.centroid[code] == code;
+  }
+  for (int i = codes; i < 64; ++i) table.centroid[i] = table.centroid[i % codes];
+  return table;
+}
+
+Bytes PlaneTensor::memory_bytes(const CodeLayout& layout, std::int64_t rows, std::int64_t columns) {
+  Bytes total = round_up(scale_layout(layout, rows, columns).bytes, page_bytes);
+  for (int plane = 0; plane < planes_of_level(layout.bits); ++plane)
+    total += round_up(digit_plane_bytes(plane, rows, columns), page_bytes);
+  return total;
+}
+
+PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t rows,
+                         std::int64_t columns)
+    : format_(&file_format), rows_(rows), columns_(columns) {
+  assert(file_format.kind == Format::Kind::coded && columns % file_format.block_values == 0);
+  const CodeLayout& layout = file_format.layout;
+  view_.rows = rows;
+  view_.columns = columns;
+  view_.bits = layout.bits;
+  view_.scale_kind = layout.scale;
+  view_.scale_width = layout.scale_width;
+  view_.has_min = layout.has_min;
+  view_.has_super = layout.has_super;
+  for (int plane = 0; plane < planes_of_level(layout.bits); ++plane) {
+    digits_[plane] = Region(ledger, Account::weights, digit_plane_bytes(plane, rows, columns));
+    view_.digits[plane] = digits_[plane].as<std::uint8_t>();
+    view_.tables[plane] = make_level_table(layout, level_after_plane[plane]);
+  }
+  const ScaleLayout parts = scale_layout(layout, rows, columns);
+  scales_ = Region(ledger, Account::weights, parts.bytes);
+  view_.scales = scales_.as<std::uint8_t>();
+  if (parts.min_bytes) view_.mins = scales_.as<std::uint8_t>() + parts.mins_offset;
+  if (layout.has_super) {
+    view_.super_scales = reinterpret_cast<const std::uint16_t*>(scales_.as<std::uint8_t>() +
+                                                                parts.super_scales_offset);
+    if (layout.has_min)
+      view_.super_mins = reinterpret_cast<const std::uint16_t*>(scales_.as<std::uint8_t>() +
+                                                                parts.super_mins_offset);
+  }
+  levels_.assign(static_cast<std::size_t>(view_.tile_row_count()),
+                 static_cast<std::uint8_t>(layout.bits));
+  view_.levels = levels_.data();
+}
+
+Bytes PlaneTensor::plane_row_bytes(int plane) const {
+  return static_cast<Bytes>(view_.tiles_per_row()) *
+         static_cast<Bytes>(plane_lines[plane] * line_bytes);
+}
+
+Bytes PlaneTensor::bytes() const {
+  Bytes total = scales_.size();
+  const std::int64_t count = view_.tile_row_count();
+  for (int plane = 0; plane < planes_of_level(view_.bits); ++plane) {
+    total += digits_[plane].size();
+    // Whole pages inside every run of tile rows that lack this plane have been given back.
+    for (std::int64_t begin = 0; begin < count;) {
+      std::int64_t end = begin;
+      while (end < count && planes_of_level(level(end)) <= plane) ++end;
+      if (end == begin) {
+        ++begin;
+        continue;
+      }
+      const Bytes row = plane_row_bytes(plane);
+      const Bytes first = round_up(static_cast<Bytes>(begin) * row, page_bytes);
+      const Bytes last = end == count ? digits_[plane].size()
+                                      : round_down(static_cast<Bytes>(end) * row, page_bytes);
+      if (last > first) total -= last - first;
+      begin = end;
+    }
+  }
+  return total;
+}
+
+bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin,
+                              std::int64_t row_count) {
+  assert(row_begin % tile_rows == 0 && row_begin + row_count <= rows_);
+  assert(row_count % tile_rows == 0 || row_begin + row_count == rows_);
+  const CodeLayout& layout = format_->layout;
+  const ScaleLayout scale = scale_layout(layout, rows_, columns_);
+  const Bytes file_row_bytes = row_bytes(*format_, columns_);
+  const std::int64_t tiles_per_row = view_.tiles_per_row();
+  // One stretch of 256 columns (or the block, where that is smaller and the row is not a multiple
+  // of 256) at a time.
+  const int stretch = columns_ % 256 == 0 ? 256 : format_->block_values;
+  const int blocks_per_stretch = stretch / format_->block_values;
+  const int groups_per_block =
+      scale.groups_per_tile ? format_->block_values / layout.scale_width : 0;
+  std::uint8_t* const scales = scales_.as<std::uint8_t>();
+  std::uint8_t* const mins = scales + scale.mins_offset;
+  auto* const super_scales = reinterpret_cast<std::uint16_t*>(scales + scale.super_scales_offset);
+  auto* const super_mins = reinterpret_cast<std::uint16_t*>(scales + scale.super_mins_offset);
+
+  BlockParts parts[8];
+  alignas(64) std::uint8_t codes[tile_rows][256];
+  TileLines lines;
+  bool finite = true;
+  const auto check = [&finite](std::uint16_t half) { finite &= (half & 0x7c00) != 0x7c00; };
+  for (std::int64_t tile_row = row_begin / tile_rows; tile_row * tile_rows < row_begin + row_count;
+       ++tile_row) {
+    const int present = static_cast<int>(
+        std::min<std::int64_t>(tile_rows, row_begin + row_count - tile_row * tile_rows));
+    const int planes = planes_of_level(level(tile_row));
+    if (present < tile_rows)
+      std::memset(codes, 0, sizeof codes);  // rows past the last: code 0, scale 0
+    for (std::int64_t column = 0; column < columns_; column += stretch) {
+      const std::int64_t first_tile = tile_row * tiles_per_row + column / tile_columns;
+      for (int row = 0; row < present; ++row) {
+        const std::uint8_t* source =
+            blocks + static_cast<Bytes>(tile_row * tile_rows + row - row_begin) * file_row_bytes +
+            row_bytes(*format_, column);
+        format_->split(source, parts, blocks_per_stretch);
+        for (int block = 0; block < blocks_per_stretch; ++block) {
+          std::memcpy(&codes[row][block * format_->block_values], parts[block].codes,
+                      static_cast<std::size_t>(format_->block_values));
+          for (int group = 0; group < groups_per_block; ++group) {
+            const std::int64_t place =
+                (first_tile * scale.groups_per_tile + block * groups_per_block + group) *
+                    tile_rows +
+                row;
+            if (scale.scale_bytes == 2) {
+              std::memcpy(scales + 2 * place, &parts[block].scales[group], 2);
+              check(parts[block].scales[group]);
+            } else
+              scales[place] = static_cast<std::uint8_t>(parts[block].scales[group]);
+            if (scale.min_bytes == 2) {
+              std::memcpy(mins + 2 * place, &parts[block].mins[group], 2);
+              check(parts[block].mins[group]);
+            } else if (scale.min_bytes == 1)
+              mins[place] = static_cast<std::uint8_t>(parts[block].mins[group]);
+          }
+        }
+        if (layout.has_super) {
+          const std::int64_t place = (tile_row * (columns_ / 256) + column / 256) * tile_rows + row;
+          super_scales[place] = parts[0].super_scale;
+          check(parts[0].super_scale);
+          if (layout.has_min) {
+            super_mins[place] = parts[0].super_min;
+            check(parts[0].super_min);
+          }
+        }
+      }
+      for (int tile = 0; tile < stretch / tile_columns; ++tile) {
+        for (int j = 0; j < 8; ++j)
+          for (int row = 0; row < tile_rows; ++row)
+            std::memcpy(&lines.step[j][4 * row], &codes[row][tile * tile_columns + 4 * j], 4);
+        int place = layout.bits;  // bits not yet stored
+        for (int plane = 0; plane < planes; ++plane) {
+          place -= plane_bits[plane];
+          std::uint8_t* out = digits_[plane].as<std::uint8_t>() +
+                              (first_tile + tile) * plane_lines[plane] * line_bytes;
+          if (plane_bits[plane] == 2)
+            pack_pairs(lines, place, out);
+          else
+            pack_bits(lines, place, out);
+        }
+      }
+    }
+  }
+  return finite;
+}
+
+Bytes PlaneTensor::drop(int to_level, std::int64_t tile_row_begin, std::int64_t tile_row_end) {
+  assert(planes_of_level(to_level) > 0 && to_level <= view_.bits);
+  assert(0 <= tile_row_begin && tile_row_begin <= tile_row_end &&
+         tile_row_end <= view_.tile_row_count());
+  const Bytes before = bytes();
+  for (std::int64_t t = tile_row_begin; t < tile_row_end; ++t) {
+    auto& level_of_row = levels_[static_cast<std::size_t>(t)];
+    level_of_row = std::min(level_of_row, static_cast<std::uint8_t>(to_level));
+  }
+  // Neighbours may have lost the same plane before: pages that straddled the border are free now
+  // too.
+  for (int plane = planes_of_level(to_level); plane < planes_of_level(view_.bits); ++plane) {
+    std::int64_t begin = tile_row_begin, end = tile_row_end;
+    while (begin > 0 && planes_of_level(level(begin - 1)) <= plane) --begin;
+    while (end < view_.tile_row_count() && planes_of_level(level(end)) <= plane) ++end;
+    const Bytes row = plane_row_bytes(plane);
+    const Bytes first = static_cast<Bytes>(begin) * row;
+    const Bytes last =
+        end == view_.tile_row_count() ? digits_[plane].size() : static_cast<Bytes>(end) * row;
+    digits_[plane].give_back(first, last - first);
+  }
+  return before - bytes();
+}
+
+void PlaneTensor::restore(int to_level, std::int64_t tile_row_begin, std::int64_t tile_row_end) {
+  assert(planes_of_level(to_level) > 0 && to_level <= view_.bits);
+  const auto range = [&](int p) {
+    const Bytes row = plane_row_bytes(p);
+    // Outwards to whole pages: a page at the border may have been given back as part of a longer
+    // run.
+    const Bytes first = round_down(static_cast<Bytes>(tile_row_begin) * row, page_bytes);
+    const Bytes last =
+        std::min(digits_[p].size(), round_up(static_cast<Bytes>(tile_row_end) * row, page_bytes));
+    return std::pair{first, last - first};
+  };
+  try {
+    for (int plane = 0; plane < planes_of_level(to_level); ++plane)
+      digits_[plane].take_back(range(plane).first, range(plane).second);
+  } catch (...) {
+    // What was taken for nothing goes back: dropping to the present levels again frees it.
+    for (std::int64_t t = tile_row_begin; t < tile_row_end; ++t) drop(level(t), t, t + 1);
+    throw;
+  }
+  for (std::int64_t t = tile_row_begin; t < tile_row_end; ++t) {
+    auto& level_of_row = levels_[static_cast<std::size_t>(t)];
+    level_of_row = std::max(level_of_row, static_cast<std::uint8_t>(to_level));
+  }
+}
+
+void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
+  const std::int64_t tile_row = row / tile_rows;
+  const int lane = static_cast<int>(row % tile_rows);
+  const int planes = planes_of_level(level(tile_row));
+  const LevelTable& table = view_.tables[planes - 1];
+  const ScaleLayout layout = scale_layout(format_->layout, rows_, columns_);
+  for (std::int64_t column = 0; column < columns_; ++column) {
+    const std::int64_t tile = tile_row * view_.tiles_per_row() + column / tile_columns;
+    const int c = static_cast<int>(column % tile_columns), j = c / 4, byte = 4 * lane + c % 4;
+    int code = 0;
+    for (int plane = 0; plane < planes; ++plane) {
+      const std::uint8_t* lines = view_.digits[plane] + tile * plane_lines[plane] * line_bytes;
+      code = plane_bits[plane] == 2
+                 ? code << 2 | (lines[(j & 1) * line_bytes + byte] >> (j & ~1) & 3)
+                 : code << 1 | (lines[byte] >> j & 1);
+    }
+    const int centroid = level(tile_row) == 8 ? code : table.centroid[code];
+    const float value = static_cast<float>(centroid - table.zero) * table.unit;
+
+    float scale = 1.0f, min = 0.0f;
+    unsigned raw = 0;
+    std::int64_t place = 0;
+    if (layout.groups_per_tile) {
+      place = (tile * layout.groups_per_tile + c / view_.scale_width) * tile_rows + lane;
+      raw = layout.scale_bytes == 2 ? reinterpret_cast<const std::uint16_t*>(view_.scales)[place]
+                                    : view_.scales[place];
+    }
+    switch (view_.scale_kind) {
+      case ScaleKind::none:
+        break;
+      case ScaleKind::f16:
+        scale = half_to_float(static_cast<std::uint16_t>(raw));
+        break;
+      case ScaleKind::e8m0:
+        scale = e8m0_to_float(static_cast<std::uint8_t>(raw));
+        break;
+      case ScaleKind::ue4m3:
+        scale = ue4m3_to_float(static_cast<std::uint8_t>(raw));
+        break;
+      case ScaleKind::i8:
+        scale = static_cast<float>(static_cast<std::int8_t>(raw));
+        break;
+      case ScaleKind::u8:
+        scale = static_cast<float>(raw);
+        break;
+      case ScaleKind::u4:
+        scale = static_cast<float>(raw & 15);
+        break;
+    }
+    if (view_.has_super) {
+      const std::int64_t super = (tile_row * (columns_ / 256) + column / 256) * tile_rows + lane;
+      scale *= half_to_float(view_.super_scales[super]);
+      if (view_.has_min) {
+        const unsigned group_min = view_.scale_kind == ScaleKind::u4 ? raw >> 4 : view_.mins[place];
+        min = -(static_cast<float>(group_min) * half_to_float(view_.super_mins[super]));
+      }
+    } else if (view_.has_min) {
+      min = half_to_float(reinterpret_cast<const std::uint16_t*>(view_.mins)[place]);
+    }
+    values[column] = view_.has_min ? value * scale + min : value * scale;
+  }
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,69 @@
+// The one layout inside: a quantised matrix as digit planes and scale planes. Importing a file's
+// blocks is exact; planes can be dropped and restored by row range while the rest stays in use. See
+// plane_view.h for the layout and docs/decisions/planes.md for why.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/ledger.h"
+#include "base/region.h"
+#include "format/format.h"
+#include "planes/plane_view.h"
+
+namespace plimsoll {
+
+/// The leading `level` bits of a layout's codes as a table: each centroid is the mean of the values
+/// that share them.
+LevelTable make_level_table(const CodeLayout& layout, int level);
+
+class PlaneTensor {
+ public:
+  /// Bytes that a tensor holds at full level, as the Ledger counts them (whole pages).
+  static Bytes memory_bytes(const CodeLayout& layout, std::int64_t rows, std::int64_t columns);
+
+  PlaneTensor() = default;
+  /// Reserves and maps every plane; values are unspecified until imported. `format` is of
+  /// Kind::coded, columns a multiple of its block. Throws as Ledger::reserve does.
+  PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns);
+
+  const Format& format() const { return *format_; }
+  std::int64_t rows() const { return rows_; }
+  std::int64_t columns() const { return columns_; }
+  Bytes bytes() const;  ///< held now, as the Ledger counts them
+
+  /// Takes `row_count` file rows from row_begin on (a multiple of 16; row_count too, unless they are
+  /// the last rows) apart into the planes. `blocks` holds them as the file does. Planes above a tile
+  /// row's level are skipped. Safe to call from several threads for rows of different tiles. Returns
+  /// false if a scale or min was NaN or infinite (imported all the same).
+  bool import_rows(const std::uint8_t* blocks, std::int64_t row_begin, std::int64_t row_count);
+
+  /// Drops the planes above `level` (2, 3, 4, 5, 6 or 8 bits, at most the format's) of tile rows
+  /// [begin, end): their whole pages go back to the kernel and the Ledger. Returns the bytes given
+  /// back. Not while a kernel reads the tensor.
+  Bytes drop(int level, std::int64_t tile_row_begin, std::int64_t tile_row_end);
+  /// Makes room for the planes up to `level` again; their rows must be imported before use. Throws
+  /// as Ledger::reserve does, and then nothing has changed.
+  void restore(int level, std::int64_t tile_row_begin, std::int64_t tile_row_end);
+  int level(std::int64_t tile_row) const { return levels_[static_cast<std::size_t>(tile_row)]; }
+
+  /// The f32 values of one row at its present level: [columns].
+  void dequantise_row(std::int64_t row, float* values) const;
+
+  /// Valid as long as the tensor stays where it is.
+  const PlaneView& view() const { return view_; }
+
+ private:
+  Bytes plane_row_bytes(int plane) const;
+
+  const Format* format_ = nullptr;
+  std::int64_t rows_ = 0;
+  std::int64_t columns_ = 0;
+  Region digits_[digit_planes];
+  Region scales_;  ///< scales, mins, super scales, super mins, each 64-byte aligned
+  std::vector<std::uint8_t> levels_;
+  PlaneView view_{};
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,104 @@
+#include "text/spm_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <bit>
+#include <cmath>
+
+#include "base/error.h"
+#include "text/merge.h"
+#include "text/utf8.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr std::string_view scores_key = "tokenizer.ggml.scores";
+
+/// Numbers in the opposite order of scores; equal scores get equal numbers.
+std::uint32_t priority_of(double score) {
+  if (std::isnan(score)) return ~std::uint32_t{0};
+  const float value = static_cast<float>(score) + 0.0f;  // -0 becomes +0
+  const auto bits = std::bit_cast<std::uint32_t>(value);
+  const std::uint32_t ascending = bits >> 31 ? ~bits : bits | 0x80000000u;
+  return ~ascending;
+}
+
+}  // namespace
+
+SpmTokenizer::SpmTokenizer(const Metadata& metadata)
+    : VocabularyTokenizer(metadata, {.bos = 1, .eos = 2, .unknown = 0, .adds_bos = true}) {
+  const auto count = static_cast<std::size_t>(vocabulary().size());
+  priorities_.assign(count, priority_of(0));
+  if (const MetadataValue* scores = metadata.find(scores_key)) {
+    if (!scores->is_array() || scores->size() != count) {
+      throw Error(ErrorCode::invalid_model, fmt::format("{} has {} entries and the vocabulary {}",
+                                                        scores_key, scores->size(), count));
+    }
+    const bool is_float =
+        scores->element_type() == MetadataType::f32 || scores->element_type() == MetadataType::f64;
+    for (std::size_t i = 0; i < count; ++i) {
+      priorities_[i] =
+          priority_of(is_float ? scores->as_float(i) : static_cast<double>(scores->as_integer(i)));
+    }
+  }
+  for (TokenId id = 0; id < vocabulary().size(); ++id) {
+    const std::string_view text = vocabulary().text(id);
+    for (std::size_t at = text.find(space_mark, 1); at < text.size();
+         at = text.find(space_mark, at + 1)) {
+      joins_words_.set(static_cast<std::uint8_t>(text[at - 1]));
+    }
+  }
+  adds_space_ = metadata.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+}
+
+void SpmTokenizer::encode_text(std::string_view text, bool at_start,
+                               std::vector<TokenId>& out) const {
+  std::string marked(adds_space_ && at_start ? space_mark : "");
+  marked += replace_all(text, " ", space_mark);
+
+  MergeScratch scratch;
+  const auto lookup = [&](const Symbol& left, const Symbol& right) -> Merge {
+    const TokenId token =
+        vocabulary().find({marked.data() + left.begin, left.length + right.length});
+    return {token == no_token ? 0 : priorities_[static_cast<std::size_t>(token)], token};
+  };
+  const auto encode_part = [&](std::size_t begin, std::size_t end) {
+    scratch.clear();
+    while (begin < end) {
+      const std::size_t length = next_utf8(std::string_view(marked).substr(begin)).length;
+      scratch.append(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(length),
+                     vocabulary().find({marked.data() + begin, length}));
+      begin += length;
+    }
+    merge_symbols(scratch, lookup);
+    for (std::int32_t i = 0; i >= 0;) {
+      const Symbol& symbol = scratch.symbols[static_cast<std::size_t>(i)];
+      if (symbol.token != no_token) {
+        out.push_back(symbol.token);
+      } else {
+        append_fallback({marked.data() + symbol.begin, symbol.length}, true, out);
+      }
+      i = symbol.next;
+    }
+  };
+
+  std::size_t begin = 0;
+  for (std::size_t at = marked.find(space_mark, 1); at != std::string::npos;
+       at = marked.find(space_mark, at + 1)) {
+    if (joins_words_.test(static_cast<std::uint8_t>(marked[at - 1]))) continue;
+    encode_part(begin, at);
+    begin = at;
+  }
+  encode_part(begin, marked.size());
+}
+
+std::string SpmTokenizer::decode_normal(std::string_view piece) const {
+  return replace_all(piece, space_mark, " ");
+}
+
+Bytes SpmTokenizer::memory_bytes() const {
+  return shared_memory_bytes() + sizeof *this - sizeof(Vocabulary) - sizeof(SpecialTokens) +
+         priorities_.capacity() * sizeof(std::uint32_t);
+}
+
+}  // namespace plimsoll

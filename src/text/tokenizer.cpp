@@ -1,0 +1,67 @@
+#include "text/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "text/bpe_tokenizer.h"
+#include "text/spm_tokenizer.h"
+#include "text/utf8.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr std::string_view replacement = "\xEF\xBF\xBD";  // U+FFFD
+
+const PreTokenizerKind& pre_tokenizer_kind(std::string_view name) {
+  if (const PreTokenizerKind* kind = find_pre_tokenizer_kind(name)) return *kind;
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("pre-tokenizer \"{}\" (tokenizer.ggml.pre) is not known; known are {}",
+                          name, known_pre_tokenizer_names()),
+              "convert the model with a newer converter, or ask for this kind to be added");
+}
+
+}  // namespace
+
+std::unique_ptr<Tokenizer> Tokenizer::from_metadata(const Metadata& metadata) {
+  const std::optional<std::string_view> model = metadata.string("tokenizer.ggml.model");
+  if (!model) {
+    throw Error(ErrorCode::invalid_model,
+                "the file has no vocabulary (tokenizer.ggml.model is missing)",
+                "convert the model again with its tokenizer");
+  }
+  if (*model == "llama") return std::make_unique<SpmTokenizer>(metadata);
+  if (*model == "gpt2") {
+    const std::string_view pre = metadata.string("tokenizer.ggml.pre").value_or("default");
+    return std::make_unique<BpeTokenizer>(metadata, pre_tokenizer_kind(pre));
+  }
+  if (*model == "gemma4") {
+    return std::make_unique<BpeTokenizer>(metadata, pre_tokenizer_kind("gemma4"));
+  }
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("tokenizer \"{}\" (tokenizer.ggml.model) is not known; known are llama, "
+                          "gpt2, gemma4",
+                          *model),
+              "use a model with one of the known tokenizers");
+}
+
+std::string Detokenizer::push(TokenId token, bool show_special) {
+  pending_ += tokenizer_->bytes_of(token, show_special);
+  std::string text;
+  std::string_view rest = pending_;
+  while (!rest.empty()) {
+    const Utf8Step step = next_utf8(rest);
+    if (step.kind == Utf8Step::Kind::incomplete) break;
+    text += step.kind == Utf8Step::Kind::character ? rest.substr(0, step.length) : replacement;
+    rest.remove_prefix(step.length);
+  }
+  pending_.erase(0, pending_.size() - rest.size());
+  return text;
+}
+
+std::string Detokenizer::flush() {
+  if (pending_.empty()) return {};
+  pending_.clear();
+  return std::string(replacement);
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,70 @@
+// Text to token ids and back, from a GGUF file's vocabulary: SPM (sentencepiece-style merges by
+// score) and byte-level BPE.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/bytes.h"
+#include "file/metadata.h"
+
+namespace plimsoll {
+
+using TokenId = std::int32_t;
+
+/// Immutable and thread-safe.
+class Tokenizer {
+ public:
+  /// Throws Error(invalid_model): vocabulary missing, arrays of different lengths, special ids out
+  /// of range; Error(unsupported_model): tokenizer model or pre-tokenizer kind not known (named,
+  /// with the list of known ones).
+  static std::unique_ptr<Tokenizer> from_metadata(const Metadata& metadata);
+  virtual ~Tokenizer() = default;
+
+  /// Token ids of `text`, no BOS or EOS added. With `parse_special`, the texts of control tokens
+  /// become those tokens; otherwise they are plain text (user-defined tokens always match). Invalid
+  /// UTF-8 is Error(invalid_text) with the byte offset.
+  virtual std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const = 0;
+
+  /// The bytes that a token stands for in running text; may be part of a UTF-8 character. Control
+  /// tokens give nothing unless `show_special`.
+  virtual std::string bytes_of(TokenId token, bool show_special = false) const = 0;
+
+  /// As in the vocabulary, undecoded ("\u2581the", "<0x0A>", "<|im_end|>"), for inspection.
+  virtual std::string_view piece(TokenId token) const = 0;
+
+  virtual std::int32_t vocabulary_size() const = 0;
+  virtual std::optional<TokenId> bos() const = 0;
+  virtual std::optional<TokenId> eos() const = 0;
+  virtual bool adds_bos() const = 0;  ///< the model expects BOS before a prompt
+  /// EOS, EOT and the vocabulary's other ends of a turn.
+  virtual bool is_end_of_generation(TokenId token) const = 0;
+  virtual bool is_control(TokenId token) const = 0;
+  /// The token that has exactly this text in the vocabulary.
+  virtual std::optional<TokenId> find(std::string_view piece) const = 0;
+  /// What the tokenizer holds in memory.
+  virtual Bytes memory_bytes() const = 0;
+};
+
+/// Turns a stream of tokens into text that never ends inside a UTF-8 character. One per generated
+/// sequence.
+class Detokenizer {
+ public:
+  explicit Detokenizer(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+
+  /// Text that is complete after this token (possibly none). Bytes that cannot become UTF-8 turn
+  /// into U+FFFD.
+  std::string push(TokenId token, bool show_special = false);
+  /// What is left at the end, incomplete characters as U+FFFD.
+  std::string flush();
+
+ private:
+  const Tokenizer* tokenizer_;
+  std::string pending_;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,119 @@
+#include "text/vocabulary_tokenizer.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "text/utf8.h"
+
+namespace plimsoll {
+namespace {
+
+/// Positions in a text, up to three times longer with its spaces marked, are kept in 31 bits.
+constexpr Bytes longest_input = 512 * MiB;
+
+std::optional<TokenId> if_any(TokenId id) {
+  return id == no_token ? std::nullopt : std::optional<TokenId>(id);
+}
+
+}  // namespace
+
+std::vector<TokenId> VocabularyTokenizer::encode(std::string_view text, bool parse_special) const {
+  if (text.size() > longest_input) {
+    throw Error(ErrorCode::invalid_text,
+                fmt::format("the text has {}, wanted at most {}", format_bytes(text.size()),
+                            format_bytes(longest_input)),
+                "tokenize it in parts");
+  }
+  if (const std::optional<std::size_t> offset = find_invalid_utf8(text)) {
+    throw Error(
+        ErrorCode::invalid_text,
+        fmt::format("the text is not UTF-8: byte 0x{:02X} at offset {}",
+                    static_cast<unsigned>(static_cast<unsigned char>(text[*offset])), *offset),
+        "convert the text to UTF-8");
+  }
+  std::vector<TokenId> out;
+  bool at_start = true;
+  for (const Fragment& fragment : special_.split(text, parse_special)) {
+    if (fragment.token == no_token) {
+      encode_text(fragment.text, at_start, out);
+    } else {
+      out.push_back(fragment.token);
+    }
+    at_start = fragment.token != no_token;
+  }
+  return out;
+}
+
+void VocabularyTokenizer::append_fallback(std::string_view character, bool by_bytes,
+                                          std::vector<TokenId>& out) const {
+  if (by_bytes) {
+    const std::size_t before = out.size();
+    for (const char c : character) {
+      const TokenId id = vocabulary_.find_byte(static_cast<std::uint8_t>(c));
+      if (id == no_token) break;
+      out.push_back(id);
+    }
+    if (out.size() - before == character.size()) return;
+    out.resize(before);
+  }
+  // Some vocabularies name an end of text as their unknown token, which must not stand inside of
+  // one.
+  const TokenId unknown = vocabulary_.unknown();
+  if (unknown != no_token && !vocabulary_.is_end_of_generation(unknown)) {
+    out.push_back(unknown);
+    return;
+  }
+  std::string bytes;
+  for (const char c : character) {
+    bytes += fmt::format(" {:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
+  }
+  throw Error(
+      ErrorCode::invalid_text,
+      fmt::format("the vocabulary has no token for the bytes{} and none for what is unknown",
+                  bytes),
+      "leave the character out, or use another model");
+}
+
+std::string VocabularyTokenizer::bytes_of(TokenId token, bool show_special) const {
+  // Models pad their output beyond the vocabulary; those ids stand for nothing.
+  if (!vocabulary_.contains(token)) return {};
+  const std::string_view text = vocabulary_.text(token);
+  switch (vocabulary_.kind(token)) {
+    case TokenKind::normal:
+      return decode_normal(text);
+    case TokenKind::user_defined:
+      return std::string(text);
+    case TokenKind::control:
+    case TokenKind::unknown:
+      return show_special ? std::string(text) : std::string();
+    case TokenKind::byte: {
+      const std::optional<std::uint8_t> byte = vocabulary_.byte_of(token);
+      return byte ? std::string(1, static_cast<char>(*byte)) : decode_normal(text);
+    }
+    case TokenKind::unused:
+    case TokenKind::undefined:
+      return {};
+  }
+  return {};
+}
+
+std::string_view VocabularyTokenizer::piece(TokenId token) const {
+  return vocabulary_.contains(token) ? vocabulary_.text(token) : std::string_view();
+}
+
+std::optional<TokenId> VocabularyTokenizer::bos() const { return if_any(vocabulary_.bos()); }
+std::optional<TokenId> VocabularyTokenizer::eos() const { return if_any(vocabulary_.eos()); }
+
+bool VocabularyTokenizer::is_end_of_generation(TokenId token) const {
+  return vocabulary_.is_end_of_generation(token);
+}
+
+bool VocabularyTokenizer::is_control(TokenId token) const {
+  return vocabulary_.contains(token) && vocabulary_.kind(token) == TokenKind::control;
+}
+
+std::optional<TokenId> VocabularyTokenizer::find(std::string_view piece) const {
+  return if_any(vocabulary_.find(piece));
+}
+
+}  // namespace plimsoll

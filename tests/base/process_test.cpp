@@ -1,0 +1,65 @@
+#include "base/process.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/small_file.h"
+
+namespace plimsoll {
+namespace {
+
+TEST(ProcessMemory, AgreesWithStatm) {
+  std::ifstream statm("/proc/self/statm");
+  Bytes total_pages = 0, resident_pages = 0;
+  ASSERT_TRUE(statm >> total_pages >> resident_pages);
+  const Bytes resident = resident_pages * static_cast<Bytes>(sysconf(_SC_PAGESIZE));
+  const ProcessMemory memory = process_memory();
+  EXPECT_NEAR(static_cast<double>(memory.resident), static_cast<double>(resident), 1.0 * MiB);
+  EXPECT_EQ(memory.resident, memory.anonymous + memory.file_mapped);
+  EXPECT_GE(memory.peak + MiB, memory.resident);
+  EXPECT_GT(memory.page_tables, 0u);
+}
+
+TEST(ProcessMemory, PeakStaysWhenMemoryGoes) {
+  constexpr Bytes bytes = 32 * MiB;
+  {
+    const auto block = std::make_unique<char[]>(bytes);
+    std::memset(block.get(), 1, bytes);
+    EXPECT_GE(process_memory().anonymous, bytes);
+  }
+  EXPECT_GE(process_memory().peak, bytes);
+}
+
+TEST(ConfigureAllocator, MayBeCalledAnyTimeAndTwice) {
+  configure_allocator();
+  std::vector<std::string> strings(1000, std::string(100, 'x'));
+  configure_allocator();
+  strings.resize(2000, std::string(1000, 'y'));
+  EXPECT_EQ(strings[999].size(), 100u);
+}
+
+TEST(SmallFile, ReadsFieldsAndNumbers) {
+  const std::string text = "MemTotalX:  1 kB\nMemTotal:\t 24684084 kB\nlast 17\nempty \nmax max";
+  EXPECT_EQ(kib_field(text, "MemTotal:"), 24684084 * KiB);
+  EXPECT_EQ(number_field(text, "last"), 17u);
+  EXPECT_EQ(number_field(text, "las"), std::nullopt);
+  EXPECT_EQ(number_field(text, "empty"), std::nullopt);
+  EXPECT_EQ(number_field(text, "max"), std::nullopt);
+  EXPECT_EQ(number_field("", "max"), std::nullopt);
+  EXPECT_EQ(kib_field("a 18446744073709551615 kB", "a"), std::nullopt);
+  EXPECT_EQ(whole_number(" 42\n"), 42u);
+  for (const char* bad : {"", "\n", "max", "-1", "4 2", "42x", "18446744073709551616"}) {
+    EXPECT_EQ(whole_number(bad), std::nullopt) << bad;
+  }
+  EXPECT_EQ(read_small_file("/nowhere/at/all"), std::nullopt);
+  EXPECT_EQ(read_small_file("/proc"), std::nullopt);
+}
+
+}  // namespace
+}  // namespace plimsoll

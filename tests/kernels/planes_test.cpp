@@ -1,0 +1,182 @@
+// Products over planes of every instruction set against the reference, which reads the layout
+// weight by weight.
+#include "planes/planes.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <string>
+
+#include "kernels/kernels.h"
+#include "support/random_blocks.h"
+
+namespace plimsoll {
+namespace {
+
+struct Case {
+  const Format* format;
+  Isa isa;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> result;
+  for (const Isa isa : {Isa::avx2, Isa::avx512})
+    if (cpu_supports(isa))
+      for (const Format& format : formats())
+        if (format.kind == Format::Kind::coded) result.push_back({&format, isa});
+  return result;
+}
+
+/// Memory with 64-byte alignment and guard bytes behind it.
+class Aligned {
+ public:
+  explicit Aligned(std::int64_t bytes)
+      : data_(static_cast<std::byte*>(
+            std::aligned_alloc(64, static_cast<std::size_t>((bytes + 127) / 64 * 64)))) {}
+  ~Aligned() { std::free(data_); }
+  Aligned(const Aligned&) = delete;
+  Aligned& operator=(const Aligned&) = delete;
+  std::byte* get() const { return data_; }
+
+ private:
+  std::byte* data_;
+};
+
+std::vector<float> random_activations(std::int64_t count, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(static_cast<std::size_t>(count));
+  for (float& value : x) value = normal(random) * (random() % 61 == 0 ? 20.0f : 1.0f);
+  return x;
+}
+
+class PlaneProduct : public ::testing::TestWithParam<Case> {};
+
+TEST_P(PlaneProduct, EqualsTheReference) {
+  const auto [format, isa] = GetParam();
+  const Kernels& kernels = kernels_for(isa);
+  const Kernels& oracle = kernels_for(Isa::reference);
+  const int block = format->block_values;
+  for (const std::int64_t rows : {16, 37}) {
+    // 4352 columns are 136 tiles: more than one strip of a panel.
+    for (const std::int64_t columns :
+         {std::int64_t{block}, std::int64_t{3 * block}, std::int64_t{4352}}) {
+      Ledger ledger;
+      PlaneTensor tensor(ledger, *format, rows, columns);
+      const auto blocks = test::gaussian_rows(*format, rows, columns, 7, 0.02f);
+      tensor.import_rows(blocks.data(), 0, rows);
+      for (int plane = planes_of_level(format->layout.bits) - 1; plane >= 0; --plane) {
+        tensor.drop(level_after_plane[plane], 0,
+                    1);  // the first tile row at this level, the others above it
+        if (plane + 2 < planes_of_level(format->layout.bits))
+          tensor.drop(level_after_plane[plane + 1], 1, tensor.view().tile_row_count());
+        for (const std::int64_t tokens : {1, 2, 3, 4, 5, 12, 31}) {
+          const std::int64_t x_stride = columns + 5, y_stride = rows + 3;
+          const auto x = random_activations(tokens * x_stride, 11);
+          const Aligned memory(quantised_bytes(tokens, columns)),
+              scratch(plane_scratch_bytes(columns));
+          std::vector<float> expected(static_cast<std::size_t>(tokens * y_stride), -7.0f),
+              found = expected;
+          QuantisedActivations q = place_quantised(memory.get(), tokens, columns);
+          oracle.quantise_activations(x.data(), x_stride, 0, tokens, q);
+          oracle.matmul_planes(tensor.view(), q, 0, tensor.view().tile_row_count(), expected.data(),
+                               y_stride, scratch.get());
+          // What the products' terms add up to in magnitude bounds the rounding of any order of
+          // summation: each of the columns / 16 group sums is rounded a few times at 2^-24 of the
+          // running sum, which this bounds.
+          std::vector<double> magnitude(static_cast<std::size_t>(tokens * rows));
+          std::vector<float> row(static_cast<std::size_t>(columns));
+          for (std::int64_t r = 0; r < rows; ++r) {
+            tensor.dequantise_row(r, row.data());
+            for (std::int64_t t = 0; t < tokens; ++t)
+              for (std::int64_t c = 0; c < columns; ++c)
+                magnitude[static_cast<std::size_t>(t * rows + r)] +=
+                    std::fabs(row[static_cast<std::size_t>(c)] *
+                              x[static_cast<std::size_t>(t * x_stride + c)]);
+          }
+          kernels.quantise_activations(x.data(), x_stride, 0, tokens, q);
+          kernels.matmul_planes(tensor.view(), q, 0, tensor.view().tile_row_count(), found.data(),
+                                y_stride, scratch.get());
+          const double groups = static_cast<double>(columns) / 16;
+          for (std::int64_t t = 0; t < tokens; ++t) {
+            for (std::int64_t r = 0; r < y_stride; ++r) {
+              const std::size_t at = static_cast<std::size_t>(t * y_stride + r);
+              if (r >= rows) {
+                ASSERT_EQ(found[at], -7.0f) << "written past the last row";
+                continue;
+              }
+              // Mins cancel against the rest, so their own magnitude counts: twice is generous for
+              // Gaussian weights.
+              const double bound = (groups + 8) * 0x1p-24 * 4 *
+                                   (magnitude[static_cast<std::size_t>(t * rows + r)] + 1e-3);
+              ASSERT_NEAR(expected[at], found[at], bound)
+                  << rows << " x " << columns << ", level " << level_after_plane[plane]
+                  << ", token " << t << " of " << tokens << ", row " << r;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(PlaneProduct, OneTokenIsTheSameAloneAndInABatch) {
+  const auto [format, isa] = GetParam();
+  const Kernels& kernels = kernels_for(isa);
+  const std::int64_t rows = 48, columns = 4352, tokens = 31;
+  Ledger ledger;
+  PlaneTensor tensor(ledger, *format, rows, columns);
+  const auto blocks = test::gaussian_rows(*format, rows, columns, 8);
+  tensor.import_rows(blocks.data(), 0, rows);
+  const auto x = random_activations(tokens * columns, 12);
+  const Aligned memory(quantised_bytes(tokens, columns)), scratch(plane_scratch_bytes(columns));
+  std::vector<float> batch(static_cast<std::size_t>(tokens * rows)),
+      alone(static_cast<std::size_t>(rows));
+  QuantisedActivations q = place_quantised(memory.get(), tokens, columns);
+  kernels.quantise_activations(x.data(), columns, 0, tokens, q);
+  kernels.matmul_planes(tensor.view(), q, 0, 1, batch.data(), rows, scratch.get());
+  kernels.matmul_planes(tensor.view(), q, 1, 3, batch.data(), rows, scratch.get());
+  for (std::int64_t t = 0; t < tokens; ++t) {
+    q = place_quantised(memory.get(), 1, columns);
+    kernels.quantise_activations(x.data() + t * columns, columns, 0, 1, q);
+    kernels.matmul_planes(tensor.view(), q, 0, 3, alone.data(), rows, scratch.get());
+    for (std::int64_t r = 0; r < rows; ++r)
+      ASSERT_EQ(alone[static_cast<std::size_t>(r)], batch[static_cast<std::size_t>(t * rows + r)])
+          << "token " << t << ", row " << r;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, PlaneProduct, ::testing::ValuesIn(cases()), [](const auto& row) {
+  return std::string(row.param.format->name) + "_" + std::string(name(row.param.isa));
+});
+
+TEST(QuantiseActivations, EveryInstructionSetGivesTheSameBlocks) {
+  const std::int64_t tokens = 3, columns = 96;
+  auto x = random_activations(tokens * columns, 13);
+  for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = 0.0f;  // a block of zeros
+  const Aligned expected_memory(quantised_bytes(tokens, columns)),
+      memory(quantised_bytes(tokens, columns));
+  const QuantisedActivations expected = place_quantised(expected_memory.get(), tokens, columns);
+  kernels_for(Isa::reference).quantise_activations(x.data(), columns, 0, tokens, expected);
+  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+    if (!cpu_supports(isa)) continue;
+    const QuantisedActivations found = place_quantised(memory.get(), tokens, columns);
+    kernels_for(isa).quantise_activations(x.data(), columns, 0, tokens, found);
+    for (std::int64_t i = 0; i < tokens * columns; ++i)
+      ASSERT_EQ(expected.codes[i], found.codes[i]) << i;
+    for (std::int64_t i = 0; i < tokens * columns / 32; ++i) {
+      ASSERT_EQ(expected.scales[i], found.scales[i]);
+      ASSERT_EQ(expected.weighted_sums32[i], found.weighted_sums32[i]);
+    }
+    for (std::int64_t i = 0; i < tokens * columns / 16; ++i) {
+      ASSERT_EQ(expected.sums[i], found.sums[i]);
+      ASSERT_EQ(expected.weighted_sums16[i], found.weighted_sums16[i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll

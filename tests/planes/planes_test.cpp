@@ -1,0 +1,194 @@
+#include "planes/planes.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "base/error.h"
+#include "base/process.h"
+#include "support/random_blocks.h"
+
+namespace plimsoll {
+namespace {
+
+std::vector<const Format*> coded_formats() {
+  std::vector<const Format*> result;
+  for (const Format& format : formats())
+    if (format.kind == Format::Kind::coded) result.push_back(&format);
+  return result;
+}
+
+std::vector<float> decoded(const Format& format, const std::vector<std::uint8_t>& blocks,
+                           std::int64_t row, std::int64_t columns) {
+  std::vector<float> values(static_cast<std::size_t>(columns));
+  format.decode(blocks.data() + static_cast<std::size_t>(row) * row_bytes(format, columns),
+                values.data(), columns / format.block_values);
+  return values;
+}
+
+/// Equal bits, except that any NaN equals any NaN.
+::testing::AssertionResult same_bits(const std::vector<float>& expected,
+                                     const std::vector<float>& found) {
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    if (std::isnan(expected[i]) && std::isnan(found[i])) continue;
+    if (std::memcmp(&expected[i], &found[i], sizeof(float)) != 0)
+      return ::testing::AssertionFailure()
+             << "column " << i << ": " << expected[i] << " against " << found[i];
+  }
+  return ::testing::AssertionSuccess();
+}
+
+class EveryFormat : public ::testing::TestWithParam<const Format*> {};
+
+TEST_P(EveryFormat, DequantisesToTheFilesOwnValues) {
+  const Format& format = *GetParam();
+  Ledger ledger;
+  for (const std::int64_t rows : {1, 15, 16, 17, 40}) {
+    for (const std::int64_t blocks_per_row : {1, 3, 8}) {
+      const std::int64_t columns = blocks_per_row * format.block_values;
+      for (int kind = 0; kind < 4; ++kind) {
+        const std::size_t bytes = static_cast<std::size_t>(rows) * row_bytes(format, columns);
+        const std::vector<std::uint8_t> blocks =
+            kind == 0   ? test::gaussian_rows(format, rows, columns, 1)
+            : kind == 1 ? test::random_bytes(bytes, 2)
+            : kind == 2 ? std::vector<std::uint8_t>(bytes, 0x00)
+                        : std::vector<std::uint8_t>(bytes, 0xff);
+        PlaneTensor tensor(ledger, format, rows, columns);
+        tensor.import_rows(blocks.data(), 0, rows);
+        std::vector<float> found(static_cast<std::size_t>(columns));
+        for (std::int64_t row = 0; row < rows; ++row) {
+          tensor.dequantise_row(row, found.data());
+          ASSERT_TRUE(same_bits(decoded(format, blocks, row, columns), found))
+              << "row " << row << " of " << rows << " x " << columns << ", blocks of kind " << kind;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(EveryFormat, LosesPrecisionByLevelAndGetsItBack) {
+  const Format& format = *GetParam();
+  const std::int64_t rows = 80, columns = 768;
+  Ledger ledger;
+  const std::vector<std::uint8_t> blocks = test::gaussian_rows(format, rows, columns, 3);
+  PlaneTensor tensor(ledger, format, rows, columns);
+  tensor.import_rows(blocks.data(), 0, rows);
+  const Bytes full = tensor.bytes();
+  EXPECT_EQ(full, PlaneTensor::memory_bytes(format.layout, rows, columns));
+  EXPECT_EQ(full, ledger.used(Account::weights));
+  std::vector<float> found(static_cast<std::size_t>(columns));
+  double previous_error = 0;
+  for (int plane = planes_of_level(format.layout.bits) - 2; plane >= 0; --plane) {
+    const int level = level_after_plane[plane];
+    const Bytes given = tensor.drop(level, 1, 4);  // tile rows 1 to 3; 0 and 4 stay whole
+    EXPECT_EQ(ledger.used(Account::weights), tensor.bytes());
+    EXPECT_LE(given, full);
+    double error = 0, power = 0;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      tensor.dequantise_row(row, found.data());
+      const std::vector<float> expected = decoded(format, blocks, row, columns);
+      if (row < 16 || row >= 64) {
+        ASSERT_TRUE(same_bits(expected, found)) << "an untouched row changed at level " << level;
+        continue;
+      }
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        error += std::pow(expected[i] - found[i], 2);
+        power += std::pow(expected[i], 2);
+      }
+    }
+    EXPECT_GE(error, previous_error) << "level " << level;
+    EXPECT_LT(error, 0.6 * power) << "level " << level;
+    previous_error = error;
+  }
+  tensor.restore(format.layout.bits, 1, 4);
+  tensor.import_rows(blocks.data() + 16 * row_bytes(format, columns), 16, 48);
+  EXPECT_EQ(tensor.bytes(), full);
+  EXPECT_EQ(ledger.used(Account::weights), full);
+  for (std::int64_t row = 0; row < rows; ++row) {
+    tensor.dequantise_row(row, found.data());
+    ASSERT_TRUE(same_bits(decoded(format, blocks, row, columns), found)) << "row " << row;
+  }
+}
+
+TEST_P(EveryFormat, RowsArriveInAnyOrder) {
+  const Format& format = *GetParam();
+  const std::int64_t rows = 53, columns = 512;
+  Ledger ledger;
+  const std::vector<std::uint8_t> blocks = test::gaussian_rows(format, rows, columns, 4);
+  PlaneTensor tensor(ledger, format, rows, columns);
+  for (const std::int64_t first : {32, 0, 48, 16})
+    tensor.import_rows(blocks.data() + static_cast<std::size_t>(first) * row_bytes(format, columns),
+                       first, std::min<std::int64_t>(16, rows - first));
+  std::vector<float> found(static_cast<std::size_t>(columns));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    tensor.dequantise_row(row, found.data());
+    ASSERT_TRUE(same_bits(decoded(format, blocks, row, columns), found)) << "row " << row;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Planes, EveryFormat, ::testing::ValuesIn(coded_formats()),
+                         [](const auto& row) { return std::string(row.param->name); });
+
+TEST(Planes, DroppingGivesExactlyThePlanesBytesBackToTheKernel) {
+  // A Q8_0 tensor of 256 MiB of codes: its last plane is a quarter of them.
+  const Format& format = *find_format("Q8_0");
+  const std::int64_t rows = 32768, columns = 8192;
+  Ledger ledger;
+  PlaneTensor tensor(ledger, format, rows, columns);
+  const std::vector<std::uint8_t> blocks(
+      static_cast<std::size_t>(1024) * row_bytes(format, columns), 0x11);
+  for (std::int64_t row = 0; row < rows; row += 1024) tensor.import_rows(blocks.data(), row, 1024);
+  const Bytes before = process_memory().anonymous;
+  const Bytes given = tensor.drop(6, 0, rows / tile_rows);
+  const Bytes after = process_memory().anonymous;
+  EXPECT_EQ(given, 64 * MiB);
+  EXPECT_EQ(before - after, given);
+  // Half of the next plane, by row range.
+  const Bytes half = tensor.drop(5, 0, rows / tile_rows / 2);
+  EXPECT_EQ(half, 16 * MiB);
+  // The note of which pages are gone may itself take a page of heap.
+  EXPECT_NEAR(static_cast<double>(after - process_memory().anonymous), static_cast<double>(half),
+              4096.0);
+}
+
+TEST(Planes, RestoringBeyondTheBudgetChangesNothing) {
+  const Format& format = *find_format("Q4_0");
+  const std::int64_t rows = 512, columns = 4096;
+  Ledger ledger;
+  const std::vector<std::uint8_t> blocks = test::gaussian_rows(format, rows, columns, 5);
+  PlaneTensor tensor(ledger, format, rows, columns);
+  tensor.import_rows(blocks.data(), 0, rows);
+  tensor.drop(2, 0, rows / tile_rows);
+  const Bytes small = tensor.bytes();
+  ledger.set_budget(small + 64 * KiB);
+  EXPECT_THROW(tensor.restore(4, 0, rows / tile_rows), Error);
+  EXPECT_EQ(tensor.bytes(), small);
+  EXPECT_EQ(ledger.used(), small);
+  EXPECT_EQ(tensor.level(0), 2);
+}
+
+TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
+  for (const Format* format : coded_formats()) {
+    const CodeLayout& layout = format->layout;
+    for (int plane = 0; plane < planes_of_level(layout.bits); ++plane) {
+      const int level = level_after_plane[plane], dropped = layout.bits - level;
+      const LevelTable table = make_level_table(layout, level);
+      for (int code = 0; code < 1 << level; ++code) {
+        double mean = 0;
+        for (int child = 0; child < 1 << dropped; ++child)
+          mean += layout.values[code << dropped | child];
+        mean /= 1 << dropped;
+        const int centroid = level == 8 ? code : table.centroid[code];
+        const double value = static_cast<double>(centroid - table.zero) * table.unit;
+        // Exact at full level; else to half a step of the table.
+        EXPECT_NEAR(value, mean, dropped ? table.unit / 2 : 0.0)
+            << format->name << " level " << level;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll
