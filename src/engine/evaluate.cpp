@@ -36,16 +36,14 @@ std::size_t top(std::span<const float> row) {
 double Evaluation::perplexity() const { return std::exp(nll); }
 
 Evaluation evaluate(const Engine& engine, Session& session, Session* reference,
-                    const std::string& text, const EvaluateOptions& options,
+                    std::span<const TokenId> ids, const EvaluateOptions& options,
                     const std::function<void(std::int64_t, std::int64_t)>& progress) {
-  const Tokenizer& tokenizer = engine.tokenizer();
   const Kernels& kernels = engine.context().kernels;
   const std::int64_t context = options.context;
   if (context < 4)
     throw Error(ErrorCode::usage,
                 fmt::format("--context must be 4 or more to evaluate, found {}", context));
-  const std::optional<TokenId> bos = tokenizer.bos();
-  const std::vector<TokenId> ids = tokenizer.encode(text);
+  const std::optional<TokenId> bos = engine.tokenizer().bos();
   // A chunk is BOS and context - 1 tokens of text; without a BOS, context tokens of text.
   const std::int64_t body = bos ? context - 1 : context;
   std::int64_t chunks = static_cast<std::int64_t>(ids.size()) / body;

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 #include <functional>
-#include <string>
+#include <span>
 
 #include "engine/engine.h"
 
@@ -26,11 +26,11 @@ struct EvaluateOptions {
   std::int64_t chunks = 0;     ///< 0: as many as the text has
 };
 
-/// Throws Error(invalid_text) when the text has less than one chunk, Error(context_exceeded) when a
-/// session has less room than a chunk, Error(invalid_model) when model and reference have different
-/// vocabularies.
+/// `ids` are the whole text's tokens. Throws Error(invalid_text) when the text has less than one
+/// chunk, Error(context_exceeded) when a session has less room than a chunk, Error(invalid_model)
+/// when model and reference have different vocabularies.
 Evaluation evaluate(
-    const Engine& engine, Session& session, Session* reference, const std::string& text,
+    const Engine& engine, Session& session, Session* reference, std::span<const TokenId> ids,
     const EvaluateOptions& options,
     const std::function<void(std::int64_t chunk, std::int64_t chunks)>& progress = {});
 

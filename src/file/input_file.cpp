@@ -55,7 +55,7 @@ ssize_t read_some(int fd, void* buffer, Bytes bytes, std::uint64_t offset) {
 
 }  // namespace
 
-InputFile::InputFile(std::string path) : path_(std::move(path)) {
+InputFile::InputFile(std::string path, Mode mode) : path_(std::move(path)) {
   // O_NONBLOCK: opening a pipe must not wait for somebody to write to it.
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) {
@@ -78,6 +78,7 @@ InputFile::InputFile(std::string path) : path_(std::move(path)) {
   // Reading what is cached must not start reading ahead into the cache.
   ::posix_fadvise(fd_, 0, 0, POSIX_FADV_RANDOM);
 
+  if (mode == Mode::buffered) return;
   direct_fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_DIRECT);
   struct stat same;
   direct_works_ = direct_fd_ >= 0 && ::fstat(direct_fd_, &same) == 0 &&

@@ -14,12 +14,15 @@ namespace plimsoll {
 ///
 /// Memory in the file cache is charged to the process's control group at moments that nobody can
 /// foretell, so reading leaves none behind: pages that are cached already are copied from there,
-/// the others are read with O_DIRECT, or, where that is not possible, read by pieces and dropped at
-/// once.
+/// the others are read with O_DIRECT, or, where that is not possible, by pieces of 4 MiB that are
+/// dropped at once, with what was cached of them.
 class InputFile {
  public:
+  /// `buffered` reads as on a file system that has no direct I/O.
+  enum class Mode { direct, buffered };
+
   /// Throws Error: file_not_found, file_unreadable (not a regular file, permission, I/O).
-  explicit InputFile(std::string path);
+  explicit InputFile(std::string path, Mode mode = Mode::direct);
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;

@@ -108,13 +108,18 @@ std::string render_smollm3(const ChatStyle& style, std::span<const ChatMessage> 
   std::string prompt =
       fmt::format("{}Reasoning Mode: {}\n\n## Custom Instructions\n\n{}\n\n{}", style.system.before,
                   reasons ? "/think" : "/no_think", custom, style.system.after);
-  for (const ChatMessage& message : messages) {
-    const Role role = role_of(message);
-    if (role == Role::user) {
-      prompt += fmt::format("{}{}{}", style.user.before, message.content, style.user.after);
-    } else if (role == Role::assistant) {
-      prompt += fmt::format("{}{}{}{}", style.assistant.before, no_reasoning,
-                            trim_left(message.content, "\n"), style.assistant.after);
+  for (const ChatMessage& message : messages.subspan(has_system ? 1 : 0)) {
+    switch (role_of(message)) {
+      case Role::system:  // not in the published template, which would lose it
+        prompt += fmt::format("<|im_start|>system\n{}<|im_end|>\n", message.content);
+        break;
+      case Role::user:
+        prompt += fmt::format("{}{}{}", style.user.before, message.content, style.user.after);
+        break;
+      case Role::assistant:
+        prompt += fmt::format("{}{}{}{}", style.assistant.before, no_reasoning,
+                              trim_left(message.content, "\n"), style.assistant.after);
+        break;
     }
   }
   prompt += style.generation;

@@ -54,8 +54,11 @@ std::string_view name(ChatFormat format);
 ChatFormat detect_chat_format(std::string_view chat_template);
 
 /// The prompt (special tokens in their text form, no BOS) that makes the model answer the last
-/// message.
-std::string render_chat(ChatFormat format, std::span<const ChatMessage> messages);
+/// message. Where a model has no place for system messages, they go before the text of the user.
+/// `date` ("2024-07-26") stands in the few prompts that name the day; empty: today, local time.
+/// Throws Error(usage) for another role or a date that is none.
+std::string render_chat(ChatFormat format, std::span<const ChatMessage> messages,
+                        std::string_view date = {});
 
 /// A text that ends the answer when it appears in it, besides end-of-generation tokens; empty if
 /// there is none.

@@ -121,7 +121,7 @@ constexpr std::string_view tekken_patterns[] = {
     R"( ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)"};
 constexpr std::string_view gpt4o_patterns[] = {gpt4o_words};
 constexpr std::string_view tiny_aya_patterns[] = {R"(\d++\b)", gpt4o_words};
-constexpr std::string_view superbpe_patterns[] = {R"(\p{N}+)"};
+constexpr std::string_view superbpe_patterns[] = {R"(\d+)", R"(\p{N}+)"};
 constexpr std::string_view chameleon_patterns[] = {
     "<sentinel:[0-9]+>",       "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
     R"(([\t\n]|    |  ))",     R"(\p{N})",

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -22,7 +23,7 @@ class FakeMachine : public testing::Test {
  protected:
   FakeMachine() {
     const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    root_ = testing::TempDir() + "plimsoll_limits_" + test->name();
+    root_ = testing::TempDir() + "plimsoll_limits_" + test->name() + "_" + std::to_string(getpid());
     fs::remove_all(root_);
     write("/proc/meminfo",
           "MemTotal:       16777216 kB\nMemFree:         1048576 kB\n"

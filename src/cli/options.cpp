@@ -1,0 +1,151 @@
+#include "options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <set>
+
+#include "base/error.h"
+#include "output.h"
+
+namespace plimsoll {
+namespace {
+
+/// The whole of `text` as a number; empty for anything else. The library's own conversions let
+/// overflow, signs of unsigned numbers and empty texts pass.
+template <class T>
+std::optional<T> whole(const std::string& text) {
+  T value{};
+  const char* end = text.data() + text.size();
+  const auto [stopped, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc() || stopped != end) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+struct Options::State {
+  CLI::App app;
+  std::string command;
+  std::set<std::string> with_value;
+
+  State(const std::string& name, const std::string& summary)
+      : app(summary, "plimsoll " + name), command(name) {
+    app.get_formatter()->column_width(34);
+    app.set_help_flag("-h,--help", "Show this text");
+  }
+
+  CLI::Option* add(const std::string& name, const std::string& placeholder, const std::string& help,
+                   const std::function<void(const std::string&)>& take) {
+    with_value.insert(name);
+    return app.add_option_function<std::string>(name, take, help)->type_name(placeholder);
+  }
+};
+
+Options::Options(const std::string& command, const std::string& summary)
+    : state_(std::make_unique<State>(command, summary)) {}
+Options::~Options() = default;
+
+void Options::positional(const std::string& name, std::string& target, const std::string& help) {
+  state_->app.add_option(name, target, help)->type_name("");
+}
+
+void Options::flag(const std::string& name, bool& target, const std::string& help) {
+  state_->app.add_flag(name, target, help);
+}
+
+void Options::text(const std::string& name, const std::string& placeholder,
+                   std::optional<std::string>& target, const std::string& help) {
+  state_->add(name, placeholder, help, [&target](const std::string& text) { target = text; });
+}
+
+void Options::texts(const std::string& name, const std::string& placeholder,
+                    std::vector<std::string>& target, const std::string& help) {
+  state_->with_value.insert(name);
+  state_->app.add_option(name, target, help)
+      ->type_name(placeholder)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->each([name](const std::string& text) {
+        if (text.empty()) throw Error(ErrorCode::usage, name + " is empty", "give it some text");
+      });
+}
+
+void Options::size(const std::string& name, std::optional<Bytes>& target, const std::string& help) {
+  state_->add(name, "SIZE", help, [&target, name](const std::string& text) {
+    try {
+      target = parse_bytes(text);
+    } catch (const Error& error) {
+      throw Error(error.code(), name + ": " + error.message(), error.hint());
+    }
+  });
+}
+
+void Options::count(const std::string& name, std::optional<std::int64_t>& target,
+                    std::int64_t least, std::int64_t most, const std::string& help) {
+  state_->add(name, "N", help, [&target, name, least, most](const std::string& text) {
+    const auto value = whole<std::int64_t>(text);
+    if (!value || *value < least || *value > most)
+      throw Error(ErrorCode::usage,
+                  fmt::format("{} must be a whole number from {} to {}, found \"{}\"", name, least,
+                              most, text));
+    target = *value;
+  });
+}
+
+void Options::number(const std::string& name, double& target, double least, double most,
+                     const std::string& help) {
+  state_->add(name, "X", help, [&target, name, least, most](const std::string& text) {
+    const auto value = whole<double>(text);
+    if (!value || !(*value >= least && *value <= most))
+      throw Error(ErrorCode::usage, fmt::format("{} must be a number from {} to {}, found \"{}\"",
+                                                name, least, most, text));
+    target = *value;
+  });
+}
+
+void Options::exclusive(const std::string& first, const std::string& second) {
+  state_->app.get_option(first)->excludes(state_->app.get_option(second));
+}
+
+bool Options::parse(std::span<const std::string> arguments) {
+  // "--name=value" in two, so that an empty value is one too.
+  std::vector<std::string> split;
+  bool is_value = false, only_positional = false;
+  for (const std::string& argument : arguments) {
+    const std::size_t equals = argument.find('=');
+    if (!is_value && !only_positional && equals != std::string::npos &&
+        state_->with_value.contains(argument.substr(0, equals))) {
+      split.push_back(argument.substr(0, equals));
+      split.push_back(argument.substr(equals + 1));
+      continue;
+    }
+    if (!is_value && argument == "--") only_positional = true;
+    is_value = !is_value && !only_positional && state_->with_value.contains(argument);
+    split.push_back(argument);
+  }
+  std::reverse(split.begin(), split.end());  // as the library wants them
+  try {
+    state_->app.parse(split);
+  } catch (const CLI::CallForHelp&) {
+    write_out(state_->app.help());
+    return false;
+  } catch (const CLI::ExtrasError&) {
+    const std::vector<std::string> extra = state_->app.remaining();
+    throw Error(
+        ErrorCode::usage,
+        fmt::format("{} takes no \"{}\"", state_->command, extra.empty() ? "" : extra.front()),
+        fmt::format("\"plimsoll {} --help\" lists its options", state_->command));
+  } catch (const CLI::ParseError& error) {
+    throw Error(ErrorCode::usage, error.what(),
+                fmt::format("\"plimsoll {} --help\" lists its options", state_->command));
+  }
+  return true;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,255 @@
+// Attention against reference/, which works in doubles.
+//
+// Tolerance, with u = 2^-24 and sums of n roundings counted as 6 sqrt(n) (Higham and Mary,
+// doi:10.1137/18M1226312): a score is off by ds = (6 sqrt(head_dim) + 4) u scale |q| |k|, its
+// difference from the maximum by another |s - max| u <= 87 u, the soft cap (whose slope is at most
+// 1) by 9 u cap; so a probability is off relatively by 2 ds + 90 u. The weighted sum of n values
+// adds 6 sqrt(n) u, and one rescaling per tile 2 u each. All of that times the largest |v|.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "format/half.h"
+#include "guarded.h"
+#include "kernels/kernels.h"
+
+namespace plimsoll {
+namespace {
+
+struct Shape {
+  std::int32_t head_dim = 64;
+  std::int32_t heads = 1;
+  std::int64_t queries = 1;
+  std::int64_t positions = 1;  // after the last query
+  std::int64_t window = 0;
+  float soft_cap = 0.0f;
+  float q_magnitude = 1.0f;
+  std::int64_t extra_stride = 0;
+};
+
+constexpr float kUntouched = 55.0f;
+const std::uint16_t kHalfNan = 0x7e00;
+
+/// K and V end with the last position that may be read. What may not be read (before the first
+/// window, between positions) is NaN.
+struct Problem {
+  explicit Problem(const Shape& s)
+      : shape(s),
+        kv_stride(s.head_dim + s.extra_stride),
+        row_stride(s.heads * s.head_dim + s.extra_stride),
+        first_position(s.positions - s.queries) {
+    Random random(static_cast<std::uint64_t>(s.head_dim * 31 + s.heads * 7 + s.queries) * 1009 +
+                  static_cast<std::uint64_t>(s.positions));
+    const auto kv_size = static_cast<std::size_t>((s.positions - 1) * kv_stride + s.head_dim);
+    k.assign(kv_size, kHalfNan);
+    v.assign(kv_size, kHalfNan);
+    const std::int64_t first =
+        s.window > 0 ? std::max<std::int64_t>(0, first_position - s.window + 1) : 0;
+    for (std::int64_t p = first; p < s.positions; ++p) {
+      // Keys grow along the way, so that maxima rise in later tiles too.
+      const float growth = 0.2f + static_cast<float>(p % 150) / 150.0f;
+      for (std::int64_t d = 0; d < s.head_dim; ++d) {
+        const auto at = static_cast<std::size_t>(p * kv_stride + d);
+        k[at] = float_to_half(growth * random.symmetric());
+        v[at] = float_to_half(random.symmetric());
+      }
+    }
+    q.assign(static_cast<std::size_t>((s.queries - 1) * row_stride + s.heads * s.head_dim),
+             std::nanf(""));
+    for (std::int64_t i = 0; i < s.queries; ++i)
+      for (std::int64_t d = 0; d < s.heads * s.head_dim; ++d)
+        q[static_cast<std::size_t>(i * row_stride + d)] = s.q_magnitude * random.symmetric();
+  }
+
+  /// Queries [first, first + count).
+  Guarded<float> attend(const Kernels& kernels, std::int64_t first, std::int64_t count) const {
+    Guarded<float> out(count * row_stride);
+    for (std::int64_t i = 0; i < out.size(); ++i) out[i] = kUntouched;
+    AlignedFloats scratch(attention_scratch_floats(count, shape.heads, shape.head_dim));
+    kernels.attention({.q = q.data() + first * row_stride,
+                       .q_stride = row_stride,
+                       .k = k.data(),
+                       .v = v.data(),
+                       .kv_stride = kv_stride,
+                       .out = out.data(),
+                       .out_stride = row_stride,
+                       .queries = count,
+                       .first_position = first_position + first,
+                       .window = shape.window,
+                       .heads = shape.heads,
+                       .head_dim = shape.head_dim,
+                       .scale = scale(),
+                       .soft_cap = shape.soft_cap,
+                       .scratch = scratch.data()});
+    EXPECT_TRUE(out.intact());
+    EXPECT_TRUE(scratch.intact());
+    return out;
+  }
+
+  float scale() const { return 1.0f / std::sqrt(static_cast<float>(shape.head_dim)); }
+
+  double tolerance() const {
+    const double u = 0x1p-24;
+    const double dim = shape.head_dim;
+    // |q| <= magnitude sqrt(dim / 3) and |k| <= 1.2 sqrt(dim / 3), nearly; half as much again for
+    // luck.
+    const double product = 1.5 * scale() * shape.q_magnitude * 1.2 * dim / 3.0;
+    const double score = (6 * std::sqrt(dim) + 4) * u * product + 9 * u * shape.soft_cap;
+    const double n = static_cast<double>(shape.positions);
+    return 2 * score + (90 + 6 * std::sqrt(n) + n / 32 + 4) * u;
+  }
+
+  Shape shape;
+  std::int64_t kv_stride;
+  std::int64_t row_stride;
+  std::int64_t first_position;
+  std::vector<std::uint16_t> k;
+  std::vector<std::uint16_t> v;
+  std::vector<float> q;
+};
+
+std::string describe(const Shape& s) {
+  return "head_dim " + std::to_string(s.head_dim) + " heads " + std::to_string(s.heads) +
+         " queries " + std::to_string(s.queries) + " positions " + std::to_string(s.positions) +
+         " window " + std::to_string(s.window) + " cap " + std::to_string(s.soft_cap);
+}
+
+class Attention : public testing::TestWithParam<Isa> {
+ protected:
+  const Kernels& fast() const { return kernels_for(GetParam()); }
+
+  void check(const Shape& shape) const {
+    const Problem problem(shape);
+    const Guarded<float> got = problem.attend(fast(), 0, shape.queries);
+    const Guarded<float> want = problem.attend(kernels_for(Isa::reference), 0, shape.queries);
+    for (std::int64_t i = 0; i < got.size(); ++i) {
+      if (i % problem.row_stride >= shape.heads * shape.head_dim) {
+        ASSERT_EQ(got[i], kUntouched) << describe(shape);
+      } else {
+        ASSERT_NEAR(got[i], want[i], problem.tolerance())
+            << describe(shape) << " query " << i / problem.row_stride << " at "
+            << i % problem.row_stride;
+      }
+    }
+  }
+};
+
+TEST_P(Attention, Shapes) {
+  const std::int64_t positions[] = {1, 2, 15, 63, 64, 65, 100, 127, 128, 129, 192, 300};
+  const std::int64_t windows[] = {0, 1, 7, 64};
+  std::size_t turn = 0;
+  for (const std::int32_t head_dim : {4, 8, 20, 64, 80, 128, 256}) {
+    for (const std::int32_t heads : {1, 2, 3, 4, 7, 8, 16}) {
+      for (const std::int64_t queries : {1, 2, 5, 33}) {
+        for (int repeat = 0; repeat < 3; ++repeat, ++turn) {
+          const std::int64_t wanted = positions[turn % 12];
+          check({.head_dim = head_dim,
+                 .heads = heads,
+                 .queries = queries,
+                 .positions = std::max(wanted, queries),
+                 .window = windows[turn / 3 % 4],
+                 .soft_cap = turn % 5 == 0 ? 20.0f : 0.0f,
+                 .q_magnitude = turn % 7 == 0 ? 30.0f : 3.0f,
+                 .extra_stride = static_cast<std::int64_t>(turn % 3) * 4});
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Attention, EveryLengthAroundTileBorders) {
+  for (const std::int64_t queries : {1, 2, 6}) {
+    for (const std::int64_t window : {0, 1, 7, 64}) {
+      for (std::int64_t positions = queries; positions <= 300;
+           positions += positions > 135 ? 41 : 1) {
+        check({.head_dim = 16,
+               .heads = 2,
+               .queries = queries,
+               .positions = positions,
+               .window = window,
+               .q_magnitude = 4.0f});
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// One visible position: its value exactly, whatever the score.
+TEST_P(Attention, WindowOfOneReturnsTheValue) {
+  const Shape shape = {.head_dim = 32,
+                       .heads = 3,
+                       .queries = 5,
+                       .positions = 70,
+                       .window = 1,
+                       .q_magnitude = 1000.0f};
+  const Problem problem(shape);
+  const Guarded<float> out = problem.attend(fast(), 0, shape.queries);
+  for (std::int64_t i = 0; i < shape.queries; ++i) {
+    for (std::int64_t d = 0; d < 3 * 32; ++d) {
+      const std::int64_t at = (problem.first_position + i) * problem.kv_stride + d % 32;
+      ASSERT_EQ(out[i * problem.row_stride + d],
+                half_to_float(problem.v[static_cast<std::size_t>(at)]));
+    }
+  }
+}
+
+// Equal scores, however negative: the plain mean.
+TEST_P(Attention, VeryNegativeScores) {
+  for (const std::int64_t queries : {1, 3}) {
+    Problem problem({.head_dim = 16, .heads = 1, .queries = queries, .positions = 90});
+    for (float& x : problem.q) x = -1e30f;
+    for (std::uint16_t& x : problem.k) x = float_to_half(4.0f);
+    const Guarded<float> out = problem.attend(fast(), 0, queries);
+    for (std::int64_t d = 0; d < 16; ++d) {
+      double mean = 0.0;
+      for (std::int64_t p = 0; p < 90; ++p)
+        mean +=
+            half_to_float(problem.v[static_cast<std::size_t>(p * problem.kv_stride + d)]) / 90.0;
+      ASSERT_NEAR(out[(queries - 1) * problem.row_stride + d], mean, 6 * std::sqrt(90.0) * 0x1p-24);
+    }
+  }
+}
+
+TEST_P(Attention, NanPropagates) {
+  for (const std::int64_t queries : {1, 4}) {
+    Problem problem({.head_dim = 16, .heads = 2, .queries = queries, .positions = 80});
+    problem.k[static_cast<std::size_t>(70 * problem.kv_stride + 3)] = kHalfNan;
+    const Guarded<float> out = problem.attend(fast(), 0, queries);
+    for (std::int64_t i = 0; i < out.size(); ++i) ASSERT_TRUE(std::isnan(out[i]));
+  }
+}
+
+// Chunks of several queries: the same bits as all at once.
+TEST_P(Attention, OutputsDoNotDependOnTheChunk) {
+  for (const std::int32_t head_dim : {20, 64}) {
+    for (const std::int64_t window : {0, 50}) {
+      const Shape shape = {.head_dim = head_dim,
+                           .heads = 3,
+                           .queries = 48,
+                           .positions = 200,
+                           .window = window,
+                           .soft_cap = 15.0f,
+                           .q_magnitude = 10.0f};
+      const Problem problem(shape);
+      const Guarded<float> whole = problem.attend(fast(), 0, shape.queries);
+      for (const std::int64_t chunk : {2, 3, 6, 16}) {
+        for (std::int64_t first = 0; first < shape.queries; first += chunk) {
+          const Guarded<float> part = problem.attend(fast(), first, chunk);
+          for (std::int64_t i = 0; i < part.size(); ++i)
+            ASSERT_EQ(part[i], whole[first * problem.row_stride + i]) << chunk << " " << first;
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, Attention, testing::ValuesIn(vector_isas()), isa_name);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Attention);
+
+}  // namespace
+}  // namespace plimsoll

@@ -1,0 +1,131 @@
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "file/gguf_writer.h"
+#include "model/architecture.h"
+#include "model/tensors.h"
+#include "support/synthetic_model.h"
+#include "support/temporary_folder.h"
+
+namespace plimsoll {
+namespace {
+
+/// A llama file of metadata and an embedding matrix; `change` may add to or leave out keys.
+struct Keys {
+  std::string architecture = "llama";
+  std::int64_t layers = 1, width = 32, heads = 4, kv_heads = 2, feed_forward = 64;
+  double epsilon = 1e-5, rope_factor = 1;
+  std::string rope_type, leave_out;
+  std::int64_t experts = 0;
+};
+
+std::string write_keys(const test::TemporaryFolder& folder, const Keys& keys) {
+  const std::string path = folder.file("model.gguf");
+  GgufWriter writer(path);
+  const std::string p = keys.architecture + ".";
+  const auto integer = [&](const std::string& suffix, std::int64_t value) {
+    if (suffix != keys.leave_out) writer.add_integer(p + suffix, value, MetadataType::i64);
+  };
+  if (keys.leave_out != "general.architecture")
+    writer.add_string("general.architecture", keys.architecture);
+  integer("block_count", keys.layers);
+  integer("embedding_length", keys.width);
+  integer("attention.head_count", keys.heads);
+  integer("attention.head_count_kv", keys.kv_heads);
+  integer("feed_forward_length", keys.feed_forward);
+  integer("context_length", 128);
+  if (keys.experts) integer("expert_count", keys.experts);
+  if (keys.leave_out != "attention.layer_norm_rms_epsilon")
+    writer.add_number(p + "attention.layer_norm_rms_epsilon", keys.epsilon);
+  if (!keys.rope_type.empty()) {
+    writer.add_string(p + "rope.scaling.type", keys.rope_type);
+    writer.add_number(p + "rope.scaling.factor", keys.rope_factor);
+  }
+  const std::int64_t shape[2] = {32, 8};
+  writer.add_tensor("token_embd.weight", format(FormatId::F32), shape);
+  writer.write(std::vector<std::uint8_t>(32 * 8 * 4));
+  writer.finish();
+  return path;
+}
+
+/// The error that describing a file gives, as "code: message | hint".
+std::string error_of(const Keys& keys) {
+  const test::TemporaryFolder folder;
+  try {
+    const ModelFile file = ModelFile::open(write_keys(folder, keys));
+    const Description description = describe(file);
+    find_tensors(file, description);
+  } catch (const Error& error) {
+    return std::string(name(error.code())) + ": " + error.message() + " | " + error.hint();
+  }
+  return "none";
+}
+
+TEST(Description, NamesAnUnknownArchitectureAndTheKnownOnes) {
+  Keys keys;
+  keys.architecture = "mamba";
+  EXPECT_EQ(error_of(keys),
+            "unsupported_model: architecture 'mamba' is not known | known: llama, qwen2, qwen3, "
+            "gemma2, gemma3, phi3");
+}
+
+TEST(Description, NamesEachMissingKey) {
+  for (const std::string key :
+       {"block_count", "embedding_length", "attention.head_count", "feed_forward_length",
+        "context_length", "attention.layer_norm_rms_epsilon"}) {
+    Keys keys;
+    keys.leave_out = key;
+    EXPECT_EQ(error_of(keys).find("invalid_model: key llama." + key + " is missing"), 0u)
+        << error_of(keys);
+  }
+  Keys keys;
+  keys.leave_out = "general.architecture";
+  EXPECT_EQ(error_of(keys).find("invalid_model: key general.architecture is missing"), 0u);
+}
+
+TEST(Description, RefusesHyperparametersThatContradictEachOther) {
+  const auto expect = [](const char* text, auto change) {
+    Keys keys;
+    change(keys);
+    EXPECT_NE(error_of(keys).find(text), std::string::npos) << error_of(keys);
+  };
+  expect("4 heads cannot share 3 KV heads", [](Keys& k) { k.kv_heads = 3; });
+  expect("width 32 is not a multiple of 5 heads", [](Keys& k) { k.heads = 5; });
+  expect("block_count must be 1 to 4096, found 0", [](Keys& k) { k.layers = 0; });
+  expect("block_count must be 1 to 4096, found -1", [](Keys& k) { k.layers = -1; });
+  expect("block_count must be 1 to 4096, found 1152921504606846976",
+         [](Keys& k) { k.layers = std::int64_t{1} << 60; });
+  expect("not between 0 and 1", [](Keys& k) { k.epsilon = -1; });
+  expect("unsupported_model: mixture-of-experts models (8 experts)",
+         [](Keys& k) { k.experts = 8; });
+  expect("unsupported_model: RoPE scaling type 'magic' is not known",
+         [](Keys& k) { k.rope_type = "magic"; });
+  expect("rope.scaling.factor must be above 0, found 0", [](Keys& k) {
+    k.rope_type = "linear";
+    k.rope_factor = 0;
+  });
+  expect("token_embd.weight should be 8 x 64 by the hyper-parameters, found 8 x 32",
+         [](Keys& k) { k.width = 64; });
+  expect("invalid_model: tensor blk.0.attn_norm.weight is missing", [](Keys&) {});
+}
+
+TEST(Description, EveryFamilyIsReadBackFromItsOwnFile) {
+  for (const Family& family : families()) {
+    const test::TemporaryFolder folder;
+    test::SyntheticModel model = test::synthetic_shape("tiny");
+    model.family = family.name;
+    model.layers = 2;
+    const std::string path = folder.file("model.gguf");
+    test::write_synthetic_model(path, model, 1);
+    const ModelFile file = ModelFile::open(path);
+    const Description description = describe(file);
+    EXPECT_EQ(description.family, family.name);
+    EXPECT_EQ(description.layers, 2);
+    EXPECT_EQ(description.vocabulary, model.vocabulary);
+    // Every tensor of the file has a slot, and none is asked for that is not there.
+    EXPECT_EQ(find_tensors(file, description).size(), file.tensors().size()) << family.name;
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll

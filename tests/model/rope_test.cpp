@@ -1,0 +1,63 @@
+#include "model/rope.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <numbers>
+#include <vector>
+
+namespace plimsoll {
+namespace {
+
+TEST(Rope, PlainFrequenciesArePowersOfTheBase) {
+  RopeDescription rope;
+  rope.base = 10000;
+  const RopeFrequencies found = rope_frequencies(rope, 64, nullptr);
+  ASSERT_EQ(found.radians_per_position.size(), 32u);
+  EXPECT_EQ(found.magnitude, 1.0f);
+  for (int i = 0; i < 32; ++i)
+    EXPECT_FLOAT_EQ(found.radians_per_position[static_cast<std::size_t>(i)],
+                    static_cast<float>(std::pow(10000.0, -i / 32.0)));
+}
+
+TEST(Rope, LinearScalingSlowsEveryWaveAndFactorsDivide) {
+  RopeDescription rope;
+  rope.scale = 0.25;
+  std::vector<float> factors(16);
+  for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = 1.0f + static_cast<float>(i);
+  const RopeFrequencies found = rope_frequencies(rope, 32, factors.data());
+  for (std::size_t i = 0; i < 16; ++i)
+    EXPECT_FLOAT_EQ(found.radians_per_position[i],
+                    static_cast<float>(std::pow(10000.0, -static_cast<double>(i) / 16) /
+                                       (4.0 * (1 + static_cast<double>(i)))));
+}
+
+// YaRN (arXiv:2309.00071): waves that turn more than 32 times within the original context keep
+// their frequency, those that turn less than once are interpolated, and attention is tempered by
+// 0.1 ln(factor) + 1.
+TEST(Rope, YarnKeepsFastWavesAndInterpolatesSlowOnes) {
+  RopeDescription rope;
+  rope.scale = 1.0 / 8;
+  rope.yarn = true;
+  rope.original_context = 4096;
+  const RopeFrequencies found = rope_frequencies(rope, 128, nullptr);
+  EXPECT_FLOAT_EQ(found.magnitude, static_cast<float>(0.1 * std::log(8.0) + 1));
+  double previous = 1.01;
+  for (std::size_t i = 0; i < 64; ++i) {
+    const double plain = std::pow(10000.0, -static_cast<double>(i) / 64);
+    const double turns = 4096 * plain / (2 * std::numbers::pi);
+    const double kept = found.radians_per_position[i] / plain;  // 1: as it was, 1/8: interpolated
+    // The borders are rounded outwards to whole dimensions: one dimension is a factor of 1.155 in
+    // turns.
+    if (turns > 32 * 1.16) {
+      EXPECT_NEAR(kept, 1.0, 1e-6) << i;
+    } else if (turns < 1 / 1.16) {
+      EXPECT_NEAR(kept, 1.0 / 8, 1e-6) << i;
+    }
+    EXPECT_LE(kept, previous + 1e-6) << i;
+    previous = kept;
+  }
+}
+
+}  // namespace
+}  // namespace plimsoll
