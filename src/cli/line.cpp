@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace plimsoll {
@@ -71,10 +72,10 @@ std::array<int, account_count> share_cells(const std::array<Bytes, account_count
   return cells;
 }
 
-std::string draw_bar(const std::array<Bytes, account_count>& accounts, Bytes used, Bytes budget,
-                     int cells, const Terminal& terminal) {
-  const std::string mark = terminal.styled(used > budget ? Style::alarm : Style::strong,
-                                           terminal.utf8 ? "⊖" : "(-)");
+std::string cells_and_mark(const std::array<Bytes, account_count>& accounts, Bytes used,
+                           Bytes budget, int cells, const Terminal& terminal) {
+  const std::string mark =
+      terminal.styled(used > budget ? Style::alarm : Style::strong, terminal.utf8 ? "⊖" : "(-)");
   const double whole = static_cast<double>(std::max({used, budget, Bytes{1}}));
   const auto scaled = [&](Bytes bytes) {
     return static_cast<int>(std::lround(static_cast<double>(bytes) / whole * cells));
@@ -96,6 +97,19 @@ std::string draw_bar(const std::array<Bytes, account_count>& accounts, Bytes use
   return drawn <= line ? bar + mark : bar;
 }
 
+Bytes sum_of(const std::array<Bytes, account_count>& accounts) {
+  return std::accumulate(accounts.begin(), accounts.end(), Bytes{0});
+}
+
+/// The bar with room for `beside` more columns on its line.
+std::string bar_and_sum(const std::array<Bytes, account_count>& accounts, Bytes budget, int beside,
+                        const Terminal& terminal) {
+  const Bytes used = sum_of(accounts);
+  const std::string total = " " + part_of(used, budget);
+  const int room = terminal.width - 1 - beside - columns_of(total) - (terminal.utf8 ? 1 : 3);
+  return cells_and_mark(accounts, used, budget, std::clamp(room, 1, longest_bar), terminal) + total;
+}
+
 }  // namespace
 
 std::string account_cell(Account account, const Terminal& terminal) {
@@ -111,13 +125,13 @@ std::string part_of(Bytes part, Bytes whole) {
   return a + " of " + b;
 }
 
+std::string draw_bar(const std::array<Bytes, account_count>& accounts, Bytes budget,
+                     const Terminal& terminal) {
+  return bar_and_sum(accounts, budget, 0, terminal);
+}
+
 std::string draw_line(const std::array<Bytes, account_count>& accounts, Bytes budget,
                       const Terminal& terminal) {
-  Bytes used = 0;
-  for (const Bytes bytes : accounts) used += bytes;
-  const std::string total = " " + part_of(used, budget);
-  const int beside = columns_of(total) + (terminal.utf8 ? 1 : 3);
-
   std::vector<std::string> items;
   int items_columns = 0;
   for (const Account account : all_accounts) {
@@ -127,13 +141,10 @@ std::string draw_line(const std::array<Bytes, account_count>& accounts, Bytes bu
                                 short_bytes(bytes)));
     items_columns += columns_of(items.back()) + 2;
   }
-
-  std::string out;
-  const int one_line_bar = terminal.width - 1 - beside - items_columns;
-  const bool one_line = one_line_bar >= shortest_bar;
-  const int bar = std::min(one_line ? one_line_bar : std::max(terminal.width - 1 - beside, 1),
-                           longest_bar);
-  out = draw_bar(accounts, used, budget, bar, terminal) + total;
+  const int beside_bar =
+      columns_of(part_of(sum_of(accounts), budget)) + (terminal.utf8 ? 3 : 5) + items_columns;
+  const bool one_line = terminal.width - beside_bar >= shortest_bar;
+  std::string out = bar_and_sum(accounts, budget, one_line ? items_columns : 0, terminal);
   int column = one_line ? columns_of(out) : terminal.width;
   for (const std::string& item : items) {
     const int columns = columns_of(item);

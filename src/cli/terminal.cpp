@@ -63,7 +63,8 @@ Terminal Terminal::of(int descriptor) {
   terminal.width = 100;
   if (!terminal.is_terminal) return terminal;
   winsize size{};
-  terminal.width = ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
+  terminal.width =
+      ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 80;
   const char* no_colour = std::getenv("NO_COLOR");  // https://no-color.org
   const char* kind = std::getenv("TERM");
   terminal.colour = (no_colour == nullptr || *no_colour == '\0') && kind != nullptr &&
@@ -100,9 +101,9 @@ void ProgressBar::update(std::uint64_t done, std::uint64_t total) {
   next_ = Clock::now() + shown_every;
   done = std::min(done, total);
   const std::string numbers =
-      unit_ == Unit::bytes ? fmt::format("{} of {}", format_bytes(done), format_bytes(total))
-                           : fmt::format("{} of {} {}", done, total,
-                                         unit_ == Unit::tokens ? "tokens" : "chunks");
+      unit_ == Unit::bytes
+          ? fmt::format("{} of {}", format_bytes(done), format_bytes(total))
+          : fmt::format("{} of {} {}", done, total, unit_ == Unit::tokens ? "tokens" : "chunks");
   const int room = terminal_.width - columns_of(what_) - columns_of(numbers) - 4;
   std::string bar;
   if (room >= 8) {

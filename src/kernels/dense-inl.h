@@ -42,6 +42,9 @@ struct Stored<DenseView::Type::bf16> {
 
 constexpr int kRowGroup = 4;  // rows whose lanes are summed together
 constexpr std::int64_t kCacheLine = 64;
+/// Weights are asked for at least this long before they are used: what a core reads in one memory
+/// latency, with room.
+constexpr std::int64_t kPrefetchBytes = 16 * 1024;
 /// Tokens per register tile: with kRowGroup rows, 24 of 32 or 12 of 16 registers hold sums.
 constexpr int kTokenTile = kLanes == 16 ? 6 : 3;
 /// From here on, converting W once and reading it from the cache beats converting it again for
@@ -130,13 +133,16 @@ void stream_rows(const DenseView& w, const Steps& steps, const Tokens& tokens, s
   constexpr std::int64_t kStepsPerLine =
       kCacheLine / (kLanes * static_cast<std::int64_t>(sizeof(Element)));
   const Element* data = static_cast<const Element*>(w.data);
+  constexpr std::int64_t kElementBytes = sizeof(Element);
+  const std::int64_t group_bytes = kRows * w.columns * kElementBytes;
+  const std::int64_t rows_ahead = (kPrefetchBytes + group_bytes - 1) / group_bytes * kRows;
   const Element* rows[kRows];
-  const Element* next_rows[kRows];  // read by the next call: asked for now
+  const Element* later_rows[kRows];  // read by a later call: asked for now
   for (int r = 0; r < kRows; ++r) {
     const std::int64_t last = row_end - 1;
-    const std::int64_t next = row + kRows + r;
+    const std::int64_t later = row + rows_ahead + r;
     rows[r] = data + (row + r < last ? row + r : last) * w.columns;
-    next_rows[r] = data + (next < last ? next : last) * w.columns;
+    later_rows[r] = data + (later < last ? later : last) * w.columns;
   }
 
   Vector sums[kRows][kTokens];
@@ -153,7 +159,7 @@ void stream_rows(const DenseView& w, const Steps& steps, const Tokens& tokens, s
   std::int64_t s = 0;
   for (; s + kStepsPerLine <= steps.whole; s += kStepsPerLine) {
     PLIMSOLL_UNROLL
-    for (int r = 0; r < kRows; ++r) hwy::Prefetch(next_rows[r] + s * kLanes);
+    for (int r = 0; r < kRows; ++r) prefetch_to_l2(later_rows[r] + s * kLanes);
     PLIMSOLL_UNROLL
     for (std::int64_t i = 0; i < kStepsPerLine; ++i) step((s + i) * kLanes);
   }

@@ -31,7 +31,8 @@ constexpr std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 
 }  // namespace
 
 std::int64_t quantised_bytes(std::int64_t tokens, std::int64_t columns) {
-  return aligned(tokens * columns) + 2 * aligned(tokens * columns / 8) + 2 * aligned(tokens * columns / 4);
+  return aligned(tokens * columns) + 2 * aligned(tokens * columns / 8) +
+         2 * aligned(tokens * columns / 4);
 }
 
 QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int64_t columns) {
@@ -51,8 +52,5 @@ QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int
   result.tokens = tokens;
   return result;
 }
-
-// Room for the largest user: a strip of decoded tiles with its scales and mins (see strip_tiles in the folders).
-std::int64_t plane_scratch_bytes(std::int64_t) { return 128 * (512 + 2 * 128) + 4 * 128 * 2 * 4; }
 
 }  // namespace plimsoll

@@ -109,7 +109,7 @@ struct Kernels {
                                std::int64_t token_end, const QuantisedActivations& out);
 
   /// Rows of 16-row tiles [tile_begin, tile_end) of w, at the level that each tile has. y is
-  /// written for real rows only. `scratch`: plane_scratch_bytes(...) bytes, 64-byte aligned, this
+  /// written for real rows only. `scratch`: plane_scratch_bytes bytes, 64-byte aligned, this
   /// worker's own.
   void (*matmul_planes)(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                         std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
@@ -117,8 +117,8 @@ struct Kernels {
 
 /// Floats of scratch for matmul_dense with this many columns.
 std::int64_t dense_scratch_floats(std::int64_t columns);
-/// Bytes of scratch for matmul_planes with this many columns.
-std::int64_t plane_scratch_bytes(std::int64_t columns);
+/// Bytes of scratch for matmul_planes, in every instruction set.
+constexpr std::int64_t plane_scratch_bytes = 98 * 1024;
 
 /// The table of one instruction set. The processor must support it (base/cpu.h).
 const Kernels& kernels_for(Isa isa);

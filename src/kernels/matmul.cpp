@@ -18,7 +18,7 @@ Bytes MatmulWorkspace::quantised_bytes(std::int64_t tokens, std::int64_t columns
 
 Bytes MatmulWorkspace::scratch_bytes(std::int64_t columns) {
   return round_up(
-      std::max<Bytes>(static_cast<Bytes>(plane_scratch_bytes(columns)),
+      std::max<Bytes>(static_cast<Bytes>(plane_scratch_bytes),
                       static_cast<Bytes>(dense_scratch_floats(columns)) * sizeof(float)),
       64);
 }

@@ -48,6 +48,10 @@ HWY_INLINE void store_half(Vector v, std::uint16_t* p) {
   hn::StoreU(hn::DemoteTo(HalfTag(), v), HalfTag(), reinterpret_cast<hwy::float16_t*>(p));
 }
 
+/// Asks for a cache line that is needed in some microseconds: into the second-level cache, since
+/// the first would lose it, or what is in use, before that.
+HWY_INLINE void prefetch_to_l2(const void* p) { __builtin_prefetch(p, 0, 2); }
+
 /// Lanes [0, count).
 HWY_INLINE Mask first_lanes(std::int64_t count) {
   return hn::FirstN(kTag, static_cast<std::size_t>(count));

@@ -5,8 +5,8 @@
 #include <pcre2.h>
 #include <utf8proc.h>
 
-#include <algorithm>
 #include <array>
+#include <new>
 
 #include "base/error.h"
 #include "text/utf8.h"

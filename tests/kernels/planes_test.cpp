@@ -76,8 +76,7 @@ TEST_P(PlaneProduct, EqualsTheReference) {
         for (const std::int64_t tokens : {1, 2, 3, 4, 5, 12, 31}) {
           const std::int64_t x_stride = columns + 5, y_stride = rows + 3;
           const auto x = random_activations(tokens * x_stride, 11);
-          const Aligned memory(quantised_bytes(tokens, columns)),
-              scratch(plane_scratch_bytes(columns));
+          const Aligned memory(quantised_bytes(tokens, columns)), scratch(plane_scratch_bytes);
           std::vector<float> expected(static_cast<std::size_t>(tokens * y_stride), -7.0f),
               found = expected;
           QuantisedActivations q = place_quantised(memory.get(), tokens, columns);
@@ -132,7 +131,7 @@ TEST_P(PlaneProduct, OneTokenIsTheSameAloneAndInABatch) {
   const auto blocks = test::gaussian_rows(*format, rows, columns, 8);
   tensor.import_rows(blocks.data(), 0, rows);
   const auto x = random_activations(tokens * columns, 12);
-  const Aligned memory(quantised_bytes(tokens, columns)), scratch(plane_scratch_bytes(columns));
+  const Aligned memory(quantised_bytes(tokens, columns)), scratch(plane_scratch_bytes);
   std::vector<float> batch(static_cast<std::size_t>(tokens * rows)),
       alone(static_cast<std::size_t>(rows));
   QuantisedActivations q = place_quantised(memory.get(), tokens, columns);

@@ -1,5 +1,5 @@
 // Models with random weights, each with one more feature than another: when one fails, the feature is known. Sizes are
-// small and awkward. Options are those of plimsoll_make_model.
+// small and awkward.
 const small = {layers: 3, width: 192, heads: 6, "kv-heads": 2, "feed-forward": 416, vocabulary: 512};
 const linear = {"rope-scaling": "linear", "rope-factor": 4};
 const yarn = {"rope-scaling": "yarn", "rope-factor": 4, "rope-original-context": 64};
@@ -14,10 +14,12 @@ const phi3 = {...small, family: "phi3", context: 4096};
 // As converters write it: factors and the magnitude, no factor of scaling; older ones left the type out too.
 const longrope = {...phi3, "rope-scaling": "longrope", "rope-factors": true, "attention-factor": 1.19};
 
+// Options of plimsoll_make_model; `positions`, where it stands, is how many tokens are compared.
 const table = {
   "llama": small,
   "llama F32": {...small, format: "F32"},
   "llama BF16": {...small, format: "BF16"},
+  "llama, 700 positions": {...small, positions: 700},
   "llama tied": {...small, tied: true},
   "llama head_dim 64": {...small, "head-dim": 64},
   "llama one KV head": {...small, "kv-heads": 1},
@@ -39,6 +41,7 @@ const table = {
   "gemma2 46 layers": {...gemma27b, family: "gemma2", layers: 46},
   "gemma3": {...gemma3, window: 4096},
   "gemma3 window 32": gemma3,
+  "gemma3 window 32, 700 positions": {...gemma3, positions: 700},
   "gemma3 linear": {...gemma3, ...linear},
   "gemma3 62 layers": {...gemma27b, family: "gemma3", layers: 62},
   "phi3": phi3,
@@ -52,4 +55,5 @@ const table = {
 const asArguments = (options) => Object.entries(options).flatMap(
   ([name, value]) => value === true ? [`--${name}`] : [`--${name}`, String(value)]);
 
-export const families = Object.entries(table).map(([name, options]) => ({name, args: asArguments(options)}));
+export const families = Object.entries(table).map(
+  ([name, {positions, ...options}]) => ({name, args: asArguments(options), positions}));

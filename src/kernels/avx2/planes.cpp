@@ -16,7 +16,8 @@ namespace {
 
 constexpr int token_step = 4;
 constexpr int few_tokens = 4;
-constexpr int strip_tiles = 128;     // 64 KiB of bytes, within L2
+constexpr int strip_tiles = 128;  // 64 KiB of bytes, within L2
+static_assert(strip_tiles * (512 + 2 * 32 * 4) <= plane_scratch_bytes);
 constexpr int few_strip_tiles = 16;  // 8 KiB, within L1
 constexpr int prefetch_tiles = 24;
 

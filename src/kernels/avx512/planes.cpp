@@ -20,9 +20,11 @@
 namespace plimsoll::avx512 {
 namespace {
 
-constexpr int direct_tokens = 4;    // beyond: panel
-constexpr int panel_tokens = 12;    // accumulators that fit the registers
-constexpr int strip_tiles = 128;    // tiles decoded at a time: 64 KiB of bytes, within L2
+constexpr int direct_tokens = 4;  // beyond: panel
+constexpr int panel_tokens = 6;   // times two tile rows: accumulators that fit the registers
+constexpr int panel_rows = 2;     // tile rows decoded together
+constexpr int strip_tiles =
+    64;  // tiles of a row decoded at a time: 32 KiB of bytes, within L2 twice
 constexpr int prefetch_tiles = 24;  // ahead, per plane; measured in lab and bench
 
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
@@ -233,22 +235,33 @@ ExpandScales expander(ScaleKind kind) {
   return nullptr;
 }
 
-/// One stretch of tiles of one tile row against some tokens.
+/// What scale expansion and decoding of one tile row's stretch of tiles leave behind, 64-byte
+/// aligned.
+struct DecodedStrip {
+  float scales[strip_tiles * 32];         // [tile][groups][16]
+  float mins[strip_tiles * 32];           // [tile][groups][16]
+  std::uint8_t bytes[strip_tiles * 512];  // [tile][8][64], panel only
+};
+struct Scratch {
+  DecodedStrip strips[panel_rows];
+  std::int32_t
+      starts[direct_tokens * strip_tiles * 2];  // direct only: -zero * sum of codes per 16 columns
+};
+static_assert(sizeof(Scratch) <= plane_scratch_bytes);
+
+/// One stretch of tiles of one tile row (or of panel_rows of them) against some tokens.
 struct Strip {
   const PlaneView* w;
   const QuantisedActivations* x;
   std::int64_t tile_row;
-  std::int64_t first;         // tile within the row
-  int count;                  // tiles
-  std::int64_t token;         // first token
-  const float* scales;        // [count][groups][16]
-  const float* mins;          // [count][groups][16]
-  const std::uint8_t* panel;  // [count][8][64], panel only
-  const std::int32_t*
-      starts;  // [tokens][count * 2], direct only: -zero * sum of codes per 16 columns
-  float* y;    // of the first token, at the tile row's first row
+  std::int64_t first;           // tile within the row
+  int count;                    // tiles
+  std::int64_t token;           // first token
+  const DecodedStrip* decoded;  // of the first tile row; the others follow
+  const std::int32_t* starts;   // of the first token
+  float* y;                     // of the first token, at the tile row's first row
   std::int64_t y_stride;
-  __mmask16 rows;  // that exist
+  __mmask16 rows;  // that exist in the last tile row
 };
 
 inline __m512 scaled(__m512 out, __m512i acc, __m512 scale, float unit) {
@@ -286,19 +299,19 @@ void direct(const Strip& s) {
           __m512i acc = _mm512_set1_epi32(start[g]);
           for (int j = 4 * g; j < 4 * g + 4; ++j)
             acc = _mm512_dpbusd_epi32(acc, step[j], _mm512_set1_epi32(codes[j]));
-          out[n] = scaled(out[n], acc, _mm512_load_ps(s.scales + (t * 2 + g) * 16), unit);
+          out[n] = scaled(out[n], acc, _mm512_load_ps(s.decoded->scales + (t * 2 + g) * 16), unit);
           if constexpr (Min)
             out[n] = _mm512_fmadd_ps(
-                _mm512_load_ps(s.mins + (t * 2 + g) * 16),
+                _mm512_load_ps(s.decoded->mins + (t * 2 + g) * 16),
                 _mm512_set1_ps(x.weighted_sums16[(token * blocks + s.first + t) * 2 + g]), out[n]);
         }
       } else {
         __m512i acc = _mm512_set1_epi32(start[0]);
         for (int j = 0; j < 8; ++j)
           acc = _mm512_dpbusd_epi32(acc, step[j], _mm512_set1_epi32(codes[j]));
-        out[n] = scaled(out[n], acc, _mm512_load_ps(s.scales + t * 16), unit);
+        out[n] = scaled(out[n], acc, _mm512_load_ps(s.decoded->scales + t * 16), unit);
         if constexpr (Min)
-          out[n] = _mm512_fmadd_ps(_mm512_load_ps(s.mins + t * 16),
+          out[n] = _mm512_fmadd_ps(_mm512_load_ps(s.decoded->mins + t * 16),
                                    _mm512_set1_ps(x.weighted_sums32[token * blocks + s.first + t]),
                                    out[n]);
       }
@@ -328,12 +341,15 @@ void decode_panel(const Strip& s, std::uint8_t* panel) {
   }
 }
 
-template <int Tokens, bool Narrow, bool Min>
+template <int Rows, int Tokens, bool Narrow, bool Min>
 void panel_product(const Strip& s) {
   const QuantisedActivations& x = *s.x;
   const std::int64_t blocks = x.columns / 32;
-  __m512 out[Tokens];
-  for (int n = 0; n < Tokens; ++n) out[n] = _mm512_maskz_loadu_ps(s.rows, s.y + n * s.y_stride);
+  __m512 out[Rows][Tokens];
+  for (int r = 0; r < Rows; ++r)
+    for (int n = 0; n < Tokens; ++n)
+      out[r][n] =
+          _mm512_maskz_loadu_ps(r == Rows - 1 ? s.rows : 0xffff, s.y + n * s.y_stride + 16 * r);
   const auto* codes =
       reinterpret_cast<const std::int32_t*>(x.codes + s.token * x.columns) + s.first * 8;
   const std::int64_t codes_stride = x.columns / 4;
@@ -344,33 +360,42 @@ void panel_product(const Strip& s) {
   constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
   for (int t = 0; t < s.count; ++t) {
     for (int g = 0; g < groups; ++g) {
-      const std::uint8_t* lines = s.panel + t * 512 + g * steps * 64;
-      // 128 * (sum of weights), to be subtracted from every token's dot product with codes + 128.
-      __m512i start = _mm512_setzero_si512();
-      for (int j = 0; j < steps; ++j)
-        start = _mm512_dpbusd_epi32(start, offset, load(lines + j * 64));
-      start = _mm512_sub_epi32(_mm512_setzero_si512(), start);
-      __m512i acc[Tokens];
-      for (int n = 0; n < Tokens; ++n) acc[n] = start;
-      for (int j = 0; j < steps; ++j) {
-        const __m512i line = load(lines + j * 64);
-        for (int n = 0; n < Tokens; ++n)
-          acc[n] = _mm512_dpbusd_epi32(
-              acc[n], _mm512_set1_epi32(codes[n * codes_stride + t * 8 + g * steps + j]), line);
+      const std::int64_t at = t * 512 + g * steps * 64;
+      __m512i acc[Rows][Tokens];
+      for (int r = 0; r < Rows; ++r) {
+        // 128 * (sum of weights), to be taken off every token's dot product with codes + 128.
+        __m512i start = _mm512_setzero_si512();
+        for (int j = 0; j < steps; ++j)
+          start = _mm512_dpbusd_epi32(start, offset, load(s.decoded[r].bytes + at + j * 64));
+        start = _mm512_sub_epi32(_mm512_setzero_si512(), start);
+        for (int n = 0; n < Tokens; ++n) acc[r][n] = start;
       }
-      const __m512 scale = _mm512_load_ps(s.scales + (t * groups + g) * 16);
-      for (int n = 0; n < Tokens; ++n)
-        out[n] = scaled(out[n], acc[n], scale, units[n * blocks + t]);
-      if constexpr (Min) {
-        const __m512 min = _mm512_load_ps(s.mins + (t * groups + g) * 16);
+      for (int j = 0; j < steps; ++j) {
+        __m512i line[Rows];
+        for (int r = 0; r < Rows; ++r) line[r] = load(s.decoded[r].bytes + at + j * 64);
         for (int n = 0; n < Tokens; ++n) {
-          const float sum = Narrow ? sums16[(n * blocks + t) * 2 + g] : sums32[n * blocks + t];
-          out[n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sum), out[n]);
+          const __m512i code = _mm512_set1_epi32(codes[n * codes_stride + t * 8 + g * steps + j]);
+          for (int r = 0; r < Rows; ++r) acc[r][n] = _mm512_dpbusd_epi32(acc[r][n], code, line[r]);
+        }
+      }
+      for (int r = 0; r < Rows; ++r) {
+        const __m512 scale = _mm512_load_ps(s.decoded[r].scales + (t * groups + g) * 16);
+        for (int n = 0; n < Tokens; ++n)
+          out[r][n] = scaled(out[r][n], acc[r][n], scale, units[n * blocks + t]);
+        if constexpr (Min) {
+          const __m512 min = _mm512_load_ps(s.decoded[r].mins + (t * groups + g) * 16);
+          for (int n = 0; n < Tokens; ++n) {
+            const float sum = Narrow ? sums16[(n * blocks + t) * 2 + g] : sums32[n * blocks + t];
+            out[r][n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sum), out[r][n]);
+          }
         }
       }
     }
   }
-  for (int n = 0; n < Tokens; ++n) _mm512_mask_storeu_ps(s.y + n * s.y_stride, s.rows, out[n]);
+  for (int r = 0; r < Rows; ++r)
+    for (int n = 0; n < Tokens; ++n)
+      _mm512_mask_storeu_ps(s.y + n * s.y_stride + 16 * r, r == Rows - 1 ? s.rows : 0xffff,
+                            out[r][n]);
 }
 
 // --- choosing the instance ---
@@ -414,26 +439,30 @@ LevelCode code_of_level(int level, bool identity) {
   }
 }
 
-template <bool Narrow, bool Min>
-Run choose_panel(int tokens) {
+template <int Rows, bool Narrow, bool Min>
+Run choose_tokens(int tokens) {
   switch (tokens) {
-    case 12:
-      return panel_product<12, Narrow, Min>;
-    case 8:
-      return panel_product<8, Narrow, Min>;
+    case 6:
+      return panel_product<Rows, 6, Narrow, Min>;
+    case 5:
+      return panel_product<Rows, 5, Narrow, Min>;
     case 4:
-      return panel_product<4, Narrow, Min>;
+      return panel_product<Rows, 4, Narrow, Min>;
+    case 3:
+      return panel_product<Rows, 3, Narrow, Min>;
     case 2:
-      return panel_product<2, Narrow, Min>;
+      return panel_product<Rows, 2, Narrow, Min>;
     default:
-      return panel_product<1, Narrow, Min>;
+      return panel_product<Rows, 1, Narrow, Min>;
   }
 }
-/// The largest instance for what is left.
-int direct_step(std::int64_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
-int panel_step(std::int64_t left) {
-  return left >= panel_tokens ? panel_tokens : left >= 8 ? 8 : direct_step(left);
+template <int Rows>
+Run choose_panel(int tokens, bool narrow, bool min) {
+  return narrow
+             ? (min ? choose_tokens<Rows, true, true> : choose_tokens<Rows, true, false>)(tokens)
+             : (min ? choose_tokens<Rows, false, true> : choose_tokens<Rows, false, false>)(tokens);
 }
+int direct_step(std::int64_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
 }  // namespace
 
@@ -471,11 +500,8 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
 }
 
 void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
-                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch) {
-  auto* const panel = static_cast<std::uint8_t*>(scratch);
-  auto* const scales = reinterpret_cast<float*>(panel + strip_tiles * 512);
-  auto* const mins = scales + strip_tiles * 32;
-  auto* const starts = reinterpret_cast<std::int32_t*>(mins + strip_tiles * 32);
+                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* memory) {
+  Scratch& scratch = *static_cast<Scratch*>(memory);
   const bool narrow = w.scale_width == 16, by_panel = x.tokens > direct_tokens;
   const ExpandScales expand = expander(w.scale_kind);
   const std::int64_t tiles = w.tiles_per_row();
@@ -483,53 +509,60 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
   Strip s{};
   s.w = &w;
   s.x = &x;
-  s.scales = scales;
-  s.mins = mins;
-  s.panel = panel;
-  s.starts = starts;
+  s.decoded = scratch.strips;
   s.y_stride = y_stride;
-  int started_zero = -1;  // what `starts` was computed for
+  int started_zero = -1;  // what scratch.starts was computed for
   std::int64_t started_strip = -1;
-  for (std::int64_t tile_row = tile_begin; tile_row < tile_end; ++tile_row) {
-    const int level = w.levels[tile_row];
-    const LevelTable& level_table = w.tables[plane_index(level)];
-    const LevelCode code = code_of_level(level, level_table.identity);
-    const std::int64_t rows = w.rows - tile_row * 16;
-    s.tile_row = tile_row;
+  for (std::int64_t tile_row = tile_begin; tile_row < tile_end;) {
+    const int tile_rows_now = by_panel && tile_end - tile_row >= panel_rows ? panel_rows : 1;
+    const std::int64_t rows = w.rows - (tile_row + tile_rows_now - 1) * 16;
     s.rows = static_cast<__mmask16>(rows >= 16 ? 0xffff : (1 << rows) - 1);
     float* const out = y + tile_row * 16;
-    for (std::int64_t token = 0; token < x.tokens; ++token)
-      _mm512_mask_storeu_ps(out + token * y_stride, s.rows, _mm512_setzero_ps());
+    for (int r = 0; r < tile_rows_now; ++r)
+      for (std::int64_t token = 0; token < x.tokens; ++token)
+        _mm512_mask_storeu_ps(out + token * y_stride + 16 * r,
+                              r == tile_rows_now - 1 ? s.rows : 0xffff, _mm512_setzero_ps());
     for (s.first = 0; s.first < tiles; s.first += strip_tiles) {
       s.count = static_cast<int>(tiles - s.first < strip_tiles ? tiles - s.first : strip_tiles);
-      expand(w, tile_row, s.first, s.count, level_table.unit, scales, mins);
-      if (by_panel) {
-        code.decode(s, panel);
-      } else if (started_zero != level_table.zero || started_strip != s.first) {
-        for (std::int64_t n = 0; n < x.tokens; ++n)
-          for (int t = 0; t < s.count; ++t) {
-            const std::int32_t* sums = x.sums + (n * tiles + s.first + t) * 2;
-            std::int32_t* start = starts + (n * strip_tiles + t) * 2;
-            start[0] = -level_table.zero * (narrow ? sums[0] : sums[0] + sums[1]);
-            start[1] = -level_table.zero * sums[1];
-          }
-        started_zero = level_table.zero;
-        started_strip = s.first;
+      LevelCode code{};
+      for (int r = 0; r < tile_rows_now; ++r) {
+        s.tile_row = tile_row + r;
+        const int level = w.levels[s.tile_row];
+        const LevelTable& level_table = w.tables[plane_index(level)];
+        code = code_of_level(level, level_table.identity);
+        DecodedStrip& decoded = scratch.strips[r];
+        expand(w, s.tile_row, s.first, s.count, level_table.unit, decoded.scales, decoded.mins);
+        if (by_panel) {
+          code.decode(s, decoded.bytes);
+        } else if (started_zero != level_table.zero || started_strip != s.first) {
+          for (std::int64_t n = 0; n < x.tokens; ++n)
+            for (int t = 0; t < s.count; ++t) {
+              const std::int32_t* sums = x.sums + (n * tiles + s.first + t) * 2;
+              std::int32_t* start = scratch.starts + (n * strip_tiles + t) * 2;
+              start[0] = -level_table.zero * (narrow ? sums[0] : sums[0] + sums[1]);
+              start[1] = -level_table.zero * sums[1];
+            }
+          started_zero = level_table.zero;
+          started_strip = s.first;
+        }
       }
       for (s.token = 0; s.token < x.tokens;) {
         const std::int64_t left = x.tokens - s.token;
-        const int step = by_panel ? panel_step(left) : direct_step(left);
-        s.starts = starts + s.token * strip_tiles * 2;
         s.y = out + s.token * y_stride;
-        if (!by_panel)
+        if (by_panel) {
+          const int step = static_cast<int>(left < panel_tokens ? left : panel_tokens);
+          (tile_rows_now == panel_rows ? choose_panel<panel_rows> : choose_panel<1>)(step, narrow,
+                                                                                     w.has_min)(s);
+          s.token += step;
+        } else {
+          const int step = direct_step(left);
+          s.starts = scratch.starts + s.token * strip_tiles * 2;
           code.direct(step, narrow, w.has_min)(s);
-        else if (narrow)
-          (w.has_min ? choose_panel<true, true> : choose_panel<true, false>)(step)(s);
-        else
-          (w.has_min ? choose_panel<false, true> : choose_panel<false, false>)(step)(s);
-        s.token += step;
+          s.token += step;
+        }
       }
     }
+    tile_row += tile_rows_now;
   }
 }
 

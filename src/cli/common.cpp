@@ -1,0 +1,130 @@
+#include "common.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/process.h"
+#include "terminal.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr const char* bundled_name = "plimsoll-docs-4m-f16.gguf";
+constexpr std::int64_t most_threads = 256;
+constexpr std::int64_t most_context = std::int64_t{1} << 30;
+
+}  // namespace
+
+void CommonOptions::declare(Options& options) {
+  options.positional("MODEL", model, "A GGUF file; without one, the bundled model");
+  options.size("--memory", memory,
+               "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
+               "what this machine or container has to give");
+  options.count("--threads", threads, 1, most_threads,
+                "Workers; without it, one for each processor that may be used");
+  options.flag("--json", json, "Print one JSON object and nothing else");
+}
+
+void CommonOptions::declare_context(Options& options, const std::string& help) {
+  options.count("--context", context, 1, most_context, help);
+}
+
+std::string CommonOptions::model_path() const {
+  if (!model.empty()) return model;
+  if (const char* named = std::getenv("PLIMSOLL_MODEL"); named != nullptr && *named != '\0')
+    return named;
+  std::error_code error;
+  const std::filesystem::path folder =
+      std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const char* place : {"../../models", "../share/plimsoll", "models"}) {
+    const std::filesystem::path path = (folder / place / bundled_name).lexically_normal();
+    if (std::filesystem::exists(path, error)) return path.string();
+  }
+  throw Error(
+      ErrorCode::file_not_found,
+      fmt::format("the bundled model {} is not where this program looks for it", bundled_name),
+      "name a model file, or set PLIMSOLL_MODEL to one");
+}
+
+int CommonOptions::thread_count() const {
+  return threads ? static_cast<int>(*threads) : probe_limits().default_threads;
+}
+
+void refuse_long_text(Bytes text_bytes, Bytes budget) {
+  constexpr Bytes always = 64 * KiB;
+  if (text_bytes <= always) return;
+  const Bytes resident = process_memory().resident;
+  const Bytes room = budget > resident ? budget - resident : 0;
+  const auto needed = checked_multiply(text_bytes, bytes_per_text_byte);
+  if (needed && *needed <= room) return;
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("tokenizing a text of {} may take {}; the budget of {} has {} left",
+                          format_bytes(text_bytes), needed ? format_bytes(*needed) : "too much",
+                          format_bytes(budget), format_bytes(room)),
+              "give a shorter text or a larger --memory");
+}
+
+Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs) {
+  PlanRequest request;
+  request.threads = options.thread_count();
+  if (needs.counts_process)
+    request.runtime_bytes = runtime_bytes(model.facts, request.threads) - needs.counted_elsewhere;
+  request.budget = needs.budget ? *needs.budget : decide_budget(options.memory);
+  request.context = options.context ? options.context : needs.context;
+  request.logit_rows = needs.logit_rows;
+  return make_plan(model.facts, request);
+}
+
+std::unique_ptr<Context> make_context(const CommonOptions& options) {
+  return std::make_unique<Context>(options.thread_count(), choose_isa());
+}
+
+std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
+                                    double* seconds) {
+  const auto start = std::chrono::steady_clock::now();
+  ProgressBar bar("loading", ProgressBar::Unit::bytes);
+  auto engine = std::make_unique<Engine>(context, model, plan, [&bar](Weights::Progress progress) {
+    bar.update(progress.done, progress.total);
+  });
+  if (seconds)
+    *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return engine;
+}
+
+std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger) {
+  std::array<Bytes, account_count> accounts{};
+  for (const Account account : all_accounts)
+    accounts[static_cast<std::size_t>(account)] = ledger.used(account);
+  return accounts;
+}
+
+std::string format_count(double count) {
+  if (count >= 0.9995e9) return fmt::format("{:.3g} billion", count / 1e9);
+  if (count >= 0.9995e6) return fmt::format("{:.3g} million", count / 1e6);
+  return grouped(static_cast<std::int64_t>(count));
+}
+
+std::string format_rate(double rate) {
+  return rate >= 999.5 ? grouped(static_cast<std::int64_t>(rate + 0.5))
+                       : fmt::format("{:.{}f}", rate,
+                                     rate >= 99.95   ? 0
+                                     : rate >= 9.995 ? 1
+                                                     : 2);
+}
+
+std::string grouped(std::int64_t value) {
+  std::string digits = fmt::format("{}", value);
+  const std::ptrdiff_t first = value < 0 ? 1 : 0;
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > first; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,73 @@
+// What every command that runs a model shares: its options, and the way from a file to a plan to a
+// loaded engine.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "base/cpu.h"
+#include "engine/engine.h"
+#include "options.h"
+#include "plan/plan.h"
+
+namespace plimsoll {
+
+struct CommonOptions {
+  std::string model;  ///< empty: the bundled one
+  std::optional<Bytes> memory;
+  std::optional<std::int64_t> context;
+  std::optional<std::int64_t> threads;
+  bool json = false;
+
+  /// MODEL, --memory, --threads and --json.
+  void declare(Options& options);
+  void declare_context(Options& options, const std::string& help);
+
+  /// Of MODEL, or of the bundled model: the file that PLIMSOLL_MODEL names, or the one beside this
+  /// program in its source tree or its installation. Throws Error(file_not_found).
+  std::string model_path() const;
+  int thread_count() const;
+};
+
+/// Room that tokenizing may take for each byte of text: an id for every byte in a vector that has
+/// just grown, and the tokenizer's own notes (measured: 2 to 4 on prose).
+constexpr Bytes bytes_per_text_byte = 16;
+
+/// Throws Error(budget_refused) when tokenizing `text_bytes` could take this process over `budget`.
+/// Texts up to 64 KiB always pass.
+void refuse_long_text(Bytes text_bytes, Bytes budget);
+
+/// What a command wants of its plan, beyond the options.
+struct PlanNeeds {
+  std::optional<std::int64_t> context;  ///< where the options have none
+  std::int64_t logit_rows = 1;
+  std::optional<Bytes> budget;  ///< instead of the options' one
+  /// Of the process; none for the plan of a second model beside the first.
+  bool counts_process = true;
+  Bytes counted_elsewhere = 0;  ///< that this process holds already, but another plan counts
+};
+
+/// Measures this process and plans; the result may not fit. Call it after everything that will be
+/// held while running (prompt, texts, headers) is in memory.
+Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs);
+
+/// Workers and kernels as the options and the environment say. Throws as choose_isa does.
+std::unique_ptr<Context> make_context(const CommonOptions& options);
+
+/// Loads with a progress bar on a terminal; `seconds`, if given, becomes the time it took.
+std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
+                                    double* seconds = nullptr);
+
+/// What the Ledger holds by account, as the line shows it.
+std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);
+
+/// "4.26 million", "1.24 billion".
+std::string format_count(double count);
+/// "12,345" from 1,000 on, three significant digits below.
+std::string format_rate(double rate);
+/// "1,234".
+std::string grouped(std::int64_t value);
+
+}  // namespace plimsoll

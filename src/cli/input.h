@@ -1,0 +1,50 @@
+// Text that comes in: files and pipes within bounds, and lines typed at a terminal.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+
+namespace plimsoll {
+
+/// All of a file. `accept(bytes)` is asked before and while it is read and throws when that is too
+/// much. Throws Error(file_not_found), Error(file_unreadable).
+std::string read_text_file(const std::string& path, const std::function<void(Bytes)>& accept = {});
+
+/// All of standard input, likewise.
+std::string read_standard_input(const std::function<void(Bytes)>& accept = {});
+
+/// False when nothing arrives on standard input, neither data nor its end, for `seconds`.
+bool standard_input_speaks(double seconds);
+
+bool standard_input_is_terminal();
+
+/// Ctrl-C as a wish instead of an end, while one of these lives (one at a time).
+class InterruptGuard {
+ public:
+  InterruptGuard();
+  ~InterruptGuard();
+  InterruptGuard(const InterruptGuard&) = delete;
+  InterruptGuard& operator=(const InterruptGuard&) = delete;
+
+  /// Whether Ctrl-C was pressed since the last call of forget().
+  bool interrupted() const;
+  void forget();
+};
+
+/// Reads lines from a terminal.
+class LineReader {
+ public:
+  enum class Outcome { line, interrupted, end };
+
+  /// Waits for a line (without its break). An InterruptGuard lives; a Ctrl-C that came before or
+  /// comes while waiting is Outcome::interrupted.
+  Outcome read(std::string& line);
+
+ private:
+  std::string pending_;
+};
+
+}  // namespace plimsoll

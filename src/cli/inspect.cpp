@@ -1,0 +1,294 @@
+// plimsoll inspect: what a model file holds. Works on every file that can be read, also on those
+// that cannot be run.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "commands.h"
+#include "common.h"
+#include "file/model_file.h"
+#include "model/architecture.h"
+#include "model/tensors.h"
+#include "model/weights.h"
+#include "output.h"
+#include "terminal.h"
+
+namespace plimsoll {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+/// A file's description, or why it has none.
+struct Reading {
+  std::optional<Description> description;
+  std::string problem;  ///< empty when it can be run
+};
+
+Reading read_description(const ModelFile& file) {
+  Reading reading;
+  if (file.tensors().empty()) {
+    reading.problem = "there are no tensors in it: a vocabulary only";
+    return reading;
+  }
+  try {
+    reading.description = describe(file);
+    find_tensors(file, *reading.description);
+    for (const TensorInfo& tensor : file.tensors())
+      if (tensor.format->kind == Format::Kind::not_yet)
+        throw Error(ErrorCode::unsupported_format,
+                    fmt::format("tensor {} is in {}, which is not read yet", tensor.name,
+                                tensor.format->name));
+    Tokenizer::from_metadata(file.metadata());
+  } catch (const Error& error) {
+    reading.problem = error.message();
+  }
+  return reading;
+}
+
+struct FormatTotal {
+  std::int64_t tensors = 0;
+  double parameters = 0;
+  Bytes bytes = 0;
+
+  double bits_per_weight() const {
+    return parameters > 0 ? 8.0 * static_cast<double>(bytes) / parameters : 0;
+  }
+};
+
+double parameters_of(const TensorInfo& tensor) {
+  return static_cast<double>(tensor.columns()) * static_cast<double>(tensor.rows());
+}
+
+std::map<std::string_view, FormatTotal> totals_by_format(const ModelFile& file) {
+  std::map<std::string_view, FormatTotal> totals;
+  for (const TensorInfo& tensor : file.tensors()) {
+    FormatTotal& total = totals[tensor.format->name];
+    ++total.tensors;
+    total.parameters += parameters_of(tensor);
+    total.bytes += tensor.bytes;
+  }
+  return totals;
+}
+
+/// Empty for a format that is not held in memory yet.
+std::optional<Bytes> memory_bytes(const TensorInfo& tensor) {
+  if (tensor.format->kind == Format::Kind::not_yet) return std::nullopt;
+  // Vectors are kept as f32 whatever the file has.
+  if (tensor.rank == 1) return static_cast<Bytes>(tensor.columns()) * sizeof(float);
+  return Matrix::memory_bytes(tensor);
+}
+
+// --- JSON ---
+
+Json element_json(const MetadataValue& value, std::uint64_t index) {
+  switch (value.is_array() ? value.element_type() : value.type()) {
+    case MetadataType::string:
+      return value.as_string(index);
+    case MetadataType::boolean:
+      return value.as_bool(index);
+    case MetadataType::f32:
+    case MetadataType::f64: {
+      const double number = value.as_float(index);
+      return std::isfinite(number) ? Json(number) : Json(fmt::format("{}", number));
+    }
+    case MetadataType::u64:
+      try {
+        return value.as_integer(index);
+      } catch (const Error&) {
+        return value.as_float(index);  // above 63 bits
+      }
+    default:
+      return value.as_integer(index);
+  }
+}
+
+Json value_json(const MetadataValue& value) {
+  if (!value.is_array()) return element_json(value, 0);
+  Json array = Json::array();
+  for (std::uint64_t i = 0; i < value.size(); ++i) array.push_back(element_json(value, i));
+  return array;
+}
+
+Json shape_json(const TensorInfo& tensor) {
+  Json shape = Json::array();
+  for (int i = 0; i < tensor.rank; ++i) shape.push_back(tensor.shape[static_cast<std::size_t>(i)]);
+  return shape;
+}
+
+Json description_json(const Description& d) {
+  return {{"family", d.family},
+          {"name", d.name},
+          {"layers", d.layers},
+          {"width", d.width},
+          {"heads", d.heads},
+          {"kv_heads", d.kv_heads},
+          {"head_dim", d.head_dim},
+          {"feed_forward", d.feed_forward},
+          {"vocabulary", d.vocabulary},
+          {"trained_context", d.trained_context},
+          {"tied_output", d.tied_output}};
+}
+
+Json whole_json(const ModelFile& file, const Reading& reading) {
+  Json json;
+  json["path"] = file.path();
+  json["file_bytes"] = file.size();
+  json["gguf_version"] = file.version();
+  json["runs"] = reading.problem.empty();
+  json["problem"] = reading.problem.empty() ? Json() : Json(reading.problem);
+  json["description"] = reading.description ? description_json(*reading.description) : Json();
+  double parameters = 0;
+  Bytes bytes = 0;
+  Json formats = Json::array();
+  for (const auto& [name, total] : totals_by_format(file)) {
+    parameters += total.parameters;
+    bytes += total.bytes;
+    formats.push_back({{"name", name},
+                       {"tensors", total.tensors},
+                       {"parameters", total.parameters},
+                       {"bytes", total.bytes},
+                       {"bits_per_weight", total.bits_per_weight()}});
+  }
+  json["parameters"] = parameters;
+  json["tensor_bytes"] = bytes;
+  json["formats"] = std::move(formats);
+  Json metadata = Json::object();
+  for (const Metadata::Entry& entry : file.metadata().entries())
+    metadata[std::string(entry.key)] = value_json(entry.value);
+  json["metadata"] = std::move(metadata);
+  Json tensors = Json::array();
+  for (const TensorInfo& tensor : file.tensors()) {
+    const auto memory = memory_bytes(tensor);
+    tensors.push_back({{"name", tensor.name},
+                       {"format", tensor.format->name},
+                       {"shape", shape_json(tensor)},
+                       {"file_bytes", tensor.bytes},
+                       {"memory_bytes", memory ? Json(*memory) : Json()}});
+  }
+  json["tensors"] = std::move(tensors);
+  return json;
+}
+
+// --- text ---
+
+std::string value_text(const MetadataValue& value, std::size_t most) {
+  const auto text = [&](std::uint64_t i, std::size_t limit) {
+    const Json element = element_json(value, i);
+    return element.is_string() ? printable_line(element.get<std::string>(), limit) : element.dump();
+  };
+  if (!value.is_array()) return text(0, most);
+  std::string out = fmt::format("{} x {}", grouped(static_cast<std::int64_t>(value.size())),
+                                name(value.element_type()));
+  const char* separator = ": ";
+  for (std::uint64_t i = 0; i < value.size(); ++i) {
+    const std::string item = text(i, 16);
+    if (columns_of(out) + columns_of(item) + 7 > static_cast<int>(most)) return out + ", ...";
+    out += separator + item;
+    separator = ", ";
+  }
+  return out;
+}
+
+std::string overview(const ModelFile& file, const Reading& reading, const Terminal& terminal) {
+  std::string out = fmt::format("{}  {}, GGUF version {}\n",
+                                terminal.styled(Style::strong, printable_line(file.path(), 200)),
+                                format_bytes(file.size()), file.version());
+  if (reading.description) {
+    const Description& d = *reading.description;
+    out += fmt::format(
+        "{} family: {} layers of width {}, {} heads of {} on {} key-value heads, feed-forward {}, "
+        "vocabulary {}, context {}{}\n",
+        printable_line(d.family, 40), d.layers, grouped(d.width), d.heads, d.head_dim, d.kv_heads,
+        grouped(d.feed_forward), grouped(d.vocabulary), grouped(d.trained_context),
+        d.tied_output ? ", tied output" : "");
+  }
+  if (!reading.problem.empty())
+    out += terminal.styled(Style::alarm, "cannot be run: ") + printable(reading.problem) + "\n";
+
+  const auto totals = totals_by_format(file);
+  FormatTotal all;
+  const auto row = [&out](std::string_view name, const FormatTotal& total) {
+    out += fmt::format("{:<10}{:>8}  {:>13}  {:>9}  {:>6.2f}\n", name, total.tensors,
+                       format_count(total.parameters), format_bytes(total.bytes),
+                       total.bits_per_weight());
+  };
+  if (!totals.empty())
+    out += terminal.styled(Style::dim, fmt::format("\n{:<10}{:>8}  {:>13}  {:>9}  {:>6}", "format",
+                                                   "tensors", "parameters", "bytes", "bits")) +
+           "\n";
+  for (const auto& [name, total] : totals) {
+    row(name, total);
+    all.tensors += total.tensors;
+    all.parameters += total.parameters;
+    all.bytes += total.bytes;
+  }
+  if (totals.size() > 1) row("all", all);
+  return out;
+}
+
+std::string metadata_table(const ModelFile& file, const Terminal& terminal) {
+  std::size_t widest = 0;
+  for (const Metadata::Entry& entry : file.metadata().entries())
+    widest = std::max(widest, entry.key.size());
+  widest = std::min<std::size_t>(widest, 44);
+  const auto room =
+      static_cast<std::size_t>(std::max(terminal.width - static_cast<int>(widest) - 6, 24));
+  std::string out = "\n";
+  for (const Metadata::Entry& entry : file.metadata().entries())
+    out += fmt::format("{:<{}}  {}\n", printable_line(entry.key, 200), widest,
+                       value_text(entry.value, room));
+  return out;
+}
+
+std::string tensor_table(const ModelFile& file, const Terminal& terminal) {
+  std::size_t widest = 4;
+  for (const TensorInfo& tensor : file.tensors()) widest = std::max(widest, tensor.name.size());
+  widest = std::min<std::size_t>(widest, 48);
+  std::string out =
+      terminal.styled(Style::dim, fmt::format("\n{:<{}}  {:<8}{:>16}  {:>9}  {:>9}", "tensor",
+                                              widest, "format", "shape", "in file", "in memory")) +
+      "\n";
+  for (const TensorInfo& tensor : file.tensors()) {
+    std::string shape;
+    for (int i = 0; i < tensor.rank; ++i)
+      shape += fmt::format("{}{}", i ? "x" : "", tensor.shape[static_cast<std::size_t>(i)]);
+    const auto memory = memory_bytes(tensor);
+    out += fmt::format("{:<{}}  {:<8}{:>16}  {:>9}  {:>9}\n", printable_line(tensor.name, 200),
+                       widest, tensor.format->name, shape, format_bytes(tensor.bytes),
+                       memory ? format_bytes(*memory) : "-");
+  }
+  return out;
+}
+
+}  // namespace
+
+int inspect_command(Arguments arguments) {
+  CommonOptions common;
+  bool tensors = false;
+  Options options("inspect",
+                  "What a model file holds. Works on every GGUF file, also on those that cannot be "
+                  "run.");
+  options.positional("MODEL", common.model, "A GGUF file; without one, the bundled model");
+  options.flag("--tensors", tensors, "List every tensor");
+  options.flag("--json", common.json,
+               "Print one JSON object and nothing else: everything, arrays in full");
+  if (!options.parse(arguments)) return 0;
+
+  const ModelFile file = ModelFile::open(common.model_path());
+  const Reading reading = read_description(file);
+  if (common.json) {
+    print_json(whole_json(file, reading));
+    return 0;
+  }
+  const Terminal terminal = Terminal::of(STDOUT_FILENO);
+  write_out(overview(file, reading, terminal) + metadata_table(file, terminal) +
+            (tensors ? tensor_table(file, terminal) : ""));
+  return 0;
+}
+
+}  // namespace plimsoll
