@@ -11,13 +11,13 @@
 
 #include "base/error.h"
 #include "base/process.h"
-#include "bench_probe.h"
-#include "commands.h"
-#include "common.h"
+#include "cli/bench_probe.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 #include "model/tensors.h"
-#include "output.h"
 #include "plan/facts.h"
-#include "terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -157,8 +157,8 @@ std::string human(const Result& r, const OpenModel& model, const Plan& plan, Isa
   Spread first = r.timings.first_token;
   for (double& value : first.values) value *= 1e3;
   row("first token", first, "ms");
-  out += fmt::format("{:<14}{:>9}{:>18} ms\n", "load", format_rate(r.load_seconds * 1e3), "");
-  out += fmt::format("{:<14}{:>9}{:>18} of {}\n", "peak", format_bytes(r.peak), "",
+  out += fmt::format("{:<14}{:>9} ms\n", "load", format_rate(r.load_seconds * 1e3));
+  out += fmt::format("{:<14}{:>9} of {}\n", "peak", format_bytes(r.peak),
                      format_bytes(plan.budget_bytes));
   return out;
 }

@@ -1,4 +1,4 @@
-#include "bench_probe.h"
+#include "cli/bench_probe.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "common.h"
+#include "cli/common.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
-#include "terminal.h"
+#include "cli/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -106,8 +106,8 @@ std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger) {
 }
 
 std::string format_count(double count) {
-  if (count >= 0.9995e9) return fmt::format("{:.3g} billion", count / 1e9);
-  if (count >= 0.9995e6) return fmt::format("{:.3g} million", count / 1e6);
+  if (count >= 0.995e9) return fmt::format("{:.2f} billion", count / 1e9);
+  if (count >= 0.995e6) return fmt::format("{:.2f} million", count / 1e6);
   return grouped(static_cast<std::int64_t>(count));
 }
 
@@ -120,11 +120,14 @@ std::string format_rate(double rate) {
 }
 
 std::string grouped(std::int64_t value) {
-  std::string digits = fmt::format("{}", value);
-  const std::ptrdiff_t first = value < 0 ? 1 : 0;
-  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > first; at -= 3)
-    digits.insert(static_cast<std::size_t>(at), ",");
-  return digits;
+  const std::string digits = fmt::format("{}", value);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    const bool after_digit = i > 0 && digits[i - 1] != '-';
+    if (after_digit && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
 }
 
 }  // namespace plimsoll

@@ -1,4 +1,4 @@
-#include "converse.h"
+#include "cli/converse.h"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "base/error.h"
-#include "common.h"
-#include "input.h"
-#include "output.h"
-#include "terminal.h"
+#include "cli/common.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -119,10 +119,10 @@ std::string speed_report(const Generated& g) {
     return rate > 0 ? fmt::format("{} at {}/s", count, format_rate(rate)) : count;
   };
   std::string text =
-      fmt::format("prompt {} · answer {}", part(g.prompt_tokens, g.prefill_tokens_per_second()),
+      fmt::format("prompt {}, answer {}", part(g.prompt_tokens, g.prefill_tokens_per_second()),
                   part(static_cast<std::int64_t>(g.tokens.size()), g.decode_tokens_per_second()));
-  if (g.reason == FinishReason::context_full) text += " · the context is full";
-  if (g.reason == FinishReason::cancelled) text += " · stopped";
+  if (g.reason == FinishReason::context_full) text += ", the context is full";
+  if (g.reason == FinishReason::cancelled) text += ", stopped";
   return text;
 }
 

@@ -36,7 +36,8 @@ Generated generate_with_progress(Session& session, std::span<const TokenId> prom
                                  const std::function<bool(std::string_view)>& emit,
                                  const std::function<bool()>& keep_going = {});
 
-/// "128 tokens, 410/s · prompt 7 tokens, 2,310/s · context full", without a line break.
+/// "prompt 7 tokens at 2,310/s, answer 128 tokens at 410/s", and what ended it, without a line
+/// break.
 std::string speed_report(const Generated& generated);
 
 /// A conversation typed at the terminal in a chat format, or without one, texts that are written

@@ -1,5 +1,6 @@
 // plimsoll eval: how likely a text is to a model, and how far the model is from a reference.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -7,13 +8,13 @@
 
 #include "base/error.h"
 #include "base/process.h"
-#include "commands.h"
-#include "common.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 #include "engine/evaluate.h"
-#include "input.h"
-#include "output.h"
 #include "plan/facts.h"
-#include "terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -95,15 +96,16 @@ std::string human(const Evaluation& e, Bytes budget) {
   const auto row = [&out](const char* name, const std::string& value, const std::string& rest) {
     out += fmt::format("{:<11}{:>10}  {}\n", name, value, rest);
   };
+  const char* about = Terminal::of(STDOUT_FILENO).utf8 ? "±" : "+-";
   const double low = std::exp(e.nll - interval * e.nll_error);
   const double high = std::exp(e.nll + interval * e.nll_error);
   row("perplexity", fmt::format("{:.3f}", e.perplexity()),
       fmt::format("{:.3f} to {:.3f}", low, high));
   row("nll", fmt::format("{:.4f}", e.nll),
-      fmt::format("± {:.4f} nats per token", interval * e.nll_error));
+      fmt::format("{} {:.4f} nats per token", about, interval * e.nll_error));
   if (e.has_reference) {
     row("kl", fmt::format("{:.6f}", e.kl),
-        fmt::format("± {:.6f} nats per token from the reference", interval * e.kl_error));
+        fmt::format("{} {:.6f} nats per token from the reference", about, interval * e.kl_error));
     row("same top", fmt::format("{:.2f} %", 100 * e.same_top),
         "of positions have the same likeliest token");
   }

@@ -1,4 +1,4 @@
-#include "input.h"
+#include "cli/input.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -9,14 +9,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "commands.h"
-#include "common.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 #include "file/model_file.h"
 #include "model/architecture.h"
 #include "model/tensors.h"
 #include "model/weights.h"
-#include "output.h"
-#include "terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -86,14 +86,18 @@ std::optional<Bytes> memory_bytes(const TensorInfo& tensor) {
 // --- JSON ---
 
 Json element_json(const MetadataValue& value, std::uint64_t index) {
-  switch (value.is_array() ? value.element_type() : value.type()) {
+  const MetadataType type = value.is_array() ? value.element_type() : value.type();
+  switch (type) {
     case MetadataType::string:
       return value.as_string(index);
     case MetadataType::boolean:
       return value.as_bool(index);
     case MetadataType::f32:
     case MetadataType::f64: {
-      const double number = value.as_float(index);
+      double number = value.as_float(index);
+      // The shortest text that means the same f32: 1e-05, not 9.999999747378752e-06.
+      if (type == MetadataType::f32 && std::isfinite(number))
+        number = std::stod(fmt::format("{}", static_cast<float>(number)));
       return std::isfinite(number) ? Json(number) : Json(fmt::format("{}", number));
     }
     case MetadataType::u64:

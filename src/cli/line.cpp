@@ -1,4 +1,4 @@
-#include "line.h"
+#include "cli/line.h"
 
 #include <fmt/format.h>
 
@@ -105,7 +105,7 @@ Bytes sum_of(const std::array<Bytes, account_count>& accounts) {
 std::string bar_and_sum(const std::array<Bytes, account_count>& accounts, Bytes budget, int beside,
                         const Terminal& terminal) {
   const Bytes used = sum_of(accounts);
-  const std::string total = " " + part_of(used, budget);
+  const std::string total = fmt::format(" {}", part_of(used, budget));
   const int room = terminal.width - 1 - beside - columns_of(total) - (terminal.utf8 ? 1 : 3);
   return cells_and_mark(accounts, used, budget, std::clamp(room, 1, longest_bar), terminal) + total;
 }
@@ -149,10 +149,12 @@ std::string draw_line(const std::array<Bytes, account_count>& accounts, Bytes bu
   for (const std::string& item : items) {
     const int columns = columns_of(item);
     if (column + 2 + columns > terminal.width) {
-      out += "\n" + item;
+      out += '\n';
+      out += item;
       column = columns;
     } else {
-      out += "  " + item;
+      out += "  ";
+      out += item;
       column += 2 + columns;
     }
   }

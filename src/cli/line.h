@@ -7,14 +7,14 @@
 
 #include "base/bytes.h"
 #include "base/ledger.h"
-#include "terminal.h"
+#include "cli/terminal.h"
 
 namespace plimsoll {
 
 /// A bar as long as the budget: every account in its own colour or character, free water up to the
 /// mark, then the numbers, which also explain the bar. What goes beyond the budget stands behind
 /// the mark. One line where the terminal is wide, otherwise the bar and the numbers below it; no
-/// line is wider than the terminal (from 24 columns). Without a line break at the end.
+/// line is wider than the terminal (from 28 columns). Without a line break at the end.
 ///
 /// The bar's length is true to the sum; within it accounts that hold anything get a cell each as
 /// long as there are cells, the rest in proportion.

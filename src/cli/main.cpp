@@ -11,8 +11,8 @@
 
 #include "base/error.h"
 #include "base/process.h"
-#include "commands.h"
-#include "output.h"
+#include "cli/commands.h"
+#include "cli/output.h"
 
 namespace plimsoll {
 namespace {

@@ -1,6 +1,7 @@
-#include "options.h"
+#include "cli/options.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -8,9 +9,11 @@
 #include <cmath>
 #include <functional>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
-#include "output.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -26,23 +29,58 @@ std::optional<T> whole(const std::string& text) {
   return value;
 }
 
+/// `text` in lines of at most `width` columns that all begin at column `indent`, where the first
+/// one is taken to stand already; ends the last line.
+std::string wrapped(const std::string& text, int indent, int width) {
+  std::string out;
+  int column = indent;
+  std::istringstream words(text);
+  for (std::string word; words >> word;) {
+    const int columns = columns_of(word);
+    if (column > indent && column + 1 + columns > width) {
+      out += fmt::format("\n{:{}}", "", indent);
+      column = indent;
+    } else if (column > indent) {
+      out += ' ';
+      ++column;
+    }
+    out += word;
+    column += columns;
+  }
+  return out + '\n';
+}
+
 }  // namespace
 
 struct Options::State {
+  struct Row {
+    std::string left, help;
+  };
+
   CLI::App app;
-  std::string command;
+  std::string command, summary, positionals;
+  std::vector<Row> rows;
   std::set<std::string> with_value;
 
-  State(const std::string& name, const std::string& summary)
-      : app(summary, "plimsoll " + name), command(name) {
-    app.get_formatter()->column_width(34);
-    app.set_help_flag("-h,--help", "Show this text");
+  State(const std::string& name, const std::string& what) : command(name), summary(what) {}
+
+  void add(const std::string& name, const std::string& placeholder, const std::string& help,
+           const std::function<void(const std::string&)>& take) {
+    with_value.insert(name);
+    rows.push_back({fmt::format("{} {}", name, placeholder), help});
+    app.add_option_function<std::string>(name, take);
   }
 
-  CLI::Option* add(const std::string& name, const std::string& placeholder, const std::string& help,
-                   const std::function<void(const std::string&)>& take) {
-    with_value.insert(name);
-    return app.add_option_function<std::string>(name, take, help)->type_name(placeholder);
+  std::string help() const {
+    const int width = std::min(Terminal::of(STDOUT_FILENO).width, 100);
+    std::string out = wrapped(summary, 0, width);
+    out += fmt::format("\n  plimsoll {}{} [OPTIONS]\n\n", command, positionals);
+    std::size_t widest = 0;
+    for (const Row& row : rows) widest = std::max(widest, row.left.size());
+    for (const Row& row : rows)
+      out += fmt::format("  {:<{}}  {}", row.left, widest,
+                         wrapped(row.help, static_cast<int>(widest) + 4, width));
+    return out;
   }
 };
 
@@ -51,11 +89,14 @@ Options::Options(const std::string& command, const std::string& summary)
 Options::~Options() = default;
 
 void Options::positional(const std::string& name, std::string& target, const std::string& help) {
-  state_->app.add_option(name, target, help)->type_name("");
+  state_->positionals += fmt::format(" [{}]", name);
+  state_->rows.push_back({name, help});
+  state_->app.add_option(name, target);
 }
 
 void Options::flag(const std::string& name, bool& target, const std::string& help) {
-  state_->app.add_flag(name, target, help);
+  state_->rows.push_back({name, help});
+  state_->app.add_flag(name, target);
 }
 
 void Options::text(const std::string& name, const std::string& placeholder,
@@ -66,8 +107,8 @@ void Options::text(const std::string& name, const std::string& placeholder,
 void Options::texts(const std::string& name, const std::string& placeholder,
                     std::vector<std::string>& target, const std::string& help) {
   state_->with_value.insert(name);
-  state_->app.add_option(name, target, help)
-      ->type_name(placeholder)
+  state_->rows.push_back({fmt::format("{} {}", name, placeholder), help});
+  state_->app.add_option(name, target)
       ->expected(1)
       ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
@@ -133,7 +174,7 @@ bool Options::parse(std::span<const std::string> arguments) {
   try {
     state_->app.parse(split);
   } catch (const CLI::CallForHelp&) {
-    write_out(state_->app.help());
+    write_out(state_->help());
     return false;
   } catch (const CLI::ExtrasError&) {
     const std::vector<std::string> extra = state_->app.remaining();

@@ -1,4 +1,4 @@
-#include "output.h"
+#include "cli/output.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -9,7 +9,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
-#include "terminal.h"
+#include "cli/terminal.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -50,7 +50,7 @@ void append_pretty(const nlohmann::ordered_json& value, std::size_t depth, std::
     if (value.is_object()) out += dumped(key) + ": ";
     append_pretty(item, depth + 1, out);
   }
-  out += "\n" + std::string(2 * depth, ' ') + (value.is_object() ? "}" : "]");
+  out += fmt::format("\n{:{}}{}", "", 2 * depth, value.is_object() ? "}" : "]");
 }
 
 /// Appends `text` with every control character (C0, DEL, C1) and broken byte replaced, other than

@@ -6,10 +6,10 @@
 
 #include <nlohmann/json.hpp>
 
-#include "commands.h"
-#include "common.h"
-#include "line.h"
-#include "output.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/line.h"
+#include "cli/output.h"
 
 namespace plimsoll {
 namespace {
@@ -49,7 +49,7 @@ std::string describe_plan(const OpenModel& model, const Plan& plan, bool context
   const Terminal terminal = Terminal::of(STDOUT_FILENO);
   const Description& d = model.facts.description;
   std::string out = fmt::format(
-      "{}: {}, {} parameters, trained on {} tokens of context\n\n",
+      "{}: {}, {} parameters, trained for {} tokens\n\n",
       terminal.styled(Style::strong,
                       printable_line(d.name.empty() ? model.file.path() : d.name, 60)),
       printable_line(d.family, 40), format_count(static_cast<double>(model.facts.parameters)),
@@ -73,20 +73,20 @@ std::string describe_plan(const OpenModel& model, const Plan& plan, bool context
                      "the file's own weights, nothing rounded");
 
   if (plan.context > d.trained_context)
-    out += fmt::format("\nBeyond {} tokens this model was never trained: expect nonsense there.\n",
+    out += fmt::format("\nbeyond {} tokens this model was never trained: expect nonsense there\n",
                        grouped(d.trained_context));
   out += fmt::format("\n{:>9}   {}\n", "context", "least --memory");
   for (const std::int64_t divisor : {16, 4, 1}) {
     const std::int64_t context = d.trained_context / divisor;
     if (context < 1) continue;
     const Bytes least = least_bytes(model, plan, context);
-    out += fmt::format("{:>9}   {:<11}{}\n", grouped(context), format_bytes(least),
-                       least <= plan.budget_bytes ? "" : "more than this budget");
+    out += fmt::format("{:>9}   {}{}\n", grouped(context), format_bytes(least),
+                       least <= plan.budget_bytes ? "" : ", more than this budget");
   }
   if (plan.largest_context > plan.context && !context_given)
-    out += fmt::format("\n--context {} would fit as well.\n", plan.largest_context);
+    out += fmt::format("\n--context {} would fit as well\n", plan.largest_context);
   else if (plan.largest_context > 0 && plan.largest_context < d.trained_context)
-    out += fmt::format("\n--context {} is the most that fits this budget.\n", plan.largest_context);
+    out += fmt::format("\n--context {} is the most that fits this budget\n", plan.largest_context);
   return out;
 }
 

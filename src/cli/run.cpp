@@ -8,12 +8,12 @@
 
 #include "base/error.h"
 #include "base/process.h"
-#include "commands.h"
-#include "common.h"
-#include "converse.h"
-#include "input.h"
-#include "line.h"
-#include "output.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/converse.h"
+#include "cli/input.h"
+#include "cli/line.h"
+#include "cli/output.h"
 #include "text/chat_template.h"
 
 namespace plimsoll {
@@ -87,9 +87,14 @@ ChatFormat chat_format(const OpenModel& model) {
   return detect_chat_format(model.file.metadata().string("tokenizer.chat_template").value_or(""));
 }
 
-/// The prompt's text; empty for a conversation at the terminal.
-std::optional<std::string> find_prompt(RunOptions& options) {
-  if (options.prompt) return options.prompt;
+struct Prompt {
+  std::string text;
+  bool is_own = false;  ///< this program's own sentence: part of what it prints
+};
+
+/// Empty for a conversation at the terminal.
+std::optional<Prompt> find_prompt(RunOptions& options) {
+  if (options.prompt) return Prompt{*options.prompt};
   const bool bundled = options.common.model.empty() && !options.chat;
   if (!standard_input_is_terminal()) {
     const bool silent = bundled && !standard_input_speaks(patience_seconds);
@@ -99,7 +104,7 @@ std::optional<std::string> find_prompt(RunOptions& options) {
     const Bytes budget = decide_budget(options.common.memory);
     std::string text;
     if (!silent) text = read_standard_input([&](Bytes size) { refuse_long_text(size, budget); });
-    if (!text.empty()) return text;
+    if (!text.empty()) return Prompt{std::move(text)};
     if (!bundled)
       throw Error(ErrorCode::empty_prompt, "the prompt on standard input is empty",
                   "give --prompt, or pipe some text in");
@@ -110,7 +115,7 @@ std::optional<std::string> find_prompt(RunOptions& options) {
     return std::nullopt;
   }
   if (options.generate.max_tokens < 0) options.generate.max_tokens = first_tokens;
-  return first_sentence;
+  return Prompt{first_sentence, true};
 }
 
 std::vector<TokenId> tokens_of(const OpenModel& model, RunOptions& options,
@@ -145,8 +150,8 @@ std::string peak_report(Bytes budget) {
                      peak <= budget ? "below" : "above");
 }
 
-void print_result(const Generated& g, const RunOptions& options, const Plan& plan,
-                  double load_seconds, const Ledger& ledger) {
+void print_result(const Generated& g, const std::string& prompt, const RunOptions& options,
+                  const Plan& plan, double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
   print_json({{"text", g.text},
@@ -155,6 +160,7 @@ void print_result(const Generated& g, const RunOptions& options, const Plan& pla
               {"peak_bytes", process_memory().peak},
               {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
               {"decode_tokens_per_second", g.decode_tokens_per_second()},
+              {"prompt", prompt},
               {"prompt_tokens", g.prompt_tokens},
               {"token_ids", g.tokens},
               {"seed", options.generate.sampling.seed},
@@ -173,15 +179,13 @@ void print_result(const Generated& g, const RunOptions& options, const Plan& pla
 int run_command(Arguments arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
-  const std::string path = options.common.model_path();
-  choose_isa();
-  const std::optional<std::string> prompt = find_prompt(options);
-
-  const OpenModel model = OpenModel::open(path);
+  choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
+  const OpenModel model = OpenModel::open(options.common.model_path());
+  const std::optional<Prompt> prompt = find_prompt(options);
   std::vector<TokenId> tokens;
   PlanNeeds needs;
   if (prompt) {
-    tokens = tokens_of(model, options, *prompt);
+    tokens = tokens_of(model, options, prompt->text);
     const auto length = static_cast<std::int64_t>(tokens.size());
     const std::int64_t answer =
         options.generate.max_tokens >= 0 ? options.generate.max_tokens : usual_answer;
@@ -192,6 +196,10 @@ int run_command(Arguments arguments) {
   const Plan plan = plan_model(model, options.common, needs);
   refuse_unless_it_fits(plan);
   check_prompt(tokens.size(), plan);
+  if (const std::int64_t trained = model.facts.description.trained_context;
+      plan.context > trained && !options.common.json)
+    notice(fmt::format("beyond {} tokens this model was never trained: expect nonsense there",
+                       grouped(trained)));
 
   const auto context = make_context(options.common);
   double load_seconds = 0;
@@ -210,20 +218,21 @@ int run_command(Arguments arguments) {
   }
 
   TextStream stream;
-  if (!json && !options.chat && stream.is_terminal()) stream.write_dimmed(*prompt);
+  if (!json && !options.chat && (stream.is_terminal() || prompt->is_own))
+    stream.write_dimmed(prompt->text);
   const Generated generated =
       generate_with_progress(session, tokens, options.generate, [&](std::string_view text) {
         if (!json) stream.write(text);
         return true;
       });
   if (json) {
-    print_result(generated, options, plan, load_seconds, context->ledger);
+    print_result(generated, prompt->text, options, plan, load_seconds, context->ledger);
     return 0;
   }
   stream.end_line();
   std::string seed;
   if (options.generate.sampling.temperature > 0)
-    seed = fmt::format(" · seed {}", options.generate.sampling.seed);
+    seed = fmt::format(", seed {}", options.generate.sampling.seed);
   write_error(terminal.styled(Style::dim, fmt::format("\n{}{}\n{}", speed_report(generated), seed,
                                                       peak_report(plan.budget_bytes))) +
               "\n");

@@ -1,4 +1,4 @@
-#include "terminal.h"
+#include "cli/terminal.h"
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -8,7 +8,7 @@
 #include <cstdlib>
 
 #include "base/bytes.h"
-#include "output.h"
+#include "cli/output.h"
 
 namespace plimsoll {
 namespace {

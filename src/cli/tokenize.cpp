@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "base/error.h"
-#include "commands.h"
-#include "common.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/input.h"
+#include "cli/output.h"
 #include "file/model_file.h"
-#include "input.h"
-#include "output.h"
 #include "text/tokenizer.h"
 
 namespace plimsoll {

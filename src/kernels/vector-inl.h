@@ -7,7 +7,6 @@
 #include <cstdint>
 
 #define HWY_COMPILE_ONLY_STATIC
-#include "hwy/cache_control.h"
 #include "hwy/highway.h"
 
 #ifndef PLIMSOLL_ISA

@@ -44,12 +44,4 @@ std::span<const Family> families();
 /// Error(invalid_model) for missing or inconsistent hyper-parameters.
 Description describe(const ModelFile& file);
 
-// One function per family, each in its own file.
-void describe_llama(const FamilyKeys& keys, Description& description);
-void describe_qwen2(const FamilyKeys& keys, Description& description);
-void describe_qwen3(const FamilyKeys& keys, Description& description);
-void describe_gemma2(const FamilyKeys& keys, Description& description);
-void describe_gemma3(const FamilyKeys& keys, Description& description);
-void describe_phi3(const FamilyKeys& keys, Description& description);
-
 }  // namespace plimsoll

@@ -11,6 +11,12 @@
 
 #include "base/small_file.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
 namespace plimsoll {
 namespace {
 
@@ -42,6 +48,25 @@ TEST(ConfigureAllocator, MayBeCalledAnyTimeAndTwice) {
   configure_allocator();
   strings.resize(2000, std::string(1000, 'y'));
   EXPECT_EQ(strings[999].size(), 100u);
+}
+
+// Holes of whole pages between blocks that stay, which free() alone leaves with the heap.
+TEST(TrimAllocator, GivesHolesBack) {
+  if (sanitized) GTEST_SKIP() << "a sanitizer brings its own allocator";
+  configure_allocator();
+  trim_allocator();
+  const Bytes before = process_memory().anonymous;
+  std::vector<std::unique_ptr<char[]>> kept, scratch;
+  for (int i = 0; i < 500; ++i) {
+    scratch.push_back(std::make_unique<char[]>(32 * KiB));
+    std::memset(scratch.back().get(), 1, 32 * KiB);
+    kept.push_back(std::make_unique<char[]>(64));
+  }
+  EXPECT_GE(process_memory().anonymous, before + 10 * MiB);  // 15.6 in all
+  scratch.clear();
+  trim_allocator();
+  // A page around each block that stays, at most.
+  EXPECT_LE(process_memory().anonymous, before + 500 * 2 * 4 * KiB);
 }
 
 TEST(SmallFile, ReadsFieldsAndNumbers) {

@@ -35,7 +35,7 @@ export class Report {
   }
 
   #print([name, ...cells]) {
-    const text = (cell) => typeof cell === "number" ? cell.toPrecision(5) : String(cell);
+    const text = (cell) => Number.isInteger(cell) || typeof cell !== "number" ? String(cell) : cell.toPrecision(5);
     console.log(`  ${name.padEnd(30)} ${cells.map((cell) => text(cell).padStart(11)).join(" ")}`.trimEnd());
   }
 }

@@ -1,0 +1,340 @@
+// Every command with good and bad input: exit codes, JSON and nothing else on standard output.
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "cli/program.h"
+#include "support/temporary_folder.h"
+
+namespace plimsoll::test {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+void expect_error(const Outcome& outcome, int exit_code, const std::string& code) {
+  EXPECT_EQ(outcome.exit_code, exit_code) << outcome.out << outcome.error;
+  const nlohmann::json json = outcome.json();
+  ASSERT_TRUE(json.contains("error")) << outcome.out;
+  EXPECT_EQ(json["error"].value("code", ""), code);
+  EXPECT_FALSE(json["error"].value("message", "").empty());
+  EXPECT_TRUE(json["error"].contains("hint"));
+}
+
+TEST(Commands, HelpIsOnStandardOutput) {
+  for (const Arguments& arguments :
+       {Arguments{"--help"}, Arguments{"help"}, Arguments{"run", "--help"}, Arguments{"plan", "-h"},
+        Arguments{"inspect", "--help"}, Arguments{"tokenize", "--help"},
+        Arguments{"eval", "--help"}, Arguments{"bench", "--help"}}) {
+    const Outcome outcome = run_program(arguments);
+    EXPECT_EQ(outcome.exit_code, 0);
+    EXPECT_NE(outcome.out.find("plimsoll"), std::string::npos);
+    EXPECT_EQ(outcome.error, "");
+    std::istringstream lines(outcome.out);
+    for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
+  }
+}
+
+TEST(Commands, WrongUsageIsExitTwo) {
+  const std::string text = "--text";
+  for (const Arguments& arguments : std::vector<Arguments>{
+           {},
+           {"bogus"},
+           {"serve"},
+           {"run", "--bogus"},
+           {"run", "one.gguf", "two.gguf"},
+           {"run", "--memory", "abc"},
+           {"run", "--memory", "0"},
+           {"run", "--memory", "-1"},
+           {"run", "--memory", "1.5"},
+           {"run", "--memory", "64EiB"},
+           {"run", "--memory", ""},
+           {"run", "--memory="},
+           {"run", "--memory"},
+           {"run", "--memory", "1GiB", "--memory", "2GiB"},
+           {"run", "--threads", "0"},
+           {"run", "--threads", "257"},
+           {"run", "--threads", "two"},
+           {"run", "--context", "0"},
+           {"run", "--context", "99999999999999999999"},
+           {"run", "--tokens", "-1"},
+           {"run", "--tokens", "1.5"},
+           {"run", "--tokens", ""},
+           {"run", "--temperature", "-0.1"},
+           {"run", "--temperature", "nan"},
+           {"run", "--temperature", "hot"},
+           {"run", "--top-k", "-1"},
+           {"run", "--top-p", "0"},
+           {"run", "--top-p", "1.1"},
+           {"run", "--min-p", "-1"},
+           {"run", "--repeat-penalty", "0"},
+           {"run", "--seed", "-1"},
+           {"run", "--stop", ""},
+           {"run", "--prompt", "a", "--chat"},
+           {"plan", "--memory", "lots"},
+           {"plan", "--context", "0"},
+           {"tokenize", text, "a", "--file", "b"},
+           {"eval"},
+           {"eval", text, "x", "--context", "3"},
+           {"eval", text, "x", "--chunks", "0"},
+           {"bench", "--repeats", "0"},
+           {"bench", "--prompt", "0"},
+           {"inspect", "--bogus"},
+       }) {
+    const Outcome plain = run_program(arguments);
+    EXPECT_EQ(plain.exit_code, 2) << testing::PrintToString(arguments) << plain.error;
+    EXPECT_EQ(plain.out, "") << testing::PrintToString(arguments);
+    EXPECT_FALSE(plain.error.empty());
+    if (arguments.empty()) continue;
+    Arguments with_json = arguments;
+    with_json.insert(with_json.begin() + 1, "--json");
+    const Outcome json = run_program(with_json);
+    expect_error(json, 2, "usage");
+    EXPECT_EQ(json.error, "");
+  }
+}
+
+TEST(Commands, UnreadableModelsAreTypedErrors) {
+  const TemporaryFolder folder;
+  write_file(folder.file("empty.gguf"), {});
+  const std::vector<std::uint8_t> noise(1000, 7);
+  write_file(folder.file("noise.gguf"), noise);
+  std::vector<std::uint8_t> half = read_file(bundled_model);
+  half.resize(half.size() / 2);
+  write_file(folder.file("half.gguf"), half);
+  for (const Arguments& command :
+       {Arguments{"run", "--prompt", "a"}, Arguments{"plan"}, Arguments{"inspect"},
+        Arguments{"tokenize", "--text", "a"}, Arguments{"eval", "--text", bundled_model},
+        Arguments{"bench"}}) {
+    const auto with = [&](const std::string& model) {
+      Arguments arguments = command;
+      arguments.insert(arguments.end(), {"--json", model});
+      return run_program(arguments);
+    };
+    expect_error(with(folder.file("missing.gguf")), 1, "file_not_found");
+    expect_error(with(folder.path().string()), 1, "file_unreadable");
+    expect_error(with(folder.file("empty.gguf")), 1, "file_corrupt");
+    expect_error(with(folder.file("noise.gguf")), 1, "file_corrupt");
+    expect_error(with(folder.file("half.gguf")), 1, "file_corrupt");
+  }
+}
+
+TEST(Commands, ErrorsForPeopleAreOnStandardError) {
+  const Outcome outcome = run_program({"plan", "no-such-file.gguf"});
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_EQ(outcome.out, "");
+  EXPECT_EQ(outcome.error.rfind("plimsoll: ", 0), 0u) << outcome.error;
+  EXPECT_EQ(outcome.error.find('\x1b'), std::string::npos);
+}
+
+TEST(Commands, BundledModelCanBeReplacedByTheEnvironment) {
+  Invocation invocation{{"plan", "--json"}};
+  invocation.environment = {{"PLIMSOLL_MODEL", "no-such-file.gguf"}};
+  expect_error(run_program(invocation), 1, "file_not_found");
+}
+
+TEST(Commands, UnknownInstructionSetIsUsage) {
+  for (const Arguments& command : {Arguments{"run", "--prompt", "a"}, Arguments{"plan"},
+                                   Arguments{"bench"}, Arguments{"eval", "--text", "x"}}) {
+    Invocation invocation{command};
+    invocation.arguments.push_back("--json");
+    invocation.environment = {{"PLIMSOLL_ISA", "abacus"}};
+    expect_error(run_program(invocation), 2, "usage");
+  }
+}
+
+TEST(Plan, SaysWhatTheContractNames) {
+  const nlohmann::json json = run_program({"plan", "--memory", "64MiB", "--json"}).json();
+  for (const char* key :
+       {"budget_bytes", "peak_bytes", "accounts", "context", "prefill_tokens_per_second",
+        "decode_tokens_per_second", "kl_nats", "bits_per_weight", "fits"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_EQ(json["budget_bytes"], 64 << 20);
+  EXPECT_EQ(json["fits"], true);
+  EXPECT_LE(json["peak_bytes"], json["budget_bytes"]);
+  EXPECT_GT(json["accounts"]["weights"], 8'000'000);  // 4.2 million numbers of two bytes
+}
+
+TEST(Plan, RefusalHasThePlanAndTheError) {
+  for (const char* memory : {"1KiB", "4MiB"}) {
+    const Outcome outcome = run_program({"plan", "--memory", memory, "--json"});
+    EXPECT_EQ(outcome.exit_code, 3);
+    const nlohmann::json json = outcome.json();
+    EXPECT_EQ(json["fits"], false);
+    EXPECT_GT(json["peak_bytes"], json["budget_bytes"]);
+    EXPECT_EQ(json["error"]["code"], "budget_refused");
+    const Outcome plain = run_program({"plan", "--memory", memory});
+    EXPECT_EQ(plain.exit_code, 3);
+    EXPECT_NE(plain.out.find("above the line"), std::string::npos) << plain.out;
+    EXPECT_EQ(plain.error.rfind("plimsoll: ", 0), 0u);
+  }
+}
+
+TEST(Plan, MoreThanTheMachineHasIsRefused) {
+  expect_error(run_program({"plan", "--memory", "1024TiB", "--json"}), 1, "machine_limit");
+}
+
+TEST(Plan, LongerContextTakesMore) {
+  const auto peak = [](const char* context) {
+    return run_program({"plan", "--json", "--context", context}).json()["peak_bytes"].get<double>();
+  };
+  EXPECT_LT(peak("256") + (8 << 20), peak("16384"));
+}
+
+TEST(Inspect, ShowsMetadataAndTensors) {
+  const nlohmann::json json = run_program({"inspect", bundled_model, "--json"}).json();
+  EXPECT_EQ(json["metadata"]["general.architecture"], "llama");
+  EXPECT_EQ(json["metadata"]["tokenizer.ggml.tokens"].size(), 4096u);
+  EXPECT_EQ(json["description"]["layers"], 4);
+  EXPECT_EQ(json["runs"], true);
+  EXPECT_EQ(json["tensors"].size(), 38u);
+  const Outcome plain = run_program({"inspect", bundled_model});
+  EXPECT_NE(plain.out.find("general.license"), std::string::npos);
+  EXPECT_EQ(plain.out.find("blk.3.ffn_down.weight"), std::string::npos);
+  const Outcome tensors = run_program({"inspect", bundled_model, "--tensors"});
+  EXPECT_NE(tensors.out.find("blk.3.ffn_down.weight"), std::string::npos);
+}
+
+TEST(Inspect, VocabularyOnlyFiles) {
+  const std::string path = shared_folder + "/vocab/gpt-2.gguf";
+  if (!exists(path)) GTEST_SKIP() << "no shared vocabularies: " << path;
+  const nlohmann::json json = run_program({"inspect", path, "--json"}).json();
+  EXPECT_EQ(json["runs"], false);
+  EXPECT_TRUE(json["tensors"].empty());
+  EXPECT_TRUE(json["description"].is_null());
+  EXPECT_EQ(json["metadata"]["tokenizer.ggml.model"], "gpt2");
+  const Outcome plain = run_program({"inspect", path});
+  EXPECT_EQ(plain.exit_code, 0);
+  EXPECT_NE(plain.out.find("vocabulary only"), std::string::npos);
+}
+
+TEST(Inspect, ClosedPipeEndsQuietly) {
+  Invocation invocation{{"inspect", bundled_model, "--json"}};
+  invocation.closed_output = true;
+  const Outcome outcome = run_program(invocation);
+  EXPECT_EQ(outcome.exit_code, 0);
+  EXPECT_EQ(outcome.error, "");
+}
+
+TEST(Inspect, FullDiskIsAnError) {
+  if (!exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  Invocation invocation{{"inspect", bundled_model}};
+  invocation.output_file = "/dev/full";
+  const Outcome outcome = run_program(invocation);
+  EXPECT_EQ(outcome.exit_code, 1);
+  EXPECT_NE(outcome.error.find("standard output"), std::string::npos);
+}
+
+TEST(Tokenize, AgreesWithPublishedIds) {
+  const std::string vocabulary = shared_folder + "/vocab/llama-spm.gguf";
+  if (!exists(vocabulary)) GTEST_SKIP() << "no shared vocabularies: " << vocabulary;
+  // Texts that hold no separator of the list's own.
+  std::ifstream texts(vocabulary + ".inp"), ids(vocabulary + ".out");
+  std::string text, line;
+  int compared = 0;
+  for (std::string part; std::getline(texts, part);) {
+    if (part != "__ggml_vocab_test__") {
+      text += (text.empty() ? "" : "\n") + part;
+      continue;
+    }
+    ASSERT_TRUE(std::getline(ids, line));
+    if (!text.empty() && text.find('\n') == std::string::npos && compared < 12) {
+      std::istringstream numbers(line);
+      std::vector<int> expected;
+      for (int id; numbers >> id;) expected.push_back(id);
+      const nlohmann::json json =
+          run_program({"tokenize", vocabulary, "--json", "--text", text}).json();
+      EXPECT_EQ(json["tokens"].get<std::vector<int>>(), expected) << text;
+      EXPECT_EQ(json["count"], expected.size());
+      EXPECT_EQ(json["pieces"].size(), expected.size());
+      ++compared;
+    }
+    text.clear();
+  }
+  EXPECT_GE(compared, 5);
+}
+
+TEST(Tokenize, TextFileAndPipeAreTheSame) {
+  const TemporaryFolder folder;
+  const std::string text = "Grüße, 世界!\nSecond line.\n";
+  write_file(folder.file("text"),
+             {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+  const nlohmann::json from_text = run_program({"tokenize", "--text", text, "--json"}).json();
+  EXPECT_EQ(run_program({"tokenize", "--file", folder.file("text"), "--json"}).json(), from_text);
+  EXPECT_EQ(run_program(Invocation{{"tokenize", "--json"}, text}).json(), from_text);
+  EXPECT_GT(from_text["count"], 0);
+  const Outcome plain = run_program({"tokenize", "--text", text});
+  EXPECT_EQ(plain.exit_code, 0);
+  EXPECT_EQ(std::count(plain.out.begin(), plain.out.end(), '\n'),
+            from_text["count"].get<std::int64_t>() + 1);
+}
+
+TEST(Tokenize, EmptyAndBrokenTexts) {
+  const nlohmann::json empty = run_program({"tokenize", "--text", "", "--json"}).json();
+  EXPECT_EQ(empty["count"], 0);
+  EXPECT_TRUE(empty["tokens"].empty());
+  expect_error(run_program({"tokenize", "--text", "a\xFF", "--json"}), 1, "invalid_text");
+  expect_error(run_program({"tokenize", "--file", "no-such-file", "--json"}), 1, "file_not_found");
+  expect_error(run_program({"tokenize", "--file", "/", "--json"}), 1, "file_unreadable");
+}
+
+TEST(Eval, AgreesWithThePeer) {
+  const std::string text = shared_folder + "/text/valid.txt";
+  if (!exists(text)) GTEST_SKIP() << "no shared text: " << text;
+  const nlohmann::json json =
+      run_program({"eval", bundled_model, "--text", text, "--chunks", "60", "--json"}).json();
+  EXPECT_EQ(json["scored_tokens"], 7680);
+  // As another engine has it for this file, text and number of chunks.
+  EXPECT_NEAR(json.value("nll", 0.0), 4.0068, 0.002);
+  EXPECT_NEAR(json.value("perplexity", 0.0), 54.97, 0.15);
+  EXPECT_TRUE(json["kl"].is_null());
+  EXPECT_TRUE(json["same_top"].is_null());
+  EXPECT_GT(json["nll_error"], 0);
+  EXPECT_GT(json["peak_bytes"], 0);
+}
+
+TEST(Eval, AgainstAReference) {
+  const std::string text = shared_folder + "/text/valid.txt";
+  const std::string model = shared_folder + "/models/quantised/plimsoll-docs-4m-Q4_0.gguf";
+  if (!exists(text) || !exists(model)) GTEST_SKIP() << "no shared models: " << model;
+  const Arguments common = {"eval",        model,      "--text", text,    "--against",
+                            bundled_model, "--chunks", "12",     "--json"};
+  const nlohmann::json json = run_program(common).json();
+  // 0.0051 to 0.0053 over 60 chunks, by two other engines.
+  EXPECT_NEAR(json.value("kl", 0.0), 0.0052, 0.0015);
+  EXPECT_NEAR(json.value("same_top", 0.0), 0.944, 0.03);
+  EXPECT_LE(json["peak_bytes"], json["budget_bytes"]);
+
+  // Both have to fit.
+  Arguments small = common;
+  small.insert(small.end(), {"--memory", "12MiB"});
+  expect_error(run_program(small), 3, "budget_refused");
+}
+
+TEST(Eval, TextsThatCannotBeScored) {
+  const TemporaryFolder folder;
+  write_file(folder.file("short"), std::vector<std::uint8_t>{'h', 'i'});
+  expect_error(run_program({"eval", "--text", folder.file("short"), "--json"}), 1, "invalid_text");
+  expect_error(run_program({"eval", "--text", folder.file("none"), "--json"}), 1, "file_not_found");
+}
+
+TEST(Bench, ReportsMediansAndLimits) {
+  const Arguments command = {"bench",     "--prompt", "32",       "--tokens", "4",
+                             "--repeats", "2",        "--memory", "64MiB"};
+  Arguments with_json = command;
+  with_json.push_back("--json");
+  const nlohmann::json json = run_program(with_json).json();
+  for (const char* key :
+       {"prefill_tokens_per_second", "decode_tokens_per_second", "bandwidth_fraction",
+        "integer_fraction", "peak_bytes", "load_seconds", "first_token_seconds"})
+    EXPECT_GT(json.value(key, 0.0), 0) << key;
+  EXPECT_EQ(json["prefill"]["values"].size(), 2u);
+  EXPECT_LE(json["prefill"]["min"], json["prefill"]["median"]);
+  EXPECT_LE(json["peak_bytes"], 64 << 20);
+  const Outcome plain = run_program(command);
+  EXPECT_EQ(plain.exit_code, 0);
+  EXPECT_NE(plain.out.find("tok/s"), std::string::npos);
+  expect_error(run_program({"bench", "--memory", "1MiB", "--json"}), 3, "budget_refused");
+}
+
+}  // namespace
+}  // namespace plimsoll::test

@@ -1,0 +1,68 @@
+// Runs the built program as its users do, and sees what comes out.
+#pragma once
+
+#include <sys/types.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace plimsoll::test {
+
+inline const std::string bundled_model = PLIMSOLL_MODELS "/plimsoll-docs-4m-f16.gguf";
+inline const std::string shared_folder = PLIMSOLL_SHARED;
+
+bool exists(const std::string& path);
+
+struct Outcome {
+  int exit_code = -1;  ///< -1 when a signal ended it
+  int signal = 0;
+  std::string out, error;
+
+  /// The object on standard output; a test failure and null when that is anything else.
+  nlohmann::json json() const;
+};
+
+struct Invocation {
+  std::vector<std::string> arguments;
+  std::string input = {};                            ///< of standard input, which ends behind it
+  bool closed_input = false, closed_output = false;  ///< no such descriptor at all
+  std::vector<std::pair<std::string, std::string>> environment = {};  ///< added
+  std::string output_file = {};                                       ///< instead of a pipe
+};
+
+/// Kills the program and reports a failure when it takes longer than a minute.
+Outcome run_program(const Invocation& invocation);
+inline Outcome run_program(std::vector<std::string> arguments) {
+  return run_program(Invocation{std::move(arguments)});
+}
+
+/// The program on a terminal of its own.
+class TerminalProgram {
+ public:
+  explicit TerminalProgram(const std::vector<std::string>& arguments, int columns = 80);
+  ~TerminalProgram();
+  TerminalProgram(const TerminalProgram&) = delete;
+  TerminalProgram& operator=(const TerminalProgram&) = delete;
+
+  void type(const std::string& text);
+  /// Reads until `text` has appeared behind what was waited for before; false after a minute or
+  /// at the end.
+  bool wait_for(const std::string& text);
+  bool is_running();
+  /// Waits for its end; the exit code, -1 for a signal or a timeout.
+  int wait();
+  const std::string& screen() const { return screen_; }
+
+ private:
+  bool read_some();
+  int terminal_ = -1;
+  pid_t child_ = -1;
+  bool reaped_ = false;
+  int status_ = 0;
+  std::string screen_;
+  std::size_t seen_ = 0;
+};
+
+}  // namespace plimsoll::test

@@ -1,0 +1,167 @@
+#!/bin/sh
+# The suite `memory`: is the predicted peak kept? For a few models and contexts, `plimsoll plan` says a number of bytes;
+# `plimsoll run` then gets exactly that number as its budget and
+#   - the kernel's own peak (VmHWM) is at most the prediction and within 3 % of it,
+#   - inside a memory control group with that limit and no swap, every one of RUNS runs survives,
+#   - loading peaks at most 16 MiB above running, by the plan and by the kernel.
+# Where no control group can be made (needs root), that part is skipped loudly.
+#
+#   tests/memory/run.sh [BUILD_DIR [MODEL...]]     BUILD_DIR: default out/release, with plimsoll and plimsoll_make_model
+#
+# MODEL: bundled, or SHAPE-FORMAT as in llama-1b-Q4_0. PLIMSOLL_MEMORY_RUNS (default 20) is the number of runs in the
+# group. Models are kept in out/models.
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+build=$(cd "${1:-$root/out/release}" && pwd)
+[ $# -eq 0 ] || shift
+[ $# -gt 0 ] || set -- bundled qwen-0.5b-Q4_0 qwen-0.5b-F16 llama-1b-Q4_0 llama-1b-F16
+runs=${PLIMSOLL_MEMORY_RUNS:-20}
+threads=2
+answer=64  # tokens generated
+slack=$((16 * 1024 * 1024))
+. "$root/tests/memory/control_group.sh"
+
+plimsoll=$build/plimsoll
+for program in plimsoll plimsoll_make_model; do
+  if [ ! -x "$build/$program" ]; then
+    echo "tests/memory/run.sh: $build/$program is missing; build it first" >&2
+    exit 1
+  fi
+done
+work=$(mktemp -d)
+cleanup() {
+  remove_group
+  rm -rf "$work"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+failures=0
+
+# Prints the file of a model, made if it is missing or older than its maker.
+model_file() { # MODEL
+  case $1 in
+    bundled) echo "$root/models/plimsoll-docs-4m-f16.gguf" ;;
+    *)
+      file=$root/out/models/$1.gguf
+      mkdir -p "$root/out/models"
+      if [ ! -f "$file" ] || [ "$build/plimsoll_make_model" -nt "$file" ]; then
+        echo "Making $file ..." >&2
+        "$build/plimsoll_make_model" "$file" --shape "${1%-*}" --format "${1##*-}"
+      fi
+      echo "$file"
+      ;;
+  esac
+}
+
+# Prints the whole number at a key of the JSON object on standard input.
+number() { # KEY
+  sed -n 's/.*"'"$1"'": *\([0-9][0-9]*\).*/\1/p' | head -n 1
+}
+
+# Prints about TOKENS tokens of prose.
+prompt() { # FILE TOKENS
+  text=$(yes 'The kernel writes every page that it has changed to the disk before it gives it to another program. ' |
+    head -n 60 | tr -d '\n')
+  tokens=$("$plimsoll" tokenize "$1" --text "$text" --json | number count)
+  printf '%.*s' $((${#text} * $2 / tokens)) "$text"
+}
+
+# Runs the model under a budget; its JSON goes to $work/run.json, complaints to $work/run.err.
+run_model() { # COMMAND... -- FILE BUDGET CONTEXT PROMPT TOKENS
+  in_front=
+  while [ "$1" != -- ]; do
+    in_front="$in_front $1"
+    shift
+  done
+  shift
+  # shellcheck disable=SC2086 # words are meant to split
+  $in_front "$plimsoll" run "$1" --memory "$2" --context "$3" --prompt "$4" --tokens "$5" --threads "$threads" \
+    --temperature 0 --json >"$work/run.json" 2>"$work/run.err"
+}
+
+fail() { # MESSAGE
+  failures=$((failures + 1))
+  echo "    FAILED: $1"
+}
+
+mib() { awk -v bytes="$1" 'BEGIN { printf "%.2f", bytes / 1048576 }'; }
+ratio() { awk -v part="$1" -v whole="$2" 'BEGIN { printf "%.4f", part / whole }'; }
+
+check_case() { # NAME FILE CONTEXT
+  if ! "$plimsoll" plan "$2" --context "$3" --threads $threads --json >"$work/plan.json" 2>"$work/plan.err"; then
+    echo "SKIPPED: $1, context $3: $(tail -n 1 "$work/plan.err")"
+    return
+  fi
+  predicted=$(number peak_bytes <"$work/plan.json")
+  loading=$(number loading_bytes <"$work/plan.json")
+  running=$(number running_bytes <"$work/plan.json")
+  length=$(($3 - answer - 16))
+  [ $length -le 512 ] || length=512
+  [ "$1" != bundled ] || length=150
+  question=$(prompt "$2" $length)
+
+  if ! run_model -- "$2" "$predicted" "$3" "$question" $answer; then
+    printf '%-16s %7d %12s\n' "$1" "$3" "$(mib "$predicted")"
+    fail "the run ended with an error: $(tail -n 1 "$work/run.err") $(tail -n 1 "$work/run.json")"
+    return
+  fi
+  peak=$(number peak_bytes <"$work/run.json")
+  length=$(number prompt_tokens <"$work/run.json")
+  load_peak=0
+  if run_model -- "$2" "$predicted" "$3" "Hi" 1; then
+    load_peak=$(number peak_bytes <"$work/run.json")
+  fi
+
+  survived=- group_peak=0
+  if has_groups; then
+    survived=0
+    for _ in $(seq "$runs"); do
+      make_group "$predicted"
+      # shellcheck disable=SC2154 # group is set by make_group
+      if run_model "$root/tests/memory/in_group.sh" "$group" -- "$2" "$predicted" "$3" "$question" $answer; then
+        survived=$((survived + 1))
+      else
+        fail "in the group: $(tail -n 1 "$work/run.err") $(tail -n 1 "$work/run.json")"
+      fi
+      used=$(group_peak_bytes)
+      [ "$used" -le "$group_peak" ] || group_peak=$used
+      remove_group
+    done
+    survived=$survived/$runs
+  fi
+
+  printf '%-16s %7d %7d %12s %12s %7s %12s %7s %12s %9s\n' "$1" "$3" "$length" "$(mib "$predicted")" "$(mib "$peak")" \
+    "$(ratio "$peak" "$predicted")" "$(mib "$group_peak")" "$(ratio "$group_peak" "$predicted")" "$(mib "$load_peak")" \
+    "$survived"
+  [ "$peak" -le "$predicted" ] || fail "peak of $peak bytes is above the predicted $predicted"
+  [ $((peak * 100)) -ge $((predicted * 97)) ] || fail "peak of $peak bytes is more than 3 % below the predicted $predicted"
+  [ "$loading" -le $((running + slack)) ] || fail "planned loading takes $loading bytes, running $running"
+  [ "$load_peak" -gt 0 ] || fail "a run of one token ended with an error: $(tail -n 1 "$work/run.err")"
+  [ "$load_peak" -le $((peak + slack)) ] || fail "loading peaks at $load_peak bytes, running at $peak"
+}
+
+if ! has_groups; then
+  echo "SKIPPED: control groups: none can be made here (needs root and a memory controller); only VmHWM is checked"
+fi
+echo "MiB; ratios to the prediction; $runs runs each in the group"
+printf '%-16s %7s %7s %12s %12s %7s %12s %7s %12s %9s\n' model context prompt predicted VmHWM ratio group ratio \
+  loading survived
+for model in "$@"; do
+  file=$(model_file "$model")
+  if [ ! -f "$file" ]; then
+    echo "SKIPPED: $model: no $file"
+    continue
+  fi
+  if [ "$model" = bundled ]; then
+    check_case "$model" "$file" 256
+  else
+    check_case "$model" "$file" 512
+    check_case "$model" "$file" 4096
+  fi
+done
+if [ $failures -gt 0 ]; then
+  echo "$failures failed"
+  exit 1
+fi
+echo "all kept"
