@@ -13,7 +13,7 @@ struct MachineSpeed {
   double integer_operations_per_second = 0;  ///< 8-bit products and sums, each one operation
 };
 
-/// Measures on the context's workers for about a second, with the widest instructions of its
+/// Measures on the context's workers for a fraction of a second, with the widest instructions of its
 /// kernel family, and keeps the best of several passes: a limit, not a mean. Reads a block of at
 /// most `room` bytes, charged to an account of its own. Throws as Region does.
 MachineSpeed measure_machine(Context& context, Bytes room);

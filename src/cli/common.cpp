@@ -17,6 +17,9 @@ namespace plimsoll {
 namespace {
 
 constexpr const char* bundled_name = "plimsoll-docs-4m-f16.gguf";
+/// A sampler keeps the logit and id of every token of the vocabulary.
+constexpr Bytes sampling_bytes_per_token = 8;
+
 constexpr std::int64_t most_threads = 256;
 constexpr std::int64_t most_context = std::int64_t{1} << 30;
 
@@ -76,6 +79,8 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
   request.threads = options.thread_count();
   if (needs.counts_process)
     request.runtime_bytes = runtime_bytes(model.facts, request.threads) - needs.counted_elsewhere;
+  request.runtime_bytes +=
+      sampling_bytes_per_token * static_cast<Bytes>(model.facts.description.vocabulary);
   request.budget = needs.budget ? *needs.budget : decide_budget(options.memory);
   request.context = options.context ? options.context : needs.context;
   request.logit_rows = needs.logit_rows;

@@ -16,7 +16,7 @@ namespace plimsoll {
 namespace {
 
 constexpr const char* chat_help =
-    "/clear forgets the conversation, /quit (or Ctrl-D) leaves, Ctrl-C stops an answer.\n";
+    "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer\n";
 
 /// The messages so far, kept so that prompt and answer fit the context.
 class Conversation {
@@ -132,8 +132,7 @@ void converse(Session& session, GenerateOptions options, std::optional<ChatForma
       options.stops.emplace_back(stop);
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   const auto say = [&](const std::string& text) { write_error(terminal.styled(Style::dim, text)); };
-  say(format ? chat_help
-             : "Type the beginning of a text; /quit (or Ctrl-D) leaves, Ctrl-C stops.\n");
+  say(format ? chat_help : "type the beginning of a text; /quit or Ctrl-D leaves, Ctrl-C stops\n");
 
   Conversation conversation(session, format);
   InterruptGuard interrupt;
@@ -149,7 +148,7 @@ void converse(Session& session, GenerateOptions options, std::optional<ChatForma
     }
     leaving = outcome == LineReader::Outcome::interrupted;
     if (leaving) {
-      say("\nCtrl-C once more leaves.\n");
+      say("\nCtrl-C once more leaves\n");
       continue;
     }
     if (line.empty()) continue;
@@ -161,14 +160,14 @@ void converse(Session& session, GenerateOptions options, std::optional<ChatForma
     if (line == "/clear") {
       conversation.clear();
       session.clear();
-      say("Forgotten.\n");
+      say("forgotten\n");
       continue;
     }
     try {
       std::size_t forgotten = 0;
       const std::vector<TokenId> tokens = conversation.ask(line, forgotten);
       if (forgotten > 0)
-        say(fmt::format("The context of {} tokens is full: the oldest {} forgotten.\n",
+        say(fmt::format("the context of {} tokens is full: the oldest {} forgotten\n",
                         session.engine().plan().context,
                         forgotten == 1 ? "turn is" : fmt::format("{} turns are", forgotten)));
       // The last token runs again even where it was there: its logits are wanted.

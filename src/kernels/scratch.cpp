@@ -16,12 +16,7 @@ std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
   return keys_and_values + scores + outputs + sums + maxima;
 }
 
-// The panel is packed in whole vectors, and its partial sums are whole vectors too. Both have a
-// fixed size, so that a wide matrix needs no more than a narrow one.
-std::int64_t dense_scratch_floats(std::int64_t columns) {
-  const std::int64_t padded = (columns + kWidestVector - 1) / kWidestVector * kWidestVector;
-  const std::int64_t block = padded < kDenseBlockColumns ? padded : kDenseBlockColumns;
-  return kDensePanelRows * block + kDensePanelRows * kDenseBlockTokens * kWidestVector;
-}
+// Weights are converted in registers; no instruction set needs memory for it.
+std::int64_t dense_scratch_floats(std::int64_t /*columns*/) { return 0; }
 
 }  // namespace plimsoll

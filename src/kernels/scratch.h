@@ -15,9 +15,4 @@ constexpr std::int64_t kAttentionTile = 64;
 /// Rows (query heads) whose scores exist at the same time.
 constexpr std::int64_t kAttentionScoreRows = 16;
 
-/// Rows of W that matmul_dense converts at a time, columns of them, and tokens that meet them.
-constexpr std::int64_t kDensePanelRows = 16;
-constexpr std::int64_t kDenseBlockColumns = 512;
-constexpr std::int64_t kDenseBlockTokens = 96;
-
 }  // namespace plimsoll

@@ -154,11 +154,22 @@ Bytes Weights::staging_bytes(const std::vector<TensorUse>& uses, int workers) {
   return largest * static_cast<Bytes>(workers);
 }
 
+Bytes Weights::heap_bytes(const std::vector<TensorUse>& uses, std::int64_t layers) {
+  // Per tensor: the matrix with its levels (one byte per 16 rows), the slot with its name, chunks
+  // to load.
+  constexpr Bytes slot_bytes = sizeof(Matrix) + sizeof(TensorUse) + 64;
+  Bytes total = place(Role::token_embedding, layers) * (sizeof(std::int32_t) + sizeof(float*));
+  for (const TensorUse& use : uses)
+    total += slot_bytes + static_cast<Bytes>(use.slot.rows / tile_rows) +
+             40 * (use.info->bytes / chunk_bytes + 1);
+  return total;
+}
+
 Weights::Weights(Context& context, const ModelFile& file, const Description& description,
                  const std::function<void(Progress)>& progress) {
   const std::vector<TensorUse> uses = find_tensors(file, description);
   const std::size_t places = place(Role::token_embedding, description.layers);
-  matrices_.resize(places);
+  matrix_index_.assign(places, -1);
   vectors_.assign(places, nullptr);
 
   std::int64_t floats = 0;
@@ -172,9 +183,12 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
   auto* next = vector_memory_.as<float>();
 
   struct Chunk {
-    const TensorUse* use;
+    const TensorInfo* info;
+    Matrix* matrix;
     std::int64_t begin, end;
   };
+  matrices_.reserve(static_cast<std::size_t>(std::count_if(
+      uses.begin(), uses.end(), [](const TensorUse& use) { return !use.slot.is_vector(); })));
   std::vector<Chunk> chunks;
   for (const TensorUse& use : uses) {
     const TensorInfo& info = *use.info;
@@ -188,10 +202,12 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
       state.done += info.bytes;
       continue;
     }
-    matrices_[place(use.slot.role, use.slot.layer)] = Matrix(context.ledger, info);
+    matrix_index_[place(use.slot.role, use.slot.layer)] =
+        static_cast<std::int32_t>(matrices_.size());
+    Matrix& matrix = matrices_.emplace_back(context.ledger, info);
     const std::int64_t step = Matrix::chunk_rows(info);
     for (std::int64_t row = 0; row < info.rows(); row += step)
-      chunks.push_back({&use, row, std::min(row + step, info.rows())});
+      chunks.push_back({&info, &matrix, row, std::min(row + step, info.rows())});
   }
 
   const int workers = context.threads.size();
@@ -204,12 +220,10 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
       [&](std::int64_t begin, std::int64_t end, int worker) {
         for (std::int64_t i = begin; i < end; ++i) {
           const Chunk& chunk = chunks[static_cast<std::size_t>(i)];
-          const TensorInfo& info = *chunk.use->info;
-          matrices_[place(chunk.use->slot.role, chunk.use->slot.layer)].load_rows(
-              file, info, chunk.begin, chunk.end,
-              staging.data() + static_cast<Bytes>(worker) * staging_stride);
-          done +=
-              static_cast<Bytes>(chunk.end - chunk.begin) * row_bytes(*info.format, info.columns());
+          chunk.matrix->load_rows(file, *chunk.info, chunk.begin, chunk.end,
+                                  staging.data() + static_cast<Bytes>(worker) * staging_stride);
+          done += static_cast<Bytes>(chunk.end - chunk.begin) *
+                  row_bytes(*chunk.info->format, chunk.info->columns());
           if (worker == 0 && progress) progress({done.load(), state.total});
         }
       });
@@ -217,7 +231,9 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
 }
 
 const Matrix& Weights::matrix(Role role, std::int64_t layer) const {
-  return matrices_[place(role, layer)];
+  static const Matrix none;
+  const std::int32_t index = matrix_index_[place(role, layer)];
+  return index < 0 ? none : matrices_[static_cast<std::size_t>(index)];
 }
 
 const float* Weights::vector(Role role, std::int64_t layer) const {

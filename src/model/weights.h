@@ -63,6 +63,9 @@ class Weights {
   static Bytes memory_bytes(const std::vector<TensorUse>& uses);
   static Bytes staging_bytes(const std::vector<TensorUse>& uses, int workers);
 
+  /// What the tables of tensors take of the heap, besides.
+  static Bytes heap_bytes(const std::vector<TensorUse>& uses, std::int64_t layers);
+
   /// Loads every tensor. `progress`, if given, is called now and then on this thread.
   /// Throws Error: budget_exceeded, file_*, invalid_weights; nothing stays reserved then.
   Weights(Context& context, const ModelFile& file, const Description& description,
@@ -76,8 +79,9 @@ class Weights {
 
  private:
   static std::size_t place(Role role, std::int64_t layer);
-  std::vector<Matrix> matrices_;       ///< by place()
-  std::vector<const float*> vectors_;  ///< by place()
+  std::vector<Matrix> matrices_;            ///< those that there are
+  std::vector<std::int32_t> matrix_index_;  ///< by place(): into matrices_, -1 for none
+  std::vector<const float*> vectors_;       ///< by place()
   Region vector_memory_;
 };
 

@@ -21,6 +21,7 @@ struct ModelFacts {
   Bytes weight_bytes = 0;              ///< in memory, whole pages
   Bytes staging_bytes_per_worker = 0;  ///< while loading
   Bytes text_bytes = 0;                ///< tokenizer and file header
+  Bytes table_bytes = 0;               ///< heap for the tables of tensors
   std::int64_t parameters = 0;         ///< numbers in all tensors
   Bytes file_tensor_bytes = 0;         ///< of all tensors in the file
 };

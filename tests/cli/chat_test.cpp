@@ -41,7 +41,7 @@ TEST(Chat, CommandsAndControlD) {
   ASSERT_TRUE(program.wait_for("answer 4 tokens")) << program.screen();
   ASSERT_TRUE(program.wait_for("> "));
   program.type("/clear\n");
-  ASSERT_TRUE(program.wait_for("Forgotten"));
+  ASSERT_TRUE(program.wait_for("forgotten"));
   ASSERT_TRUE(program.wait_for("> "));
   program.type(control_d);
   EXPECT_EQ(program.wait(), 0);

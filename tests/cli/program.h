@@ -13,6 +13,13 @@ namespace plimsoll::test {
 inline const std::string bundled_model = PLIMSOLL_MODELS "/plimsoll-docs-4m-f16.gguf";
 inline const std::string shared_folder = PLIMSOLL_SHARED;
 
+/// Enough for the bundled model; sanitizers multiply what a process holds.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline const std::string enough_memory = "4GiB";
+#else
+inline const std::string enough_memory = "32MiB";
+#endif
+
 bool exists(const std::string& path);
 
 struct Outcome {

@@ -112,8 +112,8 @@ TEST_P(Dense, Shapes) {
   }
 }
 
-// Around the column block of 512 and the token block of 96.
-TEST_P(Dense, BlockBorders) {
+// Longer rows and more tokens, with tails of every kind.
+TEST_P(Dense, LargerShapes) {
   for (const Type type : {Type::f32, Type::f16, Type::bf16}) {
     for (const std::int64_t columns : {511, 512, 513, 527, 1024, 1030, 1544}) {
       for (const std::int64_t tokens : {1, 4, 11, 24})
