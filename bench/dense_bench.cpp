@@ -46,13 +46,11 @@ void measure(benchmark::State& state, Isa isa, DenseView::Type type) {
   const Region x = floats(ledger, tokens * columns);
   for (std::int64_t i = 0; i < tokens * columns; ++i) x.as<float>()[i] = small_number(i + 7);
   const Region y = floats(ledger, tokens * rows);
-  const Region scratch = floats(ledger, dense_scratch_floats(columns));
 
   const Kernels& kernels = kernels_for(isa);
   const DenseView w = {.data = weights.as<void>(), .type = type, .rows = rows, .columns = columns};
   for (auto _ : state) {
-    kernels.matmul_dense(w, x.as<float>(), columns, tokens, 0, rows, y.as<float>(), rows,
-                         scratch.as<float>());
+    kernels.matmul_dense(w, x.as<float>(), columns, tokens, 0, rows, y.as<float>(), rows);
     benchmark::ClobberMemory();
   }
   const double iterations = static_cast<double>(state.iterations());

@@ -235,8 +235,7 @@ void multiply(const DenseView& w, const Tokens& tokens, std::int64_t row_begin,
 }  // namespace
 
 void matmul_dense(const DenseView& w, const float* x, std::int64_t x_stride, std::int64_t tokens,
-                  std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t y_stride,
-                  float* /*scratch*/) {
+                  std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t y_stride) {
   const Tokens all = {.x = x, .x_stride = x_stride, .y = y, .y_stride = y_stride, .count = tokens};
   switch (w.type) {
     case DenseView::Type::f32:

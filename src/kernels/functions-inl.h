@@ -27,8 +27,7 @@ void attention(const AttentionTask& task);
 
 // dense.cpp
 void matmul_dense(const DenseView& w, const float* x, std::int64_t x_stride, std::int64_t tokens,
-                  std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t y_stride,
-                  float* scratch);
+                  std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t y_stride);
 
 // planes.cpp
 void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t token_begin,

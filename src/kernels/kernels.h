@@ -98,11 +98,10 @@ struct Kernels {
   // --- products: y[token][row] = sum over k of w[row][k] * x[token][k], rows [row_begin, row_end)
   // only ---
 
-  /// x: [tokens][x_stride]. Any shape. `scratch`: dense_scratch_floats floats, 64-byte aligned,
-  /// this worker's own.
+  /// x: [tokens][x_stride]. Any shape.
   void (*matmul_dense)(const DenseView& w, const float* x, std::int64_t x_stride,
                        std::int64_t tokens, std::int64_t row_begin, std::int64_t row_end, float* y,
-                       std::int64_t y_stride, float* scratch);
+                       std::int64_t y_stride);
 
   /// Quantises tokens [token_begin, token_end) of x ([out.tokens][x_stride]) into `out`.
   void (*quantise_activations)(const float* x, std::int64_t x_stride, std::int64_t token_begin,
@@ -115,8 +114,6 @@ struct Kernels {
                         std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
 };
 
-/// Floats of scratch for matmul_dense with this many columns.
-std::int64_t dense_scratch_floats(std::int64_t columns);
 /// Bytes of scratch for matmul_planes, in every instruction set.
 constexpr std::int64_t plane_scratch_bytes = 98 * 1024;
 

@@ -16,13 +16,6 @@ Bytes MatmulWorkspace::quantised_bytes(std::int64_t tokens, std::int64_t columns
   return static_cast<Bytes>(plimsoll::quantised_bytes(tokens, (columns + 31) / 32 * 32));
 }
 
-Bytes MatmulWorkspace::scratch_bytes(std::int64_t columns) {
-  return round_up(
-      std::max<Bytes>(static_cast<Bytes>(plane_scratch_bytes),
-                      static_cast<Bytes>(dense_scratch_floats(columns)) * sizeof(float)),
-      64);
-}
-
 void matmul(Context& context, std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
             std::int64_t tokens, const MatmulWorkspace& workspace) {
   const Kernels& kernels = context.kernels;
@@ -59,8 +52,7 @@ void matmul(Context& context, std::span<const MatmulOp> ops, const float* x, std
       if (op.planes)
         kernels.matmul_planes(*op.planes, quantised, from, to, op.y, op.y_stride, scratch);
       else
-        kernels.matmul_dense(*op.dense, x, x_stride, tokens, row_begin, row_end, op.y, op.y_stride,
-                             reinterpret_cast<float*>(scratch));
+        kernels.matmul_dense(*op.dense, x, x_stride, tokens, row_begin, row_end, op.y, op.y_stride);
       if (op.bias)
         for (std::int64_t token = 0; token < tokens; ++token)
           kernels.add(op.bias + row_begin, row_end - row_begin,

@@ -30,7 +30,7 @@ struct MatmulWorkspace {
 
   /// Bytes of `quantised` for up to `tokens` rows of up to `columns`, and of one worker's scratch.
   static Bytes quantised_bytes(std::int64_t tokens, std::int64_t columns);
-  static Bytes scratch_bytes(std::int64_t columns);
+  static constexpr Bytes scratch_bytes = plane_scratch_bytes;
 };
 
 /// y = x W^T + bias for every op; all matrices have the same columns. x: [tokens][x_stride], f32.

@@ -16,7 +16,4 @@ std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
   return keys_and_values + scores + outputs + sums + maxima;
 }
 
-// Weights are converted in registers; no instruction set needs memory for it.
-std::int64_t dense_scratch_floats(std::int64_t /*columns*/) { return 0; }
-
 }  // namespace plimsoll

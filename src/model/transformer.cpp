@@ -38,7 +38,7 @@ ActivationLayout::ActivationLayout(const Description& d, std::int64_t chunk,
   const std::int64_t attention_floats = attention_scratch_floats(
       std::min(chunk, query_block), static_cast<std::int32_t>(d.heads / d.kv_heads),
       static_cast<std::int32_t>(d.head_dim));
-  scratch_stride = round_up(std::max(MatmulWorkspace::scratch_bytes(widest),
+  scratch_stride = round_up(std::max(MatmulWorkspace::scratch_bytes,
                                      static_cast<Bytes>(attention_floats) * sizeof(float)),
                             64);
   scratch = take(scratch_stride * static_cast<Bytes>(workers));

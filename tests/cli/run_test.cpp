@@ -172,7 +172,8 @@ TEST(Run, BudgetsAreHeldOrRefused) {
   }
   EXPECT_EQ(error_code(run({"--prompt", "a", "--memory", "1024TiB", "--json"})), "machine_limit");
   const nlohmann::json json =
-      run({"--prompt", "The page cache", "--tokens", "16", "--memory", enough_memory, "--json"}).json();
+      run({"--prompt", "The page cache", "--tokens", "16", "--memory", enough_memory, "--json"})
+          .json();
   EXPECT_LE(json["peak_bytes"], json["budget_bytes"]);
   EXPECT_LE(json["predicted_peak_bytes"], json["budget_bytes"]);
 }

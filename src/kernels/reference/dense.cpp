@@ -20,8 +20,7 @@ float weight(const DenseView& w, std::int64_t index) {
 }  // namespace
 
 void matmul_dense(const DenseView& w, const float* x, std::int64_t x_stride, std::int64_t tokens,
-                  std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t y_stride,
-                  float* /*scratch*/) {
+                  std::int64_t row_begin, std::int64_t row_end, float* y, std::int64_t y_stride) {
   for (std::int64_t t = 0; t < tokens; ++t) {
     for (std::int64_t row = row_begin; row < row_end; ++row) {
       double sum = 0.0;
