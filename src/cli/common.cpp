@@ -78,7 +78,8 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
   PlanRequest request;
   request.threads = options.thread_count();
   if (needs.counts_process)
-    request.runtime_bytes = runtime_bytes(model.facts, request.threads) - needs.counted_elsewhere;
+    request.runtime_bytes =
+        runtime_bytes(model.facts, request.threads) + needs.still_to_come - needs.counted_elsewhere;
   request.runtime_bytes +=
       sampling_bytes_per_token * static_cast<Bytes>(model.facts.description.vocabulary);
   request.budget = needs.budget ? *needs.budget : decide_budget(options.memory);

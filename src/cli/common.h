@@ -46,6 +46,8 @@ struct PlanNeeds {
   std::optional<Bytes> budget;  ///< instead of the options' one
   /// Of the process; none for the plan of a second model beside the first.
   bool counts_process = true;
+  Bytes still_to_come =
+      0;  ///< that the run itself will hold before it plans, and this process does not
   Bytes counted_elsewhere = 0;  ///< that this process holds already, but another plan counts
 };
 

@@ -90,6 +90,9 @@ std::string describe_plan(const OpenModel& model, const Plan& plan, bool context
   return out;
 }
 
+/// A run has read its prompt (some thousand tokens) and more options before it measures itself.
+constexpr Bytes prompt_allowance = 320 * KiB;
+
 }  // namespace
 
 int plan_command(Arguments arguments) {
@@ -102,7 +105,7 @@ int plan_command(Arguments arguments) {
 
   choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
   const OpenModel model = OpenModel::open(common.model_path());
-  const Plan plan = plan_model(model, common, {});
+  const Plan plan = plan_model(model, common, {.still_to_come = prompt_allowance});
   if (common.json) {
     nlohmann::ordered_json json;
     json["model"] = model.file.path();

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "model/architecture.h"
 
 namespace plimsoll {
@@ -30,6 +31,7 @@ Engine::Engine(Context& context, const OpenModel& model, const Plan& plan,
   runtime_ = ledger.reserve(Account::runtime, plan.account(Account::runtime));
   text_ = ledger.reserve(Account::text, plan.account(Account::text));
   weights_ = std::make_unique<Weights>(context, model.file, model.facts.description, progress);
+  trim_allocator();
 }
 
 Session::Session(const Engine& engine)

@@ -17,8 +17,13 @@ namespace {
 /// What a run still adds after planning besides its tables: code touched for the first time, heap
 /// for the sequence and its text, and for each worker a stack. Measured on the test models; see
 /// docs/decisions/memory.md.
-constexpr Bytes later_bytes = 640 * KiB;
+constexpr Bytes later_bytes = 576 * KiB;
 constexpr Bytes later_bytes_per_thread = 48 * KiB;
+
+/// A control group's count runs ahead of what its processes hold (pages are charged in batches for
+/// each processor, and kernel memory belongs to nobody), so that a budget of exactly the group's
+/// limit, the natural one in a container, seems to be too much by as much.
+constexpr Bytes charged_ahead = 4 * MiB;
 
 }  // namespace
 
@@ -43,6 +48,7 @@ ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
 }
 
 Bytes runtime_bytes(const ModelFacts& facts, int threads) {
+  trim_allocator();
   const Bytes resident = process_memory().resident;
   const Bytes besides_text = resident > facts.text_bytes ? resident - facts.text_bytes : 0;
   return besides_text + later_bytes + later_bytes_per_thread * static_cast<Bytes>(threads) +
@@ -52,7 +58,10 @@ Bytes runtime_bytes(const ModelFacts& facts, int threads) {
 Bytes decide_budget(std::optional<Bytes> wanted) {
   const MachineLimits limits = probe_limits();
   if (!wanted) return limits.usable;
-  if (*wanted > limits.usable)
+  const Bytes most = limits.group_limit && *wanted <= *limits.group_limit
+                         ? limits.usable + charged_ahead
+                         : limits.usable;
+  if (*wanted > most)
     throw Error(
         ErrorCode::machine_limit,
         fmt::format("--memory {} is more than this {} can give: {}", format_bytes(*wanted),
