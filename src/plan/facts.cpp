@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "model/architecture.h"
 #include "model/tensors.h"
 #include "model/weights.h"
@@ -58,7 +59,7 @@ Bytes runtime_bytes(const ModelFacts& facts, int threads) {
 Bytes decide_budget(std::optional<Bytes> wanted) {
   const MachineLimits limits = probe_limits();
   if (!wanted) return limits.usable;
-  const Bytes most = limits.group_limit && *wanted <= *limits.group_limit
+  const Bytes most = limits.group_limit && round_down(*wanted, page_bytes) <= *limits.group_limit
                          ? limits.usable + charged_ahead
                          : limits.usable;
   if (*wanted > most)

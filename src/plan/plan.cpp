@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/region.h"
 #include "cache/kv_cache.h"
 #include "model/transformer.h"
 
@@ -45,7 +46,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, std::int64_t con
   plan.loading_bytes = request.runtime_bytes + facts.text_bytes + facts.weight_bytes +
                        facts.staging_bytes_per_worker * static_cast<Bytes>(request.threads);
   const Bytes resident = std::max(plan.running_bytes, plan.loading_bytes);
-  plan.peak_bytes = resident + page_table_bytes(resident);
+  plan.peak_bytes = round_up(resident + page_table_bytes(resident), page_bytes);
   plan.fits = plan.peak_bytes <= plan.budget_bytes;
   return plan;
 }
@@ -84,18 +85,22 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
     }
   }
   plan.largest_context = largest;
+  plan.least_bytes =
+      sized(facts, request, std::min(trained, short_context), smallest_chunk).peak_bytes;
   return plan;
 }
 
 void refuse_unless_it_fits(const Plan& plan) {
   if (plan.fits) return;
   const Bytes missing = plan.peak_bytes - plan.budget_bytes;
-  const std::string choice =
-      plan.largest_context > 0
-          ? fmt::format("give --memory {} or more, or --context {} or less", plan.peak_bytes,
-                        plan.largest_context)
-          : fmt::format("give --memory {} or more, or a smaller model or file format",
-                        plan.peak_bytes);
+  std::string choice = fmt::format("give --memory {} or more", plan.peak_bytes);
+  if (plan.largest_context > 0)
+    choice += fmt::format(", or --context {} or less", plan.largest_context);
+  else if (plan.least_bytes < plan.peak_bytes)
+    choice += fmt::format(", or {} and --context {}, or a smaller model or file format",
+                          plan.least_bytes, short_context);
+  else
+    choice += ", or a smaller model or file format";
   throw Error(
       ErrorCode::budget_refused,
       fmt::format(
@@ -121,6 +126,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"accounts", accounts},
           {"context", plan.context},
           {"largest_context", plan.largest_context},
+          {"least_bytes", plan.least_bytes},
           {"chunk_tokens", plan.chunk_tokens},
           {"threads", plan.threads},
           {"bits_per_weight", plan.bits_per_weight},

@@ -49,6 +49,7 @@ struct Plan {
   std::int64_t context = 0;
   std::int64_t largest_context =
       0;  ///< that would fit this budget, up to what the model was trained for; 0 for none
+  Bytes least_bytes = 0;  ///< peak with the smallest chunk and short_context tokens
   std::int64_t chunk_tokens = 0;
   std::int64_t logit_rows = 1;
   int threads = 1;
@@ -63,6 +64,9 @@ struct Plan {
 
 /// Context that is taken when none is asked for and the model and the budget allow more.
 constexpr std::int64_t default_context = 4096;
+
+/// Context that is still of use to most people; a refusal names what it takes.
+constexpr std::int64_t short_context = 512;
 
 /// Pure. Takes the largest chunk and, without a wanted context, the largest context up to
 /// default_context that fits.

@@ -96,6 +96,9 @@ TEST(Plan, TheSmallestBudgetIsRefusedWithoutAContext) {
   EXPECT_FALSE(plan.fits);
   EXPECT_EQ(plan.largest_context, 0);
   EXPECT_THROW(refuse_unless_it_fits(plan), Error);
+  // The least that it names is enough for a short context, and no byte less is.
+  EXPECT_TRUE(make_plan(facts(), request(plan.least_bytes, short_context)).fits);
+  EXPECT_FALSE(make_plan(facts(), request(plan.least_bytes - 1, short_context)).fits);
 }
 
 TEST(Plan, PeakCoversEveryAccountAndPageTables) {
