@@ -21,6 +21,8 @@ static_assert(strip_tiles * (512 + 2 * 32 * 4) <= plane_scratch_bytes);
 constexpr int few_strip_tiles = 16;  // 8 KiB, within L1
 constexpr int prefetch_tiles = 24;
 
+using Vector = __m256i;
+
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m256i left(__m256i a, int bits) { return _mm256_slli_epi16(a, bits); }
 inline __m256i right(__m256i a, int bits) { return _mm256_srli_epi16(a, bits); }
@@ -42,6 +44,7 @@ struct Lookup {
         table[part] = _mm256_broadcastsi128_si256(
             _mm_loadu_si128(reinterpret_cast<const __m128i*>(t.centroid + 16 * part)));
   }
+  __m256i pair(__m256i fields, int field) const { return (*this)(right(fields, 2 * field)); }
   __m256i operator()(__m256i codes) const {
     if constexpr (Level == 8) return codes;
     codes = _mm256_and_si256(codes, _mm256_set1_epi8((1 << Level) - 1));
@@ -61,71 +64,7 @@ struct Lookup {
   }
 };
 
-/// Decodes half a tile (8 rows, at byte 32 * half of every line) into its eight dot steps.
-template <int Level, bool Identity>
-inline void decode_half(const std::uint8_t* const* digits, int offset,
-                        const Lookup<Level, Identity>& lookup, __m256i (&step)[8]) {
-  if constexpr (Level == 2) {
-    for (int h = 0; h < 2; ++h) {
-      const __m256i a = load(digits[0] + 64 * h + offset);
-      for (int s = 0; s < 4; ++s) step[2 * s + h] = lookup(right(a, 2 * s));
-    }
-    return;
-  }
-  const __m256i b = load(digits[1] + offset);
-  if constexpr (Level == 3) {
-    for (int h = 0; h < 2; ++h) {
-      const __m256i a = load(digits[0] + 64 * h + offset), e = h ? right(b, 1) : b;
-      const __m256i even = select<0x66>(left(a, 1), e);
-      const __m256i odd = select<0x66>(right(a, 1), right(e, 2));
-      step[h] = lookup(even);
-      step[2 + h] = lookup(odd);
-      step[4 + h] = lookup(right(even, 4));
-      step[6 + h] = lookup(right(odd, 4));
-    }
-    return;
-  }
-  const __m256i c = load(digits[2] + offset);
-  const __m256i bc[2] = {select<0xAA>(left(b, 1), c), select<0xAA>(b, right(c, 1))};
-  __m256i d, e, de[2];
-  if constexpr (Level >= 5) d = load(digits[3] + offset);
-  if constexpr (Level >= 6) {
-    e = load(digits[4] + offset);
-    de[0] = select<0xAA>(left(d, 1), e);
-    de[1] = select<0xAA>(d, right(e, 1));
-  }
-  for (int h = 0; h < 2; ++h) {
-    const __m256i a = load(digits[0] + 64 * h + offset);
-    const __m256i even = select<0xCC>(left(a, 2), bc[h]);
-    const __m256i odd = select<0xCC>(a, right(bc[h], 2));
-    if constexpr (Level == 4) {
-      step[h] = lookup(even);
-      step[2 + h] = lookup(odd);
-      step[4 + h] = lookup(right(even, 4));
-      step[6 + h] = lookup(right(odd, 4));
-    } else if constexpr (Level == 5) {
-      step[h] = lookup(select<0x1E>(left(even, 1), right(d, h)));
-      step[2 + h] = lookup(select<0x1E>(left(odd, 1), right(d, 2 + h)));
-      step[4 + h] = lookup(select<0x1E>(right(even, 3), right(d, 4 + h)));
-      step[6 + h] = lookup(select<0x1E>(right(odd, 3), right(d, 6 + h)));
-    } else if constexpr (Level == 6) {
-      step[h] = lookup(select<0x3C>(left(even, 2), de[h]));
-      step[2 + h] = lookup(select<0x3C>(left(odd, 2), right(de[h], 2)));
-      step[4 + h] = lookup(select<0x3C>(right(even, 2), right(de[h], 4)));
-      step[6 + h] = lookup(select<0x3C>(right(odd, 2), right(de[h], 6)));
-    } else {
-      const __m256i g = load(digits[5] + 64 * h + offset);
-      const __m256i low_even = select<0xCC>(left(de[h], 2), g);
-      const __m256i low_odd = select<0xCC>(de[h], right(g, 2));
-      step[h] = select<0xF0>(left(even, 4), low_even);
-      step[2 + h] = select<0xF0>(left(odd, 4), low_odd);
-      step[4 + h] = select<0xF0>(even, right(low_even, 4));
-      step[6 + h] = select<0xF0>(odd, right(low_odd, 4));
-    }
-  }
-}
-
-constexpr int plane_stride[digit_planes] = {128, 64, 64, 64, 64, 128};  // bytes per tile
+#include "kernels/decode_tile-inl.h"
 
 /// Decodes tiles into bytes [tile][step][64], less `offset`.
 template <int Level, bool Identity>
@@ -144,7 +83,7 @@ void decode_panel(const PlaneView& w, const LevelTable& level_table, std::int64_
             _MM_HINT_T0);
     for (int half = 0; half < 2; ++half) {
       __m256i step[8];
-      decode_half<Level, Identity>(digits, 32 * half, lookup, step);
+      decode_tile<Level>(digits, 32 * half, lookup, step);
       for (int j = 0; j < 8; ++j)
         _mm256_store_si256(reinterpret_cast<__m256i*>(panel + t * 512 + j * 64 + 32 * half),
                            _mm256_sub_epi8(step[j], subtract));

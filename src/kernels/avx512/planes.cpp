@@ -27,6 +27,8 @@ constexpr int strip_tiles =
     64;  // tiles of a row decoded at a time: 32 KiB of bytes, within L2 twice
 constexpr int prefetch_tiles = 24;  // ahead, per plane; measured in lab and bench
 
+using Vector = __m512i;
+
 inline __m512i load(const void* p) { return _mm512_loadu_si512(p); }
 inline __m512i left(__m512i a, int bits) {
   return _mm512_slli_epi16(a, static_cast<unsigned>(bits));
@@ -58,6 +60,11 @@ struct Lookup {
       table[0] = load(bytes);
     }
   }
+  /// Level 2: the table of field 2 serves field 3 too, moved down.
+  __m512i pair(__m512i fields, int field) const {
+    return _mm512_permutexvar_epi8(field == 3 ? right(fields, 2) : fields,
+                                   table[field < 2 ? field : 2]);
+  }
   __m512i operator()(__m512i codes) const {
     if constexpr (Level == 8) return codes;
     if constexpr (Identity) return _mm512_and_si512(codes, _mm512_set1_epi8((1 << Level) - 1));
@@ -65,76 +72,7 @@ struct Lookup {
   }
 };
 
-/// Decodes the tile into its eight lines of centroids, one per dot step. `digits` point at the
-/// tile's own lines.
-template <int Level, bool Identity>
-inline void decode_tile(const std::uint8_t* const* digits, const Lookup<Level, Identity>& lookup,
-                        __m512i (&step)[8]) {
-  if constexpr (Level == 2) {
-    for (int h = 0; h < 2; ++h) {
-      const __m512i a = load(digits[0] + 64 * h);
-      step[h] = _mm512_permutexvar_epi8(a, lookup.table[0]);
-      step[2 + h] = _mm512_permutexvar_epi8(a, lookup.table[1]);
-      step[4 + h] = _mm512_permutexvar_epi8(a, lookup.table[2]);
-      step[6 + h] = _mm512_permutexvar_epi8(right(a, 2), lookup.table[2]);
-    }
-    return;
-  }
-  const __m512i b = load(digits[1]);
-  if constexpr (Level == 3) {
-    for (int h = 0; h < 2; ++h) {
-      const __m512i a = load(digits[0] + 64 * h), e = h ? right(b, 1) : b;
-      const __m512i even = select<0x66>(left(a, 1), e);  // fields 0 and 2 in low and high nibbles
-      const __m512i odd = select<0x66>(right(a, 1), right(e, 2));  // fields 1 and 3
-      step[h] = lookup(even);
-      step[2 + h] = lookup(odd);
-      step[4 + h] = lookup(right(even, 4));
-      step[6 + h] = lookup(right(odd, 4));
-    }
-    return;
-  }
-  const __m512i c = load(digits[2]);
-  const __m512i bc[2] = {select<0xAA>(left(b, 1), c), select<0xAA>(b, right(c, 1))};
-  __m512i d, e, de[2];
-  if constexpr (Level >= 5) d = load(digits[3]);
-  if constexpr (Level >= 6) {
-    e = load(digits[4]);
-    de[0] = select<0xAA>(left(d, 1), e);
-    de[1] = select<0xAA>(d, right(e, 1));
-  }
-  for (int h = 0; h < 2; ++h) {
-    const __m512i a = load(digits[0] + 64 * h);
-    // The leading four bits of fields 0 and 2, and of 1 and 3, in low and high nibbles.
-    const __m512i even = select<0xCC>(left(a, 2), bc[h]);
-    const __m512i odd = select<0xCC>(a, right(bc[h], 2));
-    if constexpr (Level == 4) {
-      step[h] = lookup(even);
-      step[2 + h] = lookup(odd);
-      step[4 + h] = lookup(right(even, 4));
-      step[6 + h] = lookup(right(odd, 4));
-    } else if constexpr (Level == 5) {
-      step[h] = lookup(select<0x1E>(left(even, 1), right(d, h)));
-      step[2 + h] = lookup(select<0x1E>(left(odd, 1), right(d, 2 + h)));
-      step[4 + h] = lookup(select<0x1E>(right(even, 3), right(d, 4 + h)));
-      step[6 + h] = lookup(select<0x1E>(right(odd, 3), right(d, 6 + h)));
-    } else if constexpr (Level == 6) {
-      step[h] = lookup(select<0x3C>(left(even, 2), de[h]));
-      step[2 + h] = lookup(select<0x3C>(left(odd, 2), right(de[h], 2)));
-      step[4 + h] = lookup(select<0x3C>(right(even, 2), right(de[h], 4)));
-      step[6 + h] = lookup(select<0x3C>(right(odd, 2), right(de[h], 6)));
-    } else {
-      const __m512i g = load(digits[5] + 64 * h);
-      const __m512i low_even = select<0xCC>(left(de[h], 2), g);
-      const __m512i low_odd = select<0xCC>(de[h], right(g, 2));
-      step[h] = select<0xF0>(left(even, 4), low_even);
-      step[2 + h] = select<0xF0>(left(odd, 4), low_odd);
-      step[4 + h] = select<0xF0>(even, right(low_even, 4));
-      step[6 + h] = select<0xF0>(odd, right(low_odd, 4));
-    }
-  }
-}
-
-constexpr int plane_stride[digit_planes] = {128, 64, 64, 64, 64, 128};  // bytes per tile
+#include "kernels/decode_tile-inl.h"
 
 template <int Planes>
 inline void tile_pointers(const PlaneView& w, std::int64_t tile,
@@ -286,7 +224,7 @@ void direct(const Strip& s) {
             reinterpret_cast<const char*>(digits[p] + prefetch_tiles * plane_stride[p] + line),
             _MM_HINT_T0);
     __m512i step[8];
-    decode_tile<Level, Identity>(digits, lookup, step);
+    decode_tile<Level>(digits, 0, lookup, step);
     for (int p = 0; p < planes; ++p) digits[p] += plane_stride[p];
     for (int n = 0; n < Tokens; ++n) {
       const std::int64_t token = s.token + n;
@@ -331,7 +269,7 @@ void decode_panel(const Strip& s, std::uint8_t* panel) {
   tile_pointers<planes>(w, s.tile_row * w.tiles_per_row() + s.first, digits);
   for (int t = 0; t < s.count; ++t) {
     __m512i step[8];
-    decode_tile<Level, Identity>(digits, lookup, step);
+    decode_tile<Level>(digits, 0, lookup, step);
     for (int p = 0; p < planes; ++p) {
       digits[p] += plane_stride[p];
       _mm_prefetch(reinterpret_cast<const char*>(digits[p] + 8 * plane_stride[p]), _MM_HINT_T0);
