@@ -1,5 +1,8 @@
 // Conversations at a terminal.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/program.h"
 
@@ -9,7 +12,16 @@ namespace {
 constexpr const char* control_c = "\x03";
 constexpr const char* control_d = "\x04";
 
-TEST(Chat, ControlCStopsTheAnswerNotTheProgram) {
+class Chat : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
+    if (terminal < 0) GTEST_SKIP() << "needs pseudo-terminals, and /dev/pts is not mounted here";
+    ::close(terminal);
+  }
+};
+
+TEST_F(Chat, ControlCStopsTheAnswerNotTheProgram) {
   // Far beyond what it was trained for, so that the answer lasts until it is stopped.
   TerminalProgram program({"run", "--chat", "--context", "60000", "--temperature", "1"});
   ASSERT_TRUE(program.wait_for("> ")) << program.screen();
@@ -31,7 +43,7 @@ TEST(Chat, ControlCStopsTheAnswerNotTheProgram) {
   EXPECT_NE(program.screen().find("by the kernel's count"), std::string::npos);
 }
 
-TEST(Chat, CommandsAndControlD) {
+TEST_F(Chat, CommandsAndControlD) {
   TerminalProgram program({"run", "--chat", "--tokens", "4", "--temperature", "0"});
   ASSERT_TRUE(program.wait_for("> "));
   program.type("/help\n");
@@ -47,7 +59,7 @@ TEST(Chat, CommandsAndControlD) {
   EXPECT_EQ(program.wait(), 0);
 }
 
-TEST(Chat, SecondTurnReadsOnlyWhatIsNew) {
+TEST_F(Chat, SecondTurnReadsOnlyWhatIsNew) {
   TerminalProgram program({"run", "--chat", "--tokens", "4", "--temperature", "0"});
   ASSERT_TRUE(program.wait_for("> "));
   program.type("one two three four five six seven eight nine ten eleven twelve thirteen\n");
@@ -66,7 +78,7 @@ TEST(Chat, SecondTurnReadsOnlyWhatIsNew) {
   EXPECT_EQ(program.wait(), 0);
 }
 
-TEST(Chat, OldTurnsAreForgottenWhenTheContextIsFull) {
+TEST_F(Chat, OldTurnsAreForgottenWhenTheContextIsFull) {
   TerminalProgram program(
       {"run", "--chat", "--context", "64", "--tokens", "8", "--temperature", "0"});
   ASSERT_TRUE(program.wait_for("> "));
