@@ -12,7 +12,7 @@ namespace {
 constexpr const char* control_c = "\x03";
 constexpr const char* control_d = "\x04";
 
-class Chat : public ::testing::Test {
+class Terminal : public ::testing::Test {
  protected:
   void SetUp() override {
     const int terminal = ::posix_openpt(O_RDWR | O_NOCTTY);
@@ -20,6 +20,8 @@ class Chat : public ::testing::Test {
     ::close(terminal);
   }
 };
+
+using Chat = Terminal;
 
 TEST_F(Chat, ControlCStopsTheAnswerNotTheProgram) {
   // Far beyond what it was trained for, so that the answer lasts until it is stopped.
@@ -98,7 +100,7 @@ TEST_F(Chat, OldTurnsAreForgottenWhenTheContextIsFull) {
   EXPECT_EQ(program.wait(), 0);
 }
 
-TEST(Terminal, CompletionIsTypedWhereTheModelHasNoChatTemplate) {
+TEST_F(Terminal, CompletionIsTypedWhereTheModelHasNoChatTemplate) {
   TerminalProgram program({"run", bundled_model, "--tokens", "4", "--temperature", "0"});
   ASSERT_TRUE(program.wait_for("beginning of a text")) << program.screen();
   ASSERT_TRUE(program.wait_for("> "));
@@ -108,7 +110,7 @@ TEST(Terminal, CompletionIsTypedWhereTheModelHasNoChatTemplate) {
   EXPECT_EQ(program.wait(), 0);
 }
 
-TEST(Terminal, WithoutArgumentsTheBundledModelWrites) {
+TEST_F(Terminal, WithoutArgumentsTheBundledModelWrites) {
   TerminalProgram program({"run", "--tokens", "8"});
   EXPECT_EQ(program.wait(), 0) << program.screen();
   EXPECT_NE(program.screen().find("answer 8 tokens"), std::string::npos) << program.screen();
