@@ -36,8 +36,8 @@ OutputFile::OutputFile(const std::string& target) : target_(target) {
     const auto real = std::filesystem::weakly_canonical(target, ignored);
     if (!real.empty()) target_ = real.string();
   }
-  folder_ = std::filesystem::path(target_).parent_path().string();
-  if (folder_.empty()) folder_ = ".";
+  const std::filesystem::path folder = std::filesystem::path(target_).parent_path();
+  folder_ = folder.empty() ? std::filesystem::path(".").string() : folder.string();
 
   struct stat existing;
   const bool exists = ::stat(target_.c_str(), &existing) == 0;
