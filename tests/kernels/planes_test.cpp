@@ -73,7 +73,9 @@ TEST_P(PlaneProduct, EqualsTheReference) {
                     1);  // the first tile row at this level, the others above it
         if (plane + 2 < planes_of_level(format->layout.bits))
           tensor.drop(level_after_plane[plane + 1], 1, tensor.view().tile_row_count());
-        for (const std::int64_t tokens : {1, 2, 3, 4, 5, 12, 31}) {
+        for (const std::int64_t tokens : {1, 2, 3, 4, 5, 13}) {
+          if (columns == 4352 && (rows != 16 || tokens % 4 != 1))
+            continue;  // enough of the slow ones
           const std::int64_t x_stride = columns + 5, y_stride = rows + 3;
           const auto x = random_activations(tokens * x_stride, 11);
           const Aligned memory(quantised_bytes(tokens, columns)), scratch(plane_scratch_bytes);

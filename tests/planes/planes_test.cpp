@@ -132,6 +132,9 @@ INSTANTIATE_TEST_SUITE_P(Planes, EveryFormat, ::testing::ValuesIn(coded_formats(
                          [](const auto& row) { return std::string(row.param->name); });
 
 TEST(Planes, DroppingGivesExactlyThePlanesBytesBackToTheKernel) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer's own memory changes what the kernel counts";
+#endif
   // A Q8_0 tensor of 256 MiB of codes: its last plane is a quarter of them.
   const Format& format = *find_format("Q8_0");
   const std::int64_t rows = 32768, columns = 8192;
