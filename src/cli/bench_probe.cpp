@@ -43,12 +43,12 @@ std::uint64_t stream_plain(const std::byte* data, Bytes bytes) {
 }
 
 std::int64_t integer_plain(std::int64_t steps) {
-  std::array<std::int32_t, 64> sums{};
+  std::array<std::uint32_t, 64> sums{};  // may wrap
   std::array<std::int8_t, 64> x;
   x.fill(3);
   for (std::int64_t step = 0; step < steps; ++step) {
     __asm__ volatile("" : "+m"(x));
-    for (std::size_t i = 0; i < x.size(); ++i) sums[i] += static_cast<std::int32_t>(x[i]) * x[i];
+    for (std::size_t i = 0; i < x.size(); ++i) sums[i] += static_cast<std::uint32_t>(x[i] * x[i]);
   }
   return sums[0];
 }
@@ -96,7 +96,7 @@ __attribute__((target("avx512f"))) std::uint64_t stream_avx512(const std::byte* 
       sums[j] = _mm512_add_epi64(sums[j], _mm512_load_si512(data + i + 64 * j));
   const __m512i sum =
       _mm512_add_epi64(_mm512_add_epi64(sums[0], sums[1]), _mm512_add_epi64(sums[2], sums[3]));
-  return static_cast<std::uint64_t>(_mm512_reduce_add_epi64(sum));
+  return static_cast<std::uint64_t>(_mm512_reduce_or_epi64(sum));
 }
 
 /// Twelve independent chains of VNNI dot products: more than latency times throughput on every such
@@ -125,7 +125,8 @@ __attribute__((target("avx512f,avx512vnni"))) std::int64_t integer_avx512(std::i
   const __m512i first = _mm512_add_epi32(_mm512_add_epi32(a, b), _mm512_add_epi32(c, d));
   const __m512i second = _mm512_add_epi32(_mm512_add_epi32(e, f), _mm512_add_epi32(g, h));
   const __m512i third = _mm512_add_epi32(_mm512_add_epi32(i, j), _mm512_add_epi32(k, l));
-  return _mm512_reduce_add_epi32(_mm512_add_epi32(_mm512_add_epi32(first, second), third));
+  return _mm512_reduce_or_epi32(  // adding lanes may overflow
+      _mm512_add_epi32(_mm512_add_epi32(first, second), third));
 }
 
 #pragma GCC diagnostic pop

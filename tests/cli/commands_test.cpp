@@ -345,6 +345,7 @@ TEST(Bench, ReportsMediansAndLimits) {
   Arguments with_json = command;
   with_json.push_back("--json");
   const nlohmann::json json = run_program(with_json).json();
+  ASSERT_TRUE(json.contains("prefill")) << json;
   for (const char* key :
        {"prefill_tokens_per_second", "decode_tokens_per_second", "bandwidth_fraction",
         "integer_fraction", "peak_bytes", "load_seconds", "first_token_seconds"})
