@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "base/error.h"
 
 namespace plimsoll {
@@ -77,6 +79,15 @@ std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& de
                               slot.name, info->format->name));
     uses.push_back({std::move(slot), info});
   }
+  // A tensor that nothing reads changes what the model was trained to do, and would go unseen.
+  std::set<std::string_view> known;
+  for (const TensorUse& use : uses) known.insert(use.info->name);
+  for (const TensorInfo& info : file.tensors())
+    if (!known.contains(info.name))
+      throw Error(ErrorCode::unsupported_model,
+                  fmt::format("tensor {} is no part of a {} model as it is known here", info.name,
+                              description.family),
+                  "the model is of a variant that is not supported yet");
   return uses;
 }
 

@@ -63,7 +63,7 @@ std::vector<TensorSlot> tensor_slots(const Description& description);
 
 /// Finds every slot's tensor; optional ones that the file lacks are left out. Throws
 /// Error(invalid_model) naming the first missing tensor or one whose shape disagrees with the
-/// hyper-parameters.
+/// hyper-parameters, Error(unsupported_model) naming one that no slot asks for.
 std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& description);
 
 }  // namespace plimsoll

@@ -111,6 +111,25 @@ TEST(Description, RefusesHyperparametersThatContradictEachOther) {
   expect("invalid_model: tensor blk.0.attn_norm.weight is missing", [](Keys&) {});
 }
 
+TEST(Description, RefusesTensorsThatNothingWouldRead) {
+  const test::TemporaryFolder folder;
+  test::SyntheticModel model = test::synthetic_shape("tiny");
+  model.family = "qwen3";
+  model.layers = 1;
+  test::write_synthetic_model(folder.file("model.gguf"), model, 1);
+  const ModelFile file = ModelFile::open(folder.file("model.gguf"));
+  Description description = describe(file);
+  description.query_key_norm = false;  // now the norms of q and k have no place
+  try {
+    find_tensors(file, description);
+    FAIL() << "attn_q_norm was left out in silence";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::unsupported_model);
+    EXPECT_NE(error.message().find("_norm.weight is no part of a qwen3 model"), std::string::npos)
+        << error.message();
+  }
+}
+
 TEST(Description, EveryFamilyIsReadBackFromItsOwnFile) {
   for (const Family& family : families()) {
     const test::TemporaryFolder folder;
