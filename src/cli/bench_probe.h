@@ -11,11 +11,12 @@ struct MachineSpeed {
   Bytes streamed_bytes = 0;                  ///< the block they read; below the caches' size, the
                                              ///< rate is theirs
   double integer_operations_per_second = 0;  ///< 8-bit products and sums, each one operation
+  double float_operations_per_second = 0;    ///< f32, each product and each sum one operation
 };
 
-/// Measures on the context's workers for a fraction of a second, with the widest instructions of its
-/// kernel family, and keeps the best of several passes: a limit, not a mean. Reads a block of at
-/// most `room` bytes, charged to an account of its own. Throws as Region does.
+/// Measures on the context's workers for a fraction of a second, with the widest instructions of
+/// its kernel family, and keeps the best of several passes: a limit, not a mean. Reads a block of
+/// at most `room` bytes, charged to an account of its own. Throws as Region does.
 MachineSpeed measure_machine(Context& context, Bytes room);
 
 }  // namespace plimsoll

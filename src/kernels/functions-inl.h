@@ -35,6 +35,12 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
 void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                    std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
 
+// limits.cpp
+std::uint64_t read_limit(const void* data, std::int64_t bytes);
+std::int64_t integer_limit(std::int64_t steps);
+float float_limit(std::int64_t steps);
+extern const std::int64_t integer_limit_macs, float_limit_macs;
+
 // table.cpp
 extern const Kernels table;
 

@@ -28,11 +28,13 @@ const Kernels& kernels_for(Isa isa) {
 
 namespace {
 constexpr std::int64_t aligned(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+/// Room for pairs of tokens.
+constexpr std::int64_t even(std::int64_t tokens) { return (tokens + 1) / 2 * 2; }
 }  // namespace
 
 std::int64_t quantised_bytes(std::int64_t tokens, std::int64_t columns) {
-  return aligned(tokens * columns) + 2 * aligned(tokens * columns / 8) +
-         2 * aligned(tokens * columns / 4);
+  const std::int64_t room = even(tokens) * columns;
+  return aligned(room) + 2 * aligned(room / 8) + 2 * aligned(room / 4) + aligned(tokens * 4);
 }
 
 QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int64_t columns) {
@@ -42,12 +44,14 @@ QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int
     at += aligned(bytes);
     return place;
   };
+  const std::int64_t room = even(tokens) * columns;
   QuantisedActivations result{};
-  result.codes = reinterpret_cast<std::int8_t*>(take(tokens * columns));
-  result.scales = reinterpret_cast<float*>(take(tokens * columns / 8));
-  result.sums = reinterpret_cast<std::int32_t*>(take(tokens * columns / 4));
-  result.weighted_sums16 = reinterpret_cast<float*>(take(tokens * columns / 4));
-  result.weighted_sums32 = reinterpret_cast<float*>(take(tokens * columns / 8));
+  result.codes = reinterpret_cast<std::int8_t*>(take(room));
+  result.powers = reinterpret_cast<std::int32_t*>(take(room / 8));
+  result.sums = reinterpret_cast<std::int32_t*>(take(room / 4));
+  result.weighted_sums16 = reinterpret_cast<float*>(take(room / 4));
+  result.weighted_sums32 = reinterpret_cast<float*>(take(room / 8));
+  result.row_scales = reinterpret_cast<float*>(take(tokens * 4));
   result.columns = columns;
   result.tokens = tokens;
   return result;

@@ -11,21 +11,33 @@
 
 namespace plimsoll {
 
-/// Rows of activations quantised to signed bytes in blocks of 32 columns, absmax / 127 per block,
-/// and the sums that offsets and mins of weights are multiplied with. Written by
+/// Rows of activations quantised to signed bytes in blocks of 32 columns:
+///
+///   x[token][column] = codes * 2^power * row_scales[token]
+///
+/// with the largest value of a row at 127 in the highest power, activation_powers, and every block
+/// at the least power from 0 up that holds it. Being powers of two, the blocks' scales cost the
+/// products no multiplication: they are added to the exponents of the weights' scales, on ports
+/// that integer dot products leave idle. (The scale of a whole row alone would lose what lies
+/// beside an outlier; one of full precision per block costs 10 % of prefill.) Written by
 /// quantise_activations and read by matmul_planes of the same table, which may keep the codes
-/// offset by 128.
+/// offset by 128, and those of few tokens side by side.
 struct QuantisedActivations {
   std::int8_t* codes;      ///< [tokens][columns]; columns is a multiple of 32
-  float* scales;           ///< [tokens][columns / 32]
+  std::int32_t* powers;    ///< [tokens][columns / 32]: as added to the bits of an f32, power << 23
   std::int32_t* sums;      ///< [tokens][columns / 16]: sum of the codes of each 16 columns
-  float* weighted_sums16;  ///< [tokens][columns / 16]: the same times the block's scale
+  float* weighted_sums16;  ///< [tokens][columns / 16]: the same times 2^power
   float* weighted_sums32;  ///< [tokens][columns / 32]
+  float* row_scales;       ///< [tokens]
   std::int64_t columns;
   std::int64_t tokens;
 };
+constexpr int activation_powers = 14;
+/// A row below this is taken for zeros: its reciprocals would overflow.
+constexpr float least_activation = 0x1p-100f;
 
-/// Bytes of all five arrays together, each 64-byte aligned.
+/// Bytes of all arrays together, each 64-byte aligned; with room for one token more, so that a
+/// table may work on pairs of tokens.
 std::int64_t quantised_bytes(std::int64_t tokens, std::int64_t columns);
 /// Lays the arrays out in `memory`, which has quantised_bytes(tokens, columns) and is 64-byte
 /// aligned.
@@ -112,10 +124,22 @@ struct Kernels {
   /// worker's own.
   void (*matmul_planes)(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                         std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
+
+  // --- limits: loops that do one thing as fast as this instruction set can, to hold speeds against
+  // ---
+
+  /// Reads memory, 64-byte aligned, `bytes` a multiple of 256. The result depends on all of it.
+  std::uint64_t (*read_limit)(const void* data, std::int64_t bytes);
+  /// Dot products of 8-bit numbers in registers, integer_limit_macs products a step.
+  std::int64_t (*integer_limit)(std::int64_t steps);
+  const std::int64_t* integer_limit_macs;
+  /// Fused multiply-adds of f32 in registers, float_limit_macs a step.
+  float (*float_limit)(std::int64_t steps);
+  const std::int64_t* float_limit_macs;
 };
 
 /// Bytes of scratch for matmul_planes, in every instruction set.
-constexpr std::int64_t plane_scratch_bytes = 98 * 1024;
+constexpr std::int64_t plane_scratch_bytes = 128 * 1024;
 
 /// The table of one instruction set. The processor must support it (base/cpu.h).
 const Kernels& kernels_for(Isa isa);

@@ -21,6 +21,11 @@ const Kernels table = {
     .matmul_dense = matmul_dense,
     .quantise_activations = quantise_activations,
     .matmul_planes = matmul_planes,
+    .read_limit = read_limit,
+    .integer_limit = integer_limit,
+    .integer_limit_macs = &integer_limit_macs,
+    .float_limit = float_limit,
+    .float_limit_macs = &float_limit_macs,
 };
 
 }  // namespace plimsoll::PLIMSOLL_ISA

@@ -73,7 +73,7 @@ TEST_P(PlaneProduct, EqualsTheReference) {
                     1);  // the first tile row at this level, the others above it
         if (plane + 2 < planes_of_level(format->layout.bits))
           tensor.drop(level_after_plane[plane + 1], 1, tensor.view().tile_row_count());
-        for (const std::int64_t tokens : {1, 2, 3, 4, 5, 13}) {
+        for (const std::int64_t tokens : {1, 2, 3, 4, 6, 7, 13}) {
           if (columns == 4352 && (rows != 16 || tokens % 4 != 1))
             continue;  // enough of the slow ones
           const std::int64_t x_stride = columns + 5, y_stride = rows + 3;
@@ -155,9 +155,15 @@ INSTANTIATE_TEST_SUITE_P(Kernels, PlaneProduct, ::testing::ValuesIn(cases()), []
 });
 
 TEST(QuantiseActivations, EveryInstructionSetGivesTheSameBlocks) {
-  const std::int64_t tokens = 3, columns = 96;
+  const std::int64_t tokens = 9, columns = 736;  // 23 blocks: no multiple of anything
   auto x = random_activations(tokens * columns, 13);
-  for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = 0.0f;  // a block of zeros
+  for (int i = 0; i < 32; ++i) x[static_cast<std::size_t>(i)] = 0.0f;     // a block of zeros
+  for (int i = 32; i < 64; ++i) x[static_cast<std::size_t>(i)] *= 1e-6f;  // below every power
+  for (int i = 64; i < 96; ++i) x[static_cast<std::size_t>(i)] *= 1e-3f;
+  for (int i = 0; i < columns; ++i) {  // a row below the least, and one of zeros
+    x[static_cast<std::size_t>(columns + i)] *= 1e-33f;
+    x[static_cast<std::size_t>(2 * columns + i)] = 0.0f;
+  }
   const Aligned expected_memory(quantised_bytes(tokens, columns)),
       memory(quantised_bytes(tokens, columns));
   const QuantisedActivations expected = place_quantised(expected_memory.get(), tokens, columns);
@@ -166,12 +172,15 @@ TEST(QuantiseActivations, EveryInstructionSetGivesTheSameBlocks) {
     if (!cpu_supports(isa)) continue;
     const QuantisedActivations found = place_quantised(memory.get(), tokens, columns);
     kernels_for(isa).quantise_activations(x.data(), columns, 0, tokens, found);
+    const std::int8_t offset = isa == Isa::avx512 ? -128 : 0;  // its codes are unsigned
     for (std::int64_t i = 0; i < tokens * columns; ++i)
-      ASSERT_EQ(expected.codes[i], found.codes[i]) << i;
+      ASSERT_EQ(expected.codes[i], static_cast<std::int8_t>(found.codes[i] ^ offset)) << i;
     for (std::int64_t i = 0; i < tokens * columns / 32; ++i) {
-      ASSERT_EQ(expected.scales[i], found.scales[i]);
+      ASSERT_EQ(expected.powers[i], found.powers[i]) << i;
       ASSERT_EQ(expected.weighted_sums32[i], found.weighted_sums32[i]);
     }
+    for (std::int64_t i = 0; i < tokens; ++i)
+      ASSERT_EQ(expected.row_scales[i], found.row_scales[i]) << i;
     for (std::int64_t i = 0; i < tokens * columns / 16; ++i) {
       ASSERT_EQ(expected.sums[i], found.sums[i]);
       ASSERT_EQ(expected.weighted_sums16[i], found.weighted_sums16[i]);

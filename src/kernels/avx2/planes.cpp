@@ -14,7 +14,7 @@
 namespace plimsoll::avx2 {
 namespace {
 
-constexpr int token_step = 4;
+constexpr int token_step = 4;  // at most
 constexpr int few_tokens = 4;
 constexpr int strip_tiles = 128;  // 64 KiB of bytes, within L2
 static_assert(strip_tiles * (512 + 2 * 32 * 4) <= plane_scratch_bytes);
@@ -171,63 +171,91 @@ struct Strip {
   std::int64_t out_stride;
 };
 
+/// out += acc * scale * 2^power. Scales of zero become about 2^-127, which no sum can show.
+inline __m256 scaled(__m256 out, __m256i acc, __m256 scale, std::int32_t power) {
+  const __m256i raised = _mm256_add_epi32(_mm256_castps_si256(scale), _mm256_set1_epi32(power));
+  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), _mm256_castsi256_ps(raised), out);
+}
+
+/// Rows of 8 that a register tile holds: with small centroids both halves of a tile share every
+/// load of an activation; signed weights take more registers.
+constexpr int row_parts(int group) { return group == 0 ? 1 : 2; }
+constexpr int most_tokens(int group) { return group == 0 ? 4 : 3; }
+
 /// `Group`: how many products of one column step fit 16 bits together (8, 4, 2, 1); 0 for signed
 /// weights.
 template <int Tokens, bool Narrow, bool Min, int Group>
 void product(const Strip& s) {
-  const QuantisedActivations& x = *s.x;
-  const std::int64_t blocks = x.columns / 32;
-  const __m256i ones = _mm256_set1_epi16(1);
+  constexpr int parts = row_parts(Group);
   constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
   constexpr int add = Group == 0 ? 1 : Group < steps ? Group : steps;
-  for (int half = 0; half < 16; half += 8) {
-    __m256 out[Tokens];
-    for (int n = 0; n < Tokens; ++n) out[n] = _mm256_loadu_ps(s.out + n * s.out_stride + half);
+  const QuantisedActivations& x = *s.x;
+  const std::int64_t blocks = x.columns / 32, block = s.token * blocks + s.first;
+  const __m256i ones = _mm256_set1_epi16(1);
+  const auto* codes =
+      reinterpret_cast<const std::int32_t*>(x.codes + s.token * x.columns) + s.first * 8;
+  for (int half = 0; half < 16; half += 8 * parts) {
+    __m256 out[parts][Tokens];
+    for (int r = 0; r < parts; ++r)
+      for (int n = 0; n < Tokens; ++n)
+        out[r][n] = _mm256_loadu_ps(s.out + n * s.out_stride + half + 8 * r);
     for (int t = 0; t < s.count; ++t) {
       for (int g = 0; g < groups; ++g) {
-        __m256i acc[Tokens];
-        const std::int64_t block = s.token * blocks + s.first + t;
+        __m256i acc[parts][Tokens];
         for (int n = 0; n < Tokens; ++n) {
-          if constexpr (Group == 0) {
-            acc[n] = _mm256_setzero_si256();
-          } else {
-            const std::int32_t* sums = x.sums + (block + n * blocks) * 2;
-            acc[n] = _mm256_set1_epi32(-s.zero * (Narrow ? sums[g] : sums[0] + sums[1]));
+          __m256i start = _mm256_setzero_si256();
+          if constexpr (Group != 0) {
+            const std::int32_t* sums = x.sums + (block + n * blocks + t) * 2;
+            start = _mm256_set1_epi32(-s.zero * (Narrow ? sums[g] : sums[0] + sums[1]));
           }
+          for (int r = 0; r < parts; ++r) acc[r][n] = start;
         }
+#pragma GCC unroll 8
         for (int j = g * steps; j < g * steps + steps; j += add) {
-          __m256i wide[Tokens];
+          __m256i wide[parts][Tokens];
+#pragma GCC unroll 8
           for (int k = 0; k < add; ++k) {
-            const __m256i line = load(s.panel + t * 512 + (j + k) * 64 + half * 4);
-            const __m256i magnitude = Group == 0 ? _mm256_abs_epi8(line) : line;
+            __m256i line[parts], magnitude[parts];
+            for (int r = 0; r < parts; ++r) {
+              line[r] = load(s.panel + t * 512 + (j + k) * 64 + (half + 8 * r) * 4);
+              magnitude[r] = Group == 0 ? _mm256_abs_epi8(line[r]) : line[r];
+            }
             for (int n = 0; n < Tokens; ++n) {
-              const auto* codes =
-                  reinterpret_cast<const std::int32_t*>(x.codes + (s.token + n) * x.columns);
-              __m256i code = _mm256_set1_epi32(codes[(s.first + t) * 8 + j + k]);
-              if constexpr (Group == 0) code = _mm256_sign_epi8(code, line);
-              const __m256i product = _mm256_maddubs_epi16(magnitude, code);
-              wide[n] = k == 0 ? product : _mm256_add_epi16(wide[n], product);
+              const __m256i code = _mm256_set1_epi32(codes[n * blocks * 8 + t * 8 + j + k]);
+              for (int r = 0; r < parts; ++r) {
+                const __m256i signed_code = Group == 0 ? _mm256_sign_epi8(code, line[r]) : code;
+                const __m256i products = _mm256_maddubs_epi16(magnitude[r], signed_code);
+                wide[r][n] = k == 0 ? products : _mm256_add_epi16(wide[r][n], products);
+              }
             }
           }
-          for (int n = 0; n < Tokens; ++n)
-            acc[n] = _mm256_add_epi32(acc[n], _mm256_madd_epi16(wide[n], ones));
+          for (int r = 0; r < parts; ++r)
+            for (int n = 0; n < Tokens; ++n)
+              acc[r][n] = _mm256_add_epi32(acc[r][n], _mm256_madd_epi16(wide[r][n], ones));
         }
-        const __m256 scale = _mm256_load_ps(s.scales + (t * groups + g) * 16 + half);
-        for (int n = 0; n < Tokens; ++n)
-          out[n] = _mm256_fmadd_ps(
-              _mm256_cvtepi32_ps(acc[n]),
-              _mm256_mul_ps(scale, _mm256_set1_ps(x.scales[block + n * blocks])), out[n]);
-        if constexpr (Min) {
-          const __m256 min = _mm256_load_ps(s.mins + (t * groups + g) * 16 + half);
-          for (int n = 0; n < Tokens; ++n) {
-            const float sum = Narrow ? x.weighted_sums16[(block + n * blocks) * 2 + g]
-                                     : x.weighted_sums32[block + n * blocks];
-            out[n] = _mm256_fmadd_ps(min, _mm256_set1_ps(sum), out[n]);
+        for (int r = 0; r < parts; ++r) {
+          const int at = (t * groups + g) * 16 + half + 8 * r;
+          const __m256 scale = _mm256_load_ps(s.scales + at);
+          for (int n = 0; n < Tokens; ++n)
+            out[r][n] = scaled(out[r][n], acc[r][n], scale, x.powers[block + n * blocks + t]);
+          if constexpr (Min) {
+            const __m256 min = _mm256_load_ps(s.mins + at);
+            for (int n = 0; n < Tokens; ++n) {
+              const std::int64_t place = block + n * blocks + t;
+              const float sum =
+                  Narrow ? x.weighted_sums16[place * 2 + g] : x.weighted_sums32[place];
+              out[r][n] = _mm256_fmadd_ps(min, _mm256_set1_ps(sum), out[r][n]);
+            }
           }
         }
       }
     }
-    for (int n = 0; n < Tokens; ++n) _mm256_storeu_ps(s.out + n * s.out_stride + half, out[n]);
+    const bool ends_row = s.first + s.count == blocks;
+    for (int n = 0; n < Tokens; ++n) {
+      const __m256 unit = _mm256_set1_ps(ends_row ? x.row_scales[s.token + n] : 1.0f);
+      for (int r = 0; r < parts; ++r)
+        _mm256_storeu_ps(s.out + n * s.out_stride + half + 8 * r, _mm256_mul_ps(out[r][n], unit));
+    }
   }
 }
 
@@ -257,27 +285,38 @@ Decode decoder_of(int level, bool identity) {
   }
 }
 
-template <int Tokens, bool Narrow, bool Min>
-Run run_of_group(int group) {
-  switch (group) {
-    case 8:
-      return product<Tokens, Narrow, Min, 8>;
+template <bool Narrow, bool Min, int Group>
+Run run_of_tokens(int tokens) {
+  switch (tokens) {
     case 4:
-      return product<Tokens, Narrow, Min, 4>;
+      if constexpr (most_tokens(Group) == 4) return product<4, Narrow, Min, Group>;
+      [[fallthrough]];
+    case 3:
+      return product<3, Narrow, Min, Group>;
     case 2:
-      return product<Tokens, Narrow, Min, 2>;
-    case 1:
-      return product<Tokens, Narrow, Min, 1>;
+      return product<2, Narrow, Min, Group>;
     default:
-      return product<Tokens, Narrow, Min, 0>;
+      return product<1, Narrow, Min, Group>;
   }
 }
-template <int Tokens>
-Run run_of_shape(bool narrow, bool min, int group) {
-  return narrow ? (min ? run_of_group<Tokens, true, true>(group)
-                       : run_of_group<Tokens, true, false>(group))
-                : (min ? run_of_group<Tokens, false, true>(group)
-                       : run_of_group<Tokens, false, false>(group));
+template <bool Narrow, bool Min>
+Run run_of_group(int group, int tokens) {
+  switch (group) {
+    case 8:
+      return run_of_tokens<Narrow, Min, 8>(tokens);
+    case 4:
+      return run_of_tokens<Narrow, Min, 4>(tokens);
+    case 2:
+      return run_of_tokens<Narrow, Min, 2>(tokens);
+    case 1:
+      return run_of_tokens<Narrow, Min, 1>(tokens);
+    default:
+      return run_of_tokens<Narrow, Min, 0>(tokens);
+  }
+}
+Run run_of_shape(bool narrow, bool min, int group, int tokens) {
+  return (narrow ? (min ? run_of_group<true, true> : run_of_group<true, false>)
+                 : (min ? run_of_group<false, true> : run_of_group<false, false>))(group, tokens);
 }
 
 /// 16 bits hold `group` sums of two products of a centroid with a code of at most 127.
@@ -297,28 +336,51 @@ inline std::int32_t sum_of(__m256i v) {
   return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0xB1)));
 }
 
+/// Largest magnitude of 32 values.
+inline float largest_of(const float* x) {
+  const __m256 sign_bit = _mm256_set1_ps(-0.0f);
+  __m256 eight = _mm256_setzero_ps();
+  for (int i = 0; i < 4; ++i)
+    eight = _mm256_max_ps(eight, _mm256_andnot_ps(sign_bit, _mm256_loadu_ps(x + i * 8)));
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+inline std::int32_t bits_of(float x) { return _mm_cvtsi128_si32(_mm_castps_si128(_mm_set_ss(x))); }
+inline float float_of_bits(std::int32_t bits) {
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
+}
+
 }  // namespace
 
 void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t token_begin,
                           std::int64_t token_end, const QuantisedActivations& out) {
   const std::int64_t blocks = out.columns / 32;
-  const __m256 sign_bit = _mm256_set1_ps(-0.0f);
   for (std::int64_t token = token_begin; token < token_end; ++token) {
     const float* row = x + token * x_stride;
+    float* const maxima = out.weighted_sums32 + token * blocks;  // in passing
+    float row_largest = 0.0f;
     for (std::int64_t block = 0; block < blocks; ++block) {
-      __m256 part[4], largest8 = _mm256_setzero_ps();
-      for (int i = 0; i < 4; ++i) {
-        part[i] = _mm256_loadu_ps(row + block * 32 + i * 8);
-        largest8 = _mm256_max_ps(largest8, _mm256_andnot_ps(sign_bit, part[i]));
-      }
-      __m128 largest4 =
-          _mm_max_ps(_mm256_castps256_ps128(largest8), _mm256_extractf128_ps(largest8, 1));
-      largest4 = _mm_max_ps(largest4, _mm_movehl_ps(largest4, largest4));
-      const float largest = _mm_cvtss_f32(_mm_max_ss(largest4, _mm_movehdup_ps(largest4)));
-      const float scale = largest / 127.0f;
-      const __m256 inverse = _mm256_set1_ps(largest > 0.0f ? 127.0f / largest : 0.0f);
+      maxima[block] = largest_of(row + block * 32);
+      row_largest = maxima[block] > row_largest ? maxima[block] : row_largest;
+    }
+    const bool zeros = row_largest < least_activation;
+    const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
+    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f * (1.0f / (1 << activation_powers));
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const std::int64_t at = token * blocks + block;
+      // activation_powers + ceil(log2(the block's maximum / the row's)), 0 at least.
+      std::int32_t power = zeros ? 0
+                                 : ((bits_of(maxima[block] / row_largest) + 0x7fffff) >> 23) - 127 +
+                                       activation_powers;
+      power = power > 0 ? power : 0;
+      out.powers[at] = power << 23;
+      const __m256 inverse =
+          _mm256_set1_ps(row_inverse * float_of_bits((127 + activation_powers - power) << 23));
       __m256i codes[4];
-      for (int i = 0; i < 4; ++i) codes[i] = _mm256_cvtps_epi32(_mm256_mul_ps(part[i], inverse));
+      for (int i = 0; i < 4; ++i)
+        codes[i] =
+            _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(row + block * 32 + i * 8), inverse));
       // Packing works per 128-bit lane; the permutation puts the quarters back in order.
       const __m256i packed =
           _mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(codes[0], codes[1]),
@@ -326,15 +388,14 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.codes + token * out.columns + block * 32),
                           packed);
-      const std::int64_t at = token * blocks + block;
-      out.scales[at] = scale;
+      const float weight = float_of_bits((127 + power) << 23);
       const std::int32_t sums[2] = {sum_of(_mm256_add_epi32(codes[0], codes[1])),
                                     sum_of(_mm256_add_epi32(codes[2], codes[3]))};
       for (int half = 0; half < 2; ++half) {
         out.sums[at * 2 + half] = sums[half];
-        out.weighted_sums16[at * 2 + half] = scale * static_cast<float>(sums[half]);
+        out.weighted_sums16[at * 2 + half] = weight * static_cast<float>(sums[half]);
       }
-      out.weighted_sums32[at] = scale * static_cast<float>(sums[0] + sums[1]);
+      out.weighted_sums32[at] = weight * static_cast<float>(sums[0] + sums[1]);
     }
   }
 }
@@ -370,10 +431,9 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
              panel);
       for (s.token = 0; s.token < x.tokens;) {
         const std::int64_t left_tokens = x.tokens - s.token;
-        const int step = left_tokens >= token_step ? token_step : left_tokens >= 2 ? 2 : 1;
-        const Run run = step == 4   ? run_of_shape<4>(narrow, w.has_min, group)
-                        : step == 2 ? run_of_shape<2>(narrow, w.has_min, group)
-                                    : run_of_shape<1>(narrow, w.has_min, group);
+        const int step =
+            static_cast<int>(left_tokens < most_tokens(group) ? left_tokens : most_tokens(group));
+        const Run run = run_of_shape(narrow, w.has_min, group, step);
         float* const place = out + s.token * y_stride;
         if (rows == 16) {
           s.out = place;

@@ -1,17 +1,21 @@
 // Products over planes with AVX-512 VNNI and VBMI. Two ways through the same arithmetic, bit for
 // bit:
 //
-//   direct  1 to 4 tokens (decode, verification): each tile is decoded in registers and consumed at
-//   once; what counts
-//           is to keep the planes streaming, so every plane is prefetched some tiles ahead.
-//   panel   more tokens (prefill): the tiles of one tile row are decoded once into bytes in cache,
-//   then multiplied with
-//           up to 12 tokens at a time.
+//   direct  1 to 8 tokens (decode, verification, small batches): each tile is decoded in registers
+//           and consumed at once; what counts is to keep the planes streaming, so every plane is
+//           prefetched some tiles ahead.
+//   panel   more tokens (prefill): the tiles of two tile rows are decoded once into bytes in cache,
+//           then multiplied with 6 tokens at a time.
 //
 // vpdpbusd multiplies unsigned with signed bytes. Direct: weights are unsigned centroids, and an
 // accumulator starts at -zero * (sum of the activations' codes). Panel: weights are signed
 // (centroid - zero) and activations offset by 128, so that an accumulator starts at -128 * (sum of
 // the weights), the same for every token.
+//
+// On the two ports that do dot products, a block of 32 columns costs a register of rows and a token
+// eight of them and one multiply-add of the converted sum with the block's scale: 8/9 of the limit
+// at best. The conversion and the addition of the activation's power to the scale's exponent go to
+// other ports.
 #define PLIMSOLL_ISA avx512
 #include <immintrin.h>
 
@@ -20,7 +24,7 @@
 namespace plimsoll::avx512 {
 namespace {
 
-constexpr int direct_tokens = 4;  // beyond: panel
+constexpr int direct_tokens = 8;  // at most; beyond: panel
 constexpr int panel_tokens = 6;   // times two tile rows: accumulators that fit the registers
 constexpr int panel_rows = 2;     // tile rows decoded together
 constexpr int strip_tiles =
@@ -173,17 +177,30 @@ ExpandScales expander(ScaleKind kind) {
   return nullptr;
 }
 
+/// Tokens that the direct path takes together: the next number that it has code for. Their codes
+/// and all that goes with them lie side by side, so that a tile needs one address for all tokens:
+///
+///   codes            4 columns each  [tile][step][direct_width]
+///   powers, sums32                   [tile][direct_width]
+///   sums, sums16                     [tile][half][direct_width]
+///
+/// What stands for tokens beyond the last is computed and thrown away.
+inline int direct_width(std::int64_t tokens) {
+  return tokens <= 2 ? static_cast<int>(tokens) : static_cast<int>((tokens + 1) / 2 * 2);
+}
+inline bool is_direct(std::int64_t tokens) { return tokens <= direct_tokens; }
+
 /// What scale expansion and decoding of one tile row's stretch of tiles leave behind, 64-byte
 /// aligned.
 struct DecodedStrip {
   float scales[strip_tiles * 32];         // [tile][groups][16]
   float mins[strip_tiles * 32];           // [tile][groups][16]
-  std::uint8_t bytes[strip_tiles * 512];  // [tile][8][64], panel only
+  std::int32_t starts[strip_tiles * 32];  // panel only: [tile][groups][16], -128 * sum of weights
+  std::uint8_t bytes[strip_tiles * 512];  // panel only: [tile][8][64]
 };
 struct Scratch {
   DecodedStrip strips[panel_rows];
-  std::int32_t
-      starts[direct_tokens * strip_tiles * 2];  // direct only: -zero * sum of codes per 16 columns
+  std::int32_t starts[direct_tokens * strip_tiles * 2];  // direct only: as Interleaved's sums
 };
 static_assert(sizeof(Scratch) <= plane_scratch_bytes);
 
@@ -196,27 +213,47 @@ struct Strip {
   int count;                    // tiles
   std::int64_t token;           // first token
   const DecodedStrip* decoded;  // of the first tile row; the others follow
-  const std::int32_t* starts;   // of the first token
+  const std::int32_t* starts;   // direct only: of the first tile
   float* y;                     // of the first token, at the tile row's first row
   std::int64_t y_stride;
   __mmask16 rows;  // that exist in the last tile row
+
+  bool ends_row() const { return first + count == w->tiles_per_row(); }
 };
 
-inline __m512 scaled(__m512 out, __m512i acc, __m512 scale, float unit) {
-  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_mul_ps(scale, _mm512_set1_ps(unit)), out);
+/// What earlier strips of the row have added up, in the row's unit.
+inline __m512 begin_output(const Strip& s, __mmask16 rows, const float* y) {
+  return s.first == 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(rows, y);
+}
+inline void end_output(const Strip& s, __mmask16 rows, int token, __m512 out, float* y) {
+  if (s.ends_row()) out = _mm512_mul_ps(out, _mm512_set1_ps(s.x->row_scales[s.token + token]));
+  _mm512_mask_storeu_ps(y, rows, out);
+}
+
+/// out + acc * scale * 2^power. Scales of zero become about 2^-127, which no sum can show.
+inline __m512 scaled(__m512 out, __m512i acc, __m512 scale, std::int32_t power) {
+  const __m512i raised = _mm512_add_epi32(_mm512_castps_si512(scale), _mm512_set1_epi32(power));
+  return _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_castsi512_ps(raised), out);
 }
 
 template <int Level, bool Identity, int Tokens, bool Narrow, bool Min>
 void direct(const Strip& s) {
-  constexpr int planes = planes_of_level(Level);
+  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
   const PlaneView& w = *s.w;
   const QuantisedActivations& x = *s.x;
+  const int tokens = static_cast<int>(x.tokens);
   const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
   __m512 out[Tokens];
-  for (int n = 0; n < Tokens; ++n) out[n] = _mm512_maskz_loadu_ps(s.rows, s.y + n * s.y_stride);
+  for (int n = 0; n < Tokens; ++n)
+    out[n] = n < tokens ? begin_output(s, s.rows, s.y + n * s.y_stride) : _mm512_setzero_ps();
   const std::uint8_t* digits[digit_planes];
   tile_pointers<planes>(w, s.tile_row * w.tiles_per_row() + s.first, digits);
-  const std::int64_t blocks = x.columns / 32;
+  const auto* codes = reinterpret_cast<const std::int32_t*>(x.codes) + s.first * 8 * Tokens;
+  const std::int32_t* powers = x.powers + s.first * Tokens;
+  const std::int32_t* starts = s.starts;
+  const float* sums =
+      Narrow ? x.weighted_sums16 + s.first * 2 * Tokens : x.weighted_sums32 + s.first * Tokens;
+  const float *scales = s.decoded->scales, *mins = s.decoded->mins;
   for (int t = 0; t < s.count; ++t) {
     for (int p = 0; p < planes; ++p)
       for (int line = 0; line < plane_stride[p]; line += 64)
@@ -226,45 +263,54 @@ void direct(const Strip& s) {
     __m512i step[8];
     decode_tile<Level>(digits, 0, lookup, step);
     for (int p = 0; p < planes; ++p) digits[p] += plane_stride[p];
-    for (int n = 0; n < Tokens; ++n) {
-      const std::int64_t token = s.token + n;
-      const auto* codes =
-          reinterpret_cast<const std::int32_t*>(x.codes + token * x.columns) + (s.first + t) * 8;
-      const std::int32_t* start = s.starts + n * strip_tiles * 2 + t * 2;
-      const float unit = x.scales[token * blocks + s.first + t];
-      if constexpr (Narrow) {
-        for (int g = 0; g < 2; ++g) {
-          __m512i acc = _mm512_set1_epi32(start[g]);
-          for (int j = 4 * g; j < 4 * g + 4; ++j)
-            acc = _mm512_dpbusd_epi32(acc, step[j], _mm512_set1_epi32(codes[j]));
-          out[n] = scaled(out[n], acc, _mm512_load_ps(s.decoded->scales + (t * 2 + g) * 16), unit);
-          if constexpr (Min)
-            out[n] = _mm512_fmadd_ps(
-                _mm512_load_ps(s.decoded->mins + (t * 2 + g) * 16),
-                _mm512_set1_ps(x.weighted_sums16[(token * blocks + s.first + t) * 2 + g]), out[n]);
-        }
-      } else {
-        __m512i acc = _mm512_set1_epi32(start[0]);
-        for (int j = 0; j < 8; ++j)
-          acc = _mm512_dpbusd_epi32(acc, step[j], _mm512_set1_epi32(codes[j]));
-        out[n] = scaled(out[n], acc, _mm512_load_ps(s.decoded->scales + t * 16), unit);
-        if constexpr (Min)
-          out[n] = _mm512_fmadd_ps(_mm512_load_ps(s.decoded->mins + t * 16),
-                                   _mm512_set1_ps(x.weighted_sums32[token * blocks + s.first + t]),
-                                   out[n]);
+    for (int g = 0; g < groups; ++g) {
+      // Steps outside, tokens inside: neighbouring dot products do not wait for each other.
+      __m512i acc[Tokens];
+      for (int n = 0; n < Tokens; ++n) acc[n] = _mm512_set1_epi32(starts[g * Tokens + n]);
+      for (int j = g * steps; j < (g + 1) * steps; ++j)
+        for (int n = 0; n < Tokens; ++n)
+          acc[n] = _mm512_dpbusd_epi32(acc[n], step[j], _mm512_set1_epi32(codes[j * Tokens + n]));
+      const __m512 scale = _mm512_load_ps(scales + g * 16);
+      for (int n = 0; n < Tokens; ++n) out[n] = scaled(out[n], acc[n], scale, powers[n]);
+      if constexpr (Min) {
+        const __m512 min = _mm512_load_ps(mins + g * 16);
+        for (int n = 0; n < Tokens; ++n)
+          out[n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sums[g * Tokens + n]), out[n]);
       }
     }
+    codes += 8 * Tokens;
+    powers += Tokens;
+    starts += (Narrow ? 2 : 1) * Tokens;
+    sums += groups * Tokens;
+    scales += groups * 16;
+    mins += groups * 16;
   }
-  for (int n = 0; n < Tokens; ++n) _mm512_mask_storeu_ps(s.y + n * s.y_stride, s.rows, out[n]);
+  for (int n = 0; n < Tokens; ++n)
+    if (n < tokens) end_output(s, s.rows, n, out[n], s.y + n * s.y_stride);
 }
 
-/// Decodes a strip into signed bytes.
-template <int Level, bool Identity>
-void decode_panel(const Strip& s, std::uint8_t* panel) {
-  constexpr int planes = planes_of_level(Level);
+/// Where accumulators of the direct path start, -zero * (sum of codes), for the strip's tiles:
+/// [tile][groups][direct_width].
+void direct_starts(const QuantisedActivations& x, std::int64_t first, int count, bool narrow,
+                   std::int32_t zero, std::int32_t* starts) {
+  const int width = direct_width(x.tokens);
+  const std::int32_t* sums = x.sums + first * 2 * width;
+  if (narrow) {
+    for (int i = 0; i < count * 2 * width; ++i) starts[i] = -zero * sums[i];
+  } else {
+    for (int t = 0; t < count; ++t, sums += 2 * width, starts += width)
+      for (int n = 0; n < width; ++n) starts[n] = -zero * (sums[n] + sums[width + n]);
+  }
+}
+
+/// Decodes a strip into signed bytes, and their sums into starts.
+template <int Level, bool Identity, bool Narrow>
+void decode_panel(const Strip& s, DecodedStrip& to) {
+  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
   const PlaneView& w = *s.w;
   const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
   const __m512i zero = _mm512_set1_epi8(static_cast<char>(w.tables[planes - 1].zero));
+  const __m512i offset = _mm512_set1_epi8(-128);  // as unsigned: 128
   const std::uint8_t* digits[digit_planes];
   tile_pointers<planes>(w, s.tile_row * w.tiles_per_row() + s.first, digits);
   for (int t = 0; t < s.count; ++t) {
@@ -274,54 +320,58 @@ void decode_panel(const Strip& s, std::uint8_t* panel) {
       digits[p] += plane_stride[p];
       _mm_prefetch(reinterpret_cast<const char*>(digits[p] + 8 * plane_stride[p]), _MM_HINT_T0);
     }
-    for (int j = 0; j < 8; ++j)
-      _mm512_store_si512(panel + t * 512 + j * 64, _mm512_sub_epi8(step[j], zero));
+    for (int g = 0; g < groups; ++g) {
+      __m512i sum = _mm512_setzero_si512();
+      for (int j = g * steps; j < (g + 1) * steps; ++j) {
+        const __m512i line = _mm512_sub_epi8(step[j], zero);
+        _mm512_store_si512(to.bytes + t * 512 + j * 64, line);
+        sum = _mm512_dpbusd_epi32(sum, offset, line);
+      }
+      _mm512_store_si512(to.starts + (t * groups + g) * 16,
+                         _mm512_sub_epi32(_mm512_setzero_si512(), sum));
+    }
   }
 }
 
 template <int Rows, int Tokens, bool Narrow, bool Min>
 void panel_product(const Strip& s) {
+  constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
   const QuantisedActivations& x = *s.x;
   const std::int64_t blocks = x.columns / 32;
+  const auto rows = [&s](int r) { return r == Rows - 1 ? s.rows : __mmask16{0xffff}; };
+  const auto y = [&s](int r, int n) { return s.y + n * s.y_stride + 16 * r; };
   __m512 out[Rows][Tokens];
   for (int r = 0; r < Rows; ++r)
-    for (int n = 0; n < Tokens; ++n)
-      out[r][n] =
-          _mm512_maskz_loadu_ps(r == Rows - 1 ? s.rows : 0xffff, s.y + n * s.y_stride + 16 * r);
+    for (int n = 0; n < Tokens; ++n) out[r][n] = begin_output(s, rows(r), y(r, n));
   const auto* codes =
       reinterpret_cast<const std::int32_t*>(x.codes + s.token * x.columns) + s.first * 8;
   const std::int64_t codes_stride = x.columns / 4;
-  const float* units = x.scales + s.token * blocks + s.first;
+  const std::int32_t* powers = x.powers + s.token * blocks + s.first;
   const float* sums32 = x.weighted_sums32 + s.token * blocks + s.first;
   const float* sums16 = x.weighted_sums16 + (s.token * blocks + s.first) * 2;
-  const __m512i offset = _mm512_set1_epi8(-128);  // as unsigned: 128
-  constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
   for (int t = 0; t < s.count; ++t) {
     for (int g = 0; g < groups; ++g) {
-      const std::int64_t at = t * 512 + g * steps * 64;
+      const int group = t * groups + g, first_step = g * steps;
       __m512i acc[Rows][Tokens];
       for (int r = 0; r < Rows; ++r) {
-        // 128 * (sum of weights), to be taken off every token's dot product with codes + 128.
-        __m512i start = _mm512_setzero_si512();
-        for (int j = 0; j < steps; ++j)
-          start = _mm512_dpbusd_epi32(start, offset, load(s.decoded[r].bytes + at + j * 64));
-        start = _mm512_sub_epi32(_mm512_setzero_si512(), start);
+        const __m512i start = _mm512_load_si512(s.decoded[r].starts + group * 16);
         for (int n = 0; n < Tokens; ++n) acc[r][n] = start;
       }
-      for (int j = 0; j < steps; ++j) {
+#pragma GCC unroll 8
+      for (int j = first_step; j < first_step + steps; ++j) {
         __m512i line[Rows];
-        for (int r = 0; r < Rows; ++r) line[r] = load(s.decoded[r].bytes + at + j * 64);
+        for (int r = 0; r < Rows; ++r) line[r] = load(s.decoded[r].bytes + t * 512 + j * 64);
         for (int n = 0; n < Tokens; ++n) {
-          const __m512i code = _mm512_set1_epi32(codes[n * codes_stride + t * 8 + g * steps + j]);
+          const __m512i code = _mm512_set1_epi32(codes[n * codes_stride + t * 8 + j]);
           for (int r = 0; r < Rows; ++r) acc[r][n] = _mm512_dpbusd_epi32(acc[r][n], code, line[r]);
         }
       }
       for (int r = 0; r < Rows; ++r) {
-        const __m512 scale = _mm512_load_ps(s.decoded[r].scales + (t * groups + g) * 16);
+        const __m512 scale = _mm512_load_ps(s.decoded[r].scales + group * 16);
         for (int n = 0; n < Tokens; ++n)
-          out[r][n] = scaled(out[r][n], acc[r][n], scale, units[n * blocks + t]);
+          out[r][n] = scaled(out[r][n], acc[r][n], scale, powers[n * blocks + t]);
         if constexpr (Min) {
-          const __m512 min = _mm512_load_ps(s.decoded[r].mins + (t * groups + g) * 16);
+          const __m512 min = _mm512_load_ps(s.decoded[r].mins + group * 16);
           for (int n = 0; n < Tokens; ++n) {
             const float sum = Narrow ? sums16[(n * blocks + t) * 2 + g] : sums32[n * blocks + t];
             out[r][n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sum), out[r][n]);
@@ -331,49 +381,64 @@ void panel_product(const Strip& s) {
     }
   }
   for (int r = 0; r < Rows; ++r)
-    for (int n = 0; n < Tokens; ++n)
-      _mm512_mask_storeu_ps(s.y + n * s.y_stride + 16 * r, r == Rows - 1 ? s.rows : 0xffff,
-                            out[r][n]);
+    for (int n = 0; n < Tokens; ++n) end_output(s, rows(r), n, out[r][n], y(r, n));
 }
 
 // --- choosing the instance ---
 
 using Run = void (*)(const Strip&);
-using Decode = void (*)(const Strip&, std::uint8_t*);
+using Decode = void (*)(const Strip&, DecodedStrip&);
 
+template <int Level, bool Identity, bool Narrow, bool Min>
+Run choose_direct_tokens(int width) {
+  switch (width) {
+    case 8:
+      return direct<Level, Identity, 8, Narrow, Min>;
+    case 6:
+      return direct<Level, Identity, 6, Narrow, Min>;
+    case 4:
+      return direct<Level, Identity, 4, Narrow, Min>;
+    case 2:
+      return direct<Level, Identity, 2, Narrow, Min>;
+    default:
+      return direct<Level, Identity, 1, Narrow, Min>;
+  }
+}
 template <int Level, bool Identity>
-Run choose_direct(int tokens, bool narrow, bool min) {
-#define PLIMSOLL_SHAPE(n)                                                                         \
-  (narrow                                                                                         \
-       ? (min ? direct<Level, Identity, n, true, true> : direct<Level, Identity, n, true, false>) \
-       : (min ? direct<Level, Identity, n, false, true>                                           \
-              : direct<Level, Identity, n, false, false>))
-  return tokens >= 4 ? PLIMSOLL_SHAPE(4) : tokens >= 2 ? PLIMSOLL_SHAPE(2) : PLIMSOLL_SHAPE(1);
-#undef PLIMSOLL_SHAPE
+Run choose_direct(int width, bool narrow, bool min) {
+  return (narrow ? (min ? choose_direct_tokens<Level, Identity, true, true>
+                        : choose_direct_tokens<Level, Identity, true, false>)
+                 : (min ? choose_direct_tokens<Level, Identity, false, true>
+                        : choose_direct_tokens<Level, Identity, false, false>))(width);
 }
 
+/// The instances of one level.
 struct LevelCode {
-  Run (*direct)(int tokens, bool narrow, bool min);
-  Decode decode;
+  Run (*direct)(int width, bool narrow, bool min);
+  Decode decode[2];  ///< by narrow
 };
-LevelCode code_of_level(int level, bool identity) {
+template <int Level, bool Identity>
+constexpr LevelCode level_code{
+    choose_direct<Level, Identity>,
+    {decode_panel<Level, Identity, false>, decode_panel<Level, Identity, true>}};
+template <int Level>
+const LevelCode& level_code_of(bool identity) {
+  return identity ? level_code<Level, true> : level_code<Level, false>;
+}
+const LevelCode& code_of_level(int level, bool identity) {
   switch (level) {
     case 2:
-      return {choose_direct<2, false>, decode_panel<2, false>};
+      return level_code<2, false>;
     case 3:
-      return identity ? LevelCode{choose_direct<3, true>, decode_panel<3, true>}
-                      : LevelCode{choose_direct<3, false>, decode_panel<3, false>};
+      return level_code_of<3>(identity);
     case 4:
-      return identity ? LevelCode{choose_direct<4, true>, decode_panel<4, true>}
-                      : LevelCode{choose_direct<4, false>, decode_panel<4, false>};
+      return level_code_of<4>(identity);
     case 5:
-      return identity ? LevelCode{choose_direct<5, true>, decode_panel<5, true>}
-                      : LevelCode{choose_direct<5, false>, decode_panel<5, false>};
+      return level_code_of<5>(identity);
     case 6:
-      return identity ? LevelCode{choose_direct<6, true>, decode_panel<6, true>}
-                      : LevelCode{choose_direct<6, false>, decode_panel<6, false>};
+      return level_code_of<6>(identity);
     default:
-      return {choose_direct<8, true>, decode_panel<8, true>};
+      return level_code<8, true>;
   }
 }
 
@@ -400,39 +465,140 @@ Run choose_panel(int tokens, bool narrow, bool min) {
              ? (min ? choose_tokens<Rows, true, true> : choose_tokens<Rows, true, false>)(tokens)
              : (min ? choose_tokens<Rows, false, true> : choose_tokens<Rows, false, false>)(tokens);
 }
-int direct_step(std::int64_t left) { return left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+inline float float_of_bits(std::int32_t bits) {
+  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
+}
+
+inline float block_maximum(const float* x) {
+  return _mm512_reduce_max_ps(
+      _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x)), _mm512_abs_ps(_mm512_loadu_ps(x + 16))));
+}
+/// Largest magnitude of each of four blocks of 32 values.
+inline __m128 block_maxima(const float* x) {
+  __m512 v[4];
+  for (int i = 0; i < 4; ++i)
+    v[i] = _mm512_max_ps(_mm512_abs_ps(_mm512_loadu_ps(x + 32 * i)),
+                         _mm512_abs_ps(_mm512_loadu_ps(x + 32 * i + 16)));
+  const __m512 a = _mm512_max_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+  const __m512 b = _mm512_max_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+  // Pairs (0, 1) and (2, 3) side by side in every quarter.
+  const __m512 c = _mm512_max_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xEE));
+  const __m256 d = _mm256_max_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
+  return _mm_max_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
+}
+
+/// Where a token's codes and sums go: one after the other, or side by side with other tokens'.
+struct TokenPlace {
+  std::int32_t* codes;  // of 4 columns each
+  std::int32_t *powers, *sums;
+  float *sums16, *sums32;
+  int width;          // distance between a token's own
+  std::int32_t flip;  // of codes
+};
+TokenPlace place_of(const QuantisedActivations& q, std::int64_t token) {
+  auto* const codes = reinterpret_cast<std::int32_t*>(q.codes);
+  if (is_direct(q.tokens))
+    return {codes + token,
+            q.powers + token,
+            q.sums + token,
+            q.weighted_sums16 + token,
+            q.weighted_sums32 + token,
+            direct_width(q.tokens),
+            0};
+  const std::int64_t blocks = q.columns / 32;
+  return {codes + token * blocks * 8,           q.powers + token * blocks,
+          q.sums + token * blocks * 2,          q.weighted_sums16 + token * blocks * 2,
+          q.weighted_sums32 + token * blocks,   1,
+          static_cast<std::int32_t>(0x80808080)};
+}
+
+/// Quantises `count` blocks of 32 columns, 2 at most, from block `first` on.
+inline void quantise_blocks(const float* x, std::int64_t first, int count, const float* factors,
+                            const TokenPlace& to) {
+  alignas(64) std::int32_t codes[16] = {};
+  for (int half = 0; half < 2 * count; ++half) {
+    const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + (first * 2 + half) * 16),
+                                        _mm512_set1_ps(factors[half / 2]));
+    _mm_store_si128(reinterpret_cast<__m128i*>(codes + half * 4),
+                    _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
+  }
+  const __m512i all = load(codes);
+  if (to.width == 1) {
+    _mm512_mask_storeu_epi32(to.codes + first * 8, count == 2 ? 0xffff : 0xff,
+                             _mm512_xor_si512(all, _mm512_set1_epi32(to.flip)));
+  } else {
+    for (int j = 0; j < 8 * count; ++j) to.codes[(first * 8 + j) * to.width] = codes[j];
+  }
+  // Sums of 4, then of the 16 in every quarter.
+  __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), all);
+  sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_BADC));
+  sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32(sum, _MM_PERM_CDAB));
+  alignas(16) std::int32_t sums[4];
+  _mm_store_si128(reinterpret_cast<__m128i*>(sums),
+                  _mm512_castsi512_si128(_mm512_permutexvar_epi32(
+                      _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12)), sum)));
+  for (int b = 0; b < count; ++b) {
+    const std::int64_t block = first + b;
+    const float weight = float_of_bits((127 << 23) + to.powers[block * to.width]);
+    for (int half = 0; half < 2; ++half) {
+      const std::int32_t value = sums[2 * b + half];
+      to.sums[(2 * block + half) * to.width] = value;
+      to.sums16[(2 * block + half) * to.width] = weight * static_cast<float>(value);
+    }
+    to.sums32[block * to.width] = weight * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
+  }
+}
+
+/// For 16 blocks, from their maxima and the row's: the powers, activation_powers +
+/// ceil(log2(block's / row's)) and 0 at least, and what the blocks' values are to be multiplied
+/// with.
+inline __m512i powers_of(__m512 maxima, float row_largest, float row_inverse, __m512* factors) {
+  const __m512 ratio = _mm512_div_ps(maxima, _mm512_set1_ps(row_largest));
+  __m512i power = _mm512_srli_epi32(
+      _mm512_add_epi32(_mm512_castps_si512(ratio), _mm512_set1_epi32(0x7fffff)), 23);
+  power = _mm512_sub_epi32(power, _mm512_set1_epi32(127 - activation_powers));
+  power = _mm512_max_epi32(power, _mm512_setzero_si512());
+  const __m512i lift = _mm512_sub_epi32(_mm512_set1_epi32(127 + activation_powers), power);
+  *factors =
+      _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(lift, 23)), _mm512_set1_ps(row_inverse));
+  return _mm512_slli_epi32(power, 23);
+}
 
 }  // namespace
 
 void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t token_begin,
                           std::int64_t token_end, const QuantisedActivations& out) {
+  constexpr std::int64_t stretch = 16;  // blocks
   const std::int64_t blocks = out.columns / 32;
-  const __m128i flip = _mm_set1_epi8(out.tokens > direct_tokens ? -128 : 0);
   for (std::int64_t token = token_begin; token < token_end; ++token) {
     const float* row = x + token * x_stride;
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const __m512 low = _mm512_loadu_ps(row + block * 32),
-                   high = _mm512_loadu_ps(row + block * 32 + 16);
-      const float largest =
-          _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(low), _mm512_abs_ps(high)));
-      const float scale = largest / 127.0f;
-      const __m512 inverse = _mm512_set1_ps(largest > 0.0f ? 127.0f / largest : 0.0f);
-      const __m512i codes[2] = {_mm512_cvtps_epi32(_mm512_mul_ps(low, inverse)),
-                                _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse))};
-      const std::int64_t at = token * blocks + block;
-      out.scales[at] = scale;
-      std::int32_t both = 0;
-      for (int half = 0; half < 2; ++half) {
-        const __m128i bytes = _mm_xor_si128(_mm512_cvtsepi32_epi8(codes[half]), flip);
-        _mm_storeu_si128(
-            reinterpret_cast<__m128i*>(out.codes + token * out.columns + block * 32 + half * 16),
-            bytes);
-        const std::int32_t sum = _mm512_reduce_add_epi32(codes[half]);
-        out.sums[at * 2 + half] = sum;
-        out.weighted_sums16[at * 2 + half] = scale * static_cast<float>(sum);
-        both += sum;
+    const TokenPlace place = place_of(out, token);
+    __m512 largest = _mm512_setzero_ps();
+    std::int64_t i = 0;
+    for (; i + 16 <= out.columns; i += 16)
+      largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(row + i)));
+    const float row_largest = _mm512_reduce_max_ps(largest);
+    const bool zeros = row_largest < least_activation;
+    const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
+    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f * (1.0f / (1 << activation_powers));
+    for (std::int64_t first = 0; first < blocks; first += stretch) {
+      const int count = static_cast<int>(blocks - first < stretch ? blocks - first : stretch);
+      alignas(64) float factors[stretch] = {};
+      int b = 0;
+      for (; b + 4 <= count; b += 4)
+        _mm_store_ps(factors + b, block_maxima(row + (first + b) * 32));
+      for (; b < count; ++b) factors[b] = block_maximum(row + (first + b) * 32);
+      alignas(64) std::int32_t powers[stretch] = {};
+      if (!zeros) {
+        __m512 found;
+        _mm512_store_si512(powers,
+                           powers_of(_mm512_load_ps(factors), row_largest, row_inverse, &found));
+        _mm512_store_ps(factors, found);
       }
-      out.weighted_sums32[at] = scale * static_cast<float>(both);
+      for (b = 0; b < count; ++b) place.powers[(first + b) * place.width] = powers[b];
+      for (b = 0; b < count; b += 2)
+        quantise_blocks(row, first + b, count - b >= 2 ? 2 : 1, factors + b, place);
     }
   }
 }
@@ -440,7 +606,7 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
 void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                    std::int64_t tile_end, float* y, std::int64_t y_stride, void* memory) {
   Scratch& scratch = *static_cast<Scratch*>(memory);
-  const bool narrow = w.scale_width == 16, by_panel = x.tokens > direct_tokens;
+  const bool narrow = w.scale_width == 16, by_panel = !is_direct(x.tokens);
   const ExpandScales expand = expander(w.scale_kind);
   const std::int64_t tiles = w.tiles_per_row();
 
@@ -448,6 +614,7 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
   s.w = &w;
   s.x = &x;
   s.decoded = scratch.strips;
+  s.starts = scratch.starts;
   s.y_stride = y_stride;
   int started_zero = -1;  // what scratch.starts was computed for
   std::int64_t started_strip = -1;
@@ -456,48 +623,36 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
     const std::int64_t rows = w.rows - (tile_row + tile_rows_now - 1) * 16;
     s.rows = static_cast<__mmask16>(rows >= 16 ? 0xffff : (1 << rows) - 1);
     float* const out = y + tile_row * 16;
-    for (int r = 0; r < tile_rows_now; ++r)
-      for (std::int64_t token = 0; token < x.tokens; ++token)
-        _mm512_mask_storeu_ps(out + token * y_stride + 16 * r,
-                              r == tile_rows_now - 1 ? s.rows : 0xffff, _mm512_setzero_ps());
     for (s.first = 0; s.first < tiles; s.first += strip_tiles) {
       s.count = static_cast<int>(tiles - s.first < strip_tiles ? tiles - s.first : strip_tiles);
-      LevelCode code{};
+      const LevelCode* code = nullptr;
       for (int r = 0; r < tile_rows_now; ++r) {
         s.tile_row = tile_row + r;
         const int level = w.levels[s.tile_row];
         const LevelTable& level_table = w.tables[plane_index(level)];
-        code = code_of_level(level, level_table.identity);
+        code = &code_of_level(level, level_table.identity);
         DecodedStrip& decoded = scratch.strips[r];
         expand(w, s.tile_row, s.first, s.count, level_table.unit, decoded.scales, decoded.mins);
         if (by_panel) {
-          code.decode(s, decoded.bytes);
+          code->decode[narrow](s, decoded);
         } else if (started_zero != level_table.zero || started_strip != s.first) {
-          for (std::int64_t n = 0; n < x.tokens; ++n)
-            for (int t = 0; t < s.count; ++t) {
-              const std::int32_t* sums = x.sums + (n * tiles + s.first + t) * 2;
-              std::int32_t* start = scratch.starts + (n * strip_tiles + t) * 2;
-              start[0] = -level_table.zero * (narrow ? sums[0] : sums[0] + sums[1]);
-              start[1] = -level_table.zero * sums[1];
-            }
+          direct_starts(x, s.first, s.count, narrow, level_table.zero, scratch.starts);
           started_zero = level_table.zero;
           started_strip = s.first;
         }
       }
+      if (!by_panel) {
+        s.y = out;
+        code->direct(direct_width(x.tokens), narrow, w.has_min)(s);
+        continue;
+      }
       for (s.token = 0; s.token < x.tokens;) {
         const std::int64_t left = x.tokens - s.token;
+        const int step = static_cast<int>(left < panel_tokens ? left : panel_tokens);
         s.y = out + s.token * y_stride;
-        if (by_panel) {
-          const int step = static_cast<int>(left < panel_tokens ? left : panel_tokens);
-          (tile_rows_now == panel_rows ? choose_panel<panel_rows> : choose_panel<1>)(step, narrow,
-                                                                                     w.has_min)(s);
-          s.token += step;
-        } else {
-          const int step = direct_step(left);
-          s.starts = scratch.starts + s.token * strip_tiles * 2;
-          code.direct(step, narrow, w.has_min)(s);
-          s.token += step;
-        }
+        (tile_rows_now == panel_rows ? choose_panel<panel_rows> : choose_panel<1>)(step, narrow,
+                                                                                   w.has_min)(s);
+        s.token += step;
       }
     }
     tile_row += tile_rows_now;

@@ -1,6 +1,7 @@
 // Products over planes, weight by weight, straight from the definition of the layout: the oracle of
 // the other folders.
 #define PLIMSOLL_ISA reference
+#include <algorithm>
 #include <cmath>
 
 #include "format/half.h"
@@ -77,29 +78,41 @@ int code_of(const PlaneView& w, int planes, std::int64_t tile_row, int lane, std
 
 void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t token_begin,
                           std::int64_t token_end, const QuantisedActivations& out) {
+  const std::int64_t blocks = out.columns / 32;
   for (std::int64_t token = token_begin; token < token_end; ++token) {
     const float* row = x + token * x_stride;
-    std::int8_t* codes = out.codes + token * out.columns;
-    for (std::int64_t block = 0; block < out.columns / 32; ++block) {
+    float row_largest = 0.0f;
+    for (std::int64_t i = 0; i < out.columns; ++i)
+      row_largest = std::fmax(row_largest, std::fabs(row[i]));
+    const bool zeros = row_largest < least_activation;
+    const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
+    out.row_scales[token] = zeros ? 0.0f : std::ldexp(row_largest / 127.0f, -activation_powers);
+    for (std::int64_t block = 0; block < blocks; ++block) {
       float largest = 0.0f;
       for (int i = 0; i < 32; ++i) largest = std::fmax(largest, std::fabs(row[block * 32 + i]));
-      const float scale = largest / 127.0f;
-      const float inverse = largest > 0.0f ? 127.0f / largest : 0.0f;
-      out.scales[token * (out.columns / 32) + block] = scale;
+      int power = 0;
+      if (!zeros && largest > 0.0f) {
+        int exponent;  // ratio = fraction * 2^exponent, fraction in [0.5, 1)
+        const float fraction = std::frexp(largest / row_largest, &exponent);
+        power = std::max(0, activation_powers + exponent - (fraction == 0.5f ? 1 : 0));
+      }
+      const float inverse = std::ldexp(row_inverse, activation_powers - power);
+      const std::int64_t at = token * blocks + block;
+      out.powers[at] = power << 23;
       std::int32_t both = 0;
       for (int half = 0; half < 2; ++half) {
         std::int32_t sum = 0;
         for (int i = 0; i < 16; ++i) {
           const std::int64_t column = block * 32 + half * 16 + i;
-          codes[column] = static_cast<std::int8_t>(std::nearbyint(row[column] * inverse));
-          sum += codes[column];
+          const auto code = static_cast<std::int8_t>(std::nearbyint(row[column] * inverse));
+          out.codes[token * out.columns + column] = code;
+          sum += code;
         }
-        out.sums[token * (out.columns / 16) + block * 2 + half] = sum;
-        out.weighted_sums16[token * (out.columns / 16) + block * 2 + half] =
-            scale * static_cast<float>(sum);
+        out.sums[at * 2 + half] = sum;
+        out.weighted_sums16[at * 2 + half] = std::ldexp(static_cast<float>(sum), power);
         both += sum;
       }
-      out.weighted_sums32[token * (out.columns / 32) + block] = scale * static_cast<float>(both);
+      out.weighted_sums32[at] = std::ldexp(static_cast<float>(both), power);
     }
   }
 }
@@ -121,12 +134,14 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
             dot += (centroid - level_table.zero) * codes[column + i];
           }
           const Group group = group_of(w, tile_row, lane, column);
-          const double unit = x.scales[token * (x.columns / 32) + column / 32];
+          const int power = x.powers[token * (x.columns / 32) + column / 32] >> 23;
           const double code_sum = x.sums[token * (x.columns / 16) + column / 16];
-          sum += unit *
-                 (static_cast<double>(group.scale) * level_table.unit * dot + group.min * code_sum);
+          sum += std::ldexp(
+              static_cast<double>(group.scale) * level_table.unit * dot + group.min * code_sum,
+              power);
         }
-        y[token * y_stride + tile_row * tile_rows + lane] = static_cast<float>(sum);
+        y[token * y_stride + tile_row * tile_rows + lane] =
+            static_cast<float>(sum * x.row_scales[token]);
       }
     }
   }
