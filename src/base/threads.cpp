@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 #include <system_error>
@@ -174,28 +175,27 @@ void ThreadPool::parallel_for(
                 fmt::format("parallel_for over {} in chunks of {}", count, grain));
   }
   if (count == 0) return;
-  // Chunks are counted, not elements, so that the counter cannot overflow past the end.
-  const std::int64_t chunks = (count - 1) / grain + 1;
+  if (count <= grain || size() == 1) {
+    body(0, count, 0);
+    return;
+  }
   alignas(cache_line_bytes) std::atomic<std::int64_t> next{0};
+  const std::int64_t shares = 2 * static_cast<std::int64_t>(size());
   const auto work = [&](int worker) {
-    for (;;) {
-      const std::int64_t chunk = next.fetch_add(1, std::memory_order_relaxed);
-      if (chunk >= chunks) return;
-      const std::int64_t begin = chunk * grain;
-      const std::int64_t end = count - begin < grain ? count : begin + grain;
+    for (std::int64_t begin = next.load(std::memory_order_relaxed); begin < count;) {
+      const std::int64_t left = count - begin;
+      const std::int64_t length = std::min(left, std::max(grain, left / shares));
+      if (!next.compare_exchange_weak(begin, begin + length, std::memory_order_relaxed)) continue;
       try {
-        body(begin, end, worker);
+        body(begin, begin + length, worker);
       } catch (...) {
-        next.store(chunks, std::memory_order_relaxed);  // the rest would be thrown away
+        next.store(count, std::memory_order_relaxed);  // the rest would be thrown away
         throw;
       }
+      begin = next.load(std::memory_order_relaxed);
     }
   };
-  if (chunks == 1) {
-    work(0);
-  } else {
-    run(work);
-  }
+  run(work);
 }
 
 }  // namespace plimsoll

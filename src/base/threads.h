@@ -43,8 +43,10 @@ class ThreadPool {
   /// Calls body(worker) once on every worker and returns when all have finished.
   void run(FunctionRef<void(int worker)> body);
 
-  /// Hands out [0, count) in chunks of at most `grain`, in order, to whichever worker is free. Which worker gets a
-  /// chunk is not deterministic, so a chunk's result must not depend on it.
+  /// Hands out [0, count) in order, to whichever worker is free, in chunks that shrink from an even share of half the
+  /// work down to `grain` (guided self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers 36:12,
+  /// 1987): long runs through memory first, small pieces to end together. Which worker gets a chunk, and where chunks
+  /// begin, is not deterministic, so no result may depend on it.
   void parallel_for(std::int64_t count, std::int64_t grain,
                     FunctionRef<void(std::int64_t begin, std::int64_t end, int worker)> body);
 

@@ -5,9 +5,8 @@
 namespace plimsoll {
 namespace {
 
-/// Chunks per worker: enough that a worker which loses its processor for a while is not waited for
-/// long.
-constexpr std::int64_t chunks_per_worker = 8;
+/// Least share of a worker: enough small chunks at the end that all workers end together.
+constexpr std::int64_t chunks_per_worker = 16;
 
 }  // namespace
 

@@ -26,13 +26,6 @@ using Vector = __m256i;
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m256i left(__m256i a, int bits) { return _mm256_slli_epi16(a, bits); }
 inline __m256i right(__m256i a, int bits) { return _mm256_srli_epi16(a, bits); }
-/// Bits of `a` where the byte mask has ones, of `b` elsewhere.
-template <int Mask>
-inline __m256i select(__m256i a, __m256i b) {
-  const __m256i mask = _mm256_set1_epi8(static_cast<char>(Mask));
-  return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
-}
-
 /// The centroid table of a level: vpshufb looks 16 entries up at a time; larger tables are blended
 /// by the higher bits.
 template <int Level, bool Identity>
@@ -43,6 +36,11 @@ struct Lookup {
       for (int part = 0; part < (Level > 4 ? 1 << (Level - 4) : 1); ++part)
         table[part] = _mm256_broadcastsi128_si256(
             _mm_loadu_si128(reinterpret_cast<const __m128i*>(t.centroid + 16 * part)));
+  }
+  template <int Mask>
+  static __m256i select(__m256i a, __m256i b) {
+    const __m256i mask = _mm256_set1_epi8(static_cast<char>(Mask));
+    return _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b));
   }
   __m256i pair(__m256i fields, int field) const { return (*this)(right(fields, 2 * field)); }
   __m256i operator()(__m256i codes) const {
@@ -83,7 +81,7 @@ void decode_panel(const PlaneView& w, const LevelTable& level_table, std::int64_
             _MM_HINT_T0);
     for (int half = 0; half < 2; ++half) {
       __m256i step[8];
-      decode_tile<Level>(digits, 32 * half, lookup, step);
+      decode_tile<Level>(digits, 0, 32 * half, lookup, step);
       for (int j = 0; j < 8; ++j)
         _mm256_store_si256(reinterpret_cast<__m256i*>(panel + t * 512 + j * 64 + 32 * half),
                            _mm256_sub_epi8(step[j], subtract));

@@ -29,7 +29,9 @@ constexpr int panel_tokens = 6;   // times two tile rows: accumulators that fit 
 constexpr int panel_rows = 2;     // tile rows decoded together
 constexpr int strip_tiles =
     64;  // tiles of a row decoded at a time: 32 KiB of bytes, within L2 twice
-constexpr int prefetch_tiles = 24;  // ahead, per plane; measured in lab and bench
+constexpr int prefetch_tiles = 48;  // ahead, into L2: the few buffers of L1 would be the limit
+constexpr int burst_tiles = 8;  // direct: scales expanded together; short, so that reading goes on
+constexpr int direct_tiles = 1024;  // of a row, whose starts fit the scratch
 
 using Vector = __m512i;
 
@@ -40,10 +42,10 @@ inline __m512i left(__m512i a, int bits) {
 inline __m512i right(__m512i a, int bits) {
   return _mm512_srli_epi16(a, static_cast<unsigned>(bits));
 }
-/// Bits of `a` where the byte mask has ones, of `b` elsewhere.
-template <int Mask>
-inline __m512i select(__m512i a, __m512i b) {
-  return _mm512_ternarylogic_epi32(_mm512_set1_epi8(static_cast<char>(Mask)), a, b, 0xCA);
+/// A vector that the compiler has to keep: it would rather make constants anew in every round.
+inline __m512i kept(__m512i v) {
+  __asm__("" : "+v"(v));
+  return v;
 }
 
 /// The centroid table of a level in registers, and what it takes to look codes up whose neighbours'
@@ -52,6 +54,10 @@ inline __m512i select(__m512i a, __m512i b) {
 template <int Level, bool Identity>
 struct Lookup {
   __m512i table[3];
+  __m512i aa = kept(_mm512_set1_epi8(static_cast<char>(0xAA)));
+  __m512i cc = kept(_mm512_set1_epi8(static_cast<char>(0xCC)));
+  __m512i code_mask = kept(_mm512_set1_epi8(static_cast<char>((1 << Level) - 1)));
+
   explicit Lookup(const LevelTable& t) {
     alignas(64) std::uint8_t bytes[64];
     if constexpr (Level == 2) {
@@ -64,6 +70,13 @@ struct Lookup {
       table[0] = load(bytes);
     }
   }
+  template <int Mask>
+  __m512i select(__m512i a, __m512i b) const {
+    const __m512i mask = Mask == 0xAA   ? aa
+                         : Mask == 0xCC ? cc
+                                        : _mm512_set1_epi8(static_cast<char>(Mask));
+    return _mm512_ternarylogic_epi32(a, b, mask, 0xE4);  // mask ? a : b
+  }
   /// Level 2: the table of field 2 serves field 3 too, moved down.
   __m512i pair(__m512i fields, int field) const {
     return _mm512_permutexvar_epi8(field == 3 ? right(fields, 2) : fields,
@@ -71,7 +84,7 @@ struct Lookup {
   }
   __m512i operator()(__m512i codes) const {
     if constexpr (Level == 8) return codes;
-    if constexpr (Identity) return _mm512_and_si512(codes, _mm512_set1_epi8((1 << Level) - 1));
+    if constexpr (Identity) return _mm512_and_si512(codes, code_mask);
     return _mm512_permutexvar_epi8(codes, table[0]);
   }
 };
@@ -155,6 +168,38 @@ void expand_scales(const PlaneView& w, std::int64_t tile_row, std::int64_t first
   }
 }
 
+/// Asks for the scales of burst_tiles tiles that come up in a while: too little at a time for the
+/// processor's own prefetcher.
+class ScalePrefetch {
+ public:
+  ScalePrefetch(const PlaneView& w, std::int64_t tile_row, std::int64_t tile) {
+    const int groups = w.scale_width == 16 ? 2 : 1;
+    tile += tile_row * w.tiles_per_row() + prefetch_tiles;
+    if (w.scale_kind != ScaleKind::none)
+      add(w.scales, tile, groups * (w.scale_kind == ScaleKind::f16 ? 32 : 16));
+    if (w.mins) add(w.mins, tile, groups * (w.has_super ? 16 : 32));
+    if (w.has_super) add(w.super_scales, tile, 4);
+    if (w.super_mins) add(w.super_mins, tile, 4);
+  }
+  void next_burst() {
+    for (int i = 0; i < count_; ++i) {
+      for (int line = 0; line < burst_tiles * tile_bytes_[i]; line += 64)
+        _mm_prefetch(at_[i] + line, _MM_HINT_T1);
+      at_[i] += burst_tiles * tile_bytes_[i];
+    }
+  }
+
+ private:
+  void add(const void* data, std::int64_t tile, int tile_bytes) {
+    at_[count_] = static_cast<const char*>(data) + tile * tile_bytes;
+    tile_bytes_[count_++] = tile_bytes;
+  }
+
+  int count_ = 0;
+  const char* at_[4];
+  int tile_bytes_[4];
+};
+
 using ExpandScales = void (*)(const PlaneView&, std::int64_t, std::int64_t, int, float, float*,
                               float*);
 ExpandScales expander(ScaleKind kind) {
@@ -198,11 +243,11 @@ struct DecodedStrip {
   std::int32_t starts[strip_tiles * 32];  // panel only: [tile][groups][16], -128 * sum of weights
   std::uint8_t bytes[strip_tiles * 512];  // panel only: [tile][8][64]
 };
-struct Scratch {
-  DecodedStrip strips[panel_rows];
-  std::int32_t starts[direct_tokens * strip_tiles * 2];  // direct only: as Interleaved's sums
-};
-static_assert(sizeof(Scratch) <= plane_scratch_bytes);
+using PanelScratch = DecodedStrip[panel_rows];
+/// Direct: -zero * (sum of codes), [tile][groups][direct_width].
+using DirectScratch = std::int32_t[direct_tokens * direct_tiles * 2];
+static_assert(sizeof(PanelScratch) <= plane_scratch_bytes);
+static_assert(sizeof(DirectScratch) <= plane_scratch_bytes);
 
 /// One stretch of tiles of one tile row (or of panel_rows of them) against some tokens.
 struct Strip {
@@ -212,14 +257,21 @@ struct Strip {
   std::int64_t first;           // tile within the row
   int count;                    // tiles
   std::int64_t token;           // first token
-  const DecodedStrip* decoded;  // of the first tile row; the others follow
-  const std::int32_t* starts;   // direct only: of the first tile
+  const DecodedStrip* decoded;  // panel: of the first tile row; the others follow
+  const std::int32_t* starts;   // direct: of the first tile
+  ExpandScales expand;          // direct
   float* y;                     // of the first token, at the tile row's first row
   std::int64_t y_stride;
   __mmask16 rows;  // that exist in the last tile row
 
   bool ends_row() const { return first + count == w->tiles_per_row(); }
 };
+
+/// Rows that exist in a tile row.
+inline __mmask16 rows_of(const PlaneView& w, std::int64_t tile_row) {
+  const std::int64_t rows = w.rows - tile_row * 16;
+  return static_cast<__mmask16>(rows >= 16 ? 0xffff : (1 << rows) - 1);
+}
 
 /// What earlier strips of the row have added up, in the row's unit.
 inline __m512 begin_output(const Strip& s, __mmask16 rows, const float* y) {
@@ -239,6 +291,7 @@ inline __m512 scaled(__m512 out, __m512i acc, __m512 scale, std::int32_t power) 
 template <int Level, bool Identity, int Tokens, bool Narrow, bool Min>
 void direct(const Strip& s) {
   constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
+  constexpr int chains = Tokens <= 2 ? 2 : 1;
   const PlaneView& w = *s.w;
   const QuantisedActivations& x = *s.x;
   const int tokens = static_cast<int>(x.tokens);
@@ -253,37 +306,51 @@ void direct(const Strip& s) {
   const std::int32_t* starts = s.starts;
   const float* sums =
       Narrow ? x.weighted_sums16 + s.first * 2 * Tokens : x.weighted_sums32 + s.first * Tokens;
-  const float *scales = s.decoded->scales, *mins = s.decoded->mins;
-  for (int t = 0; t < s.count; ++t) {
-    for (int p = 0; p < planes; ++p)
-      for (int line = 0; line < plane_stride[p]; line += 64)
-        _mm_prefetch(
-            reinterpret_cast<const char*>(digits[p] + prefetch_tiles * plane_stride[p] + line),
-            _MM_HINT_T0);
-    __m512i step[8];
-    decode_tile<Level>(digits, 0, lookup, step);
-    for (int p = 0; p < planes; ++p) digits[p] += plane_stride[p];
-    for (int g = 0; g < groups; ++g) {
-      // Steps outside, tokens inside: neighbouring dot products do not wait for each other.
-      __m512i acc[Tokens];
-      for (int n = 0; n < Tokens; ++n) acc[n] = _mm512_set1_epi32(starts[g * Tokens + n]);
-      for (int j = g * steps; j < (g + 1) * steps; ++j)
+  alignas(64) float scales[burst_tiles * 32], mins[burst_tiles * 32];
+  ScalePrefetch scale_prefetch(w, s.tile_row, s.first);
+  for (int first = 0; first < s.count; first += burst_tiles) {
+    const int burst = s.count - first < burst_tiles ? s.count - first : burst_tiles;
+    scale_prefetch.next_burst();
+    s.expand(w, s.tile_row, s.first + first, burst, w.tables[planes - 1].unit, scales, mins);
+    for (int t = 0; t < burst; ++t) {
+#pragma GCC unroll 8
+      for (int p = 0; p < planes; ++p)
+#pragma GCC unroll 2
+        for (int line = 0; line < plane_stride[p]; line += 64)
+          _mm_prefetch(reinterpret_cast<const char*>(
+                           digits[p] + (first + t + prefetch_tiles) * plane_stride[p] + line),
+                       _MM_HINT_T1);
+      __m512i step[8];
+      decode_tile<Level>(digits, first + t, 0, lookup, step);
+#pragma GCC unroll 2
+      for (int g = 0; g < groups; ++g) {
+        // Steps outside, tokens and chains inside: neighbouring dot products do not wait for each
+        // other.
+        __m512i acc[Tokens][chains];
+        for (int n = 0; n < Tokens; ++n) {
+          acc[n][0] = _mm512_set1_epi32(starts[g * Tokens + n]);
+          for (int c = 1; c < chains; ++c) acc[n][c] = _mm512_setzero_si512();
+        }
+#pragma GCC unroll 8
+        for (int j = g * steps; j < (g + 1) * steps; ++j)
+          for (int n = 0; n < Tokens; ++n)
+            acc[n][j % chains] = _mm512_dpbusd_epi32(acc[n][j % chains], step[j],
+                                                     _mm512_set1_epi32(codes[j * Tokens + n]));
         for (int n = 0; n < Tokens; ++n)
-          acc[n] = _mm512_dpbusd_epi32(acc[n], step[j], _mm512_set1_epi32(codes[j * Tokens + n]));
-      const __m512 scale = _mm512_load_ps(scales + g * 16);
-      for (int n = 0; n < Tokens; ++n) out[n] = scaled(out[n], acc[n], scale, powers[n]);
-      if constexpr (Min) {
-        const __m512 min = _mm512_load_ps(mins + g * 16);
-        for (int n = 0; n < Tokens; ++n)
-          out[n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sums[g * Tokens + n]), out[n]);
+          for (int c = 1; c < chains; ++c) acc[n][0] = _mm512_add_epi32(acc[n][0], acc[n][c]);
+        const __m512 scale = _mm512_load_ps(scales + (t * groups + g) * 16);
+        for (int n = 0; n < Tokens; ++n) out[n] = scaled(out[n], acc[n][0], scale, powers[n]);
+        if constexpr (Min) {
+          const __m512 min = _mm512_load_ps(mins + (t * groups + g) * 16);
+          for (int n = 0; n < Tokens; ++n)
+            out[n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sums[g * Tokens + n]), out[n]);
+        }
       }
+      codes += 8 * Tokens;
+      powers += Tokens;
+      starts += groups * Tokens;
+      sums += groups * Tokens;
     }
-    codes += 8 * Tokens;
-    powers += Tokens;
-    starts += (Narrow ? 2 : 1) * Tokens;
-    sums += groups * Tokens;
-    scales += groups * 16;
-    mins += groups * 16;
   }
   for (int n = 0; n < Tokens; ++n)
     if (n < tokens) end_output(s, s.rows, n, out[n], s.y + n * s.y_stride);
@@ -314,12 +381,12 @@ void decode_panel(const Strip& s, DecodedStrip& to) {
   const std::uint8_t* digits[digit_planes];
   tile_pointers<planes>(w, s.tile_row * w.tiles_per_row() + s.first, digits);
   for (int t = 0; t < s.count; ++t) {
+#pragma GCC unroll 8
+    for (int p = 0; p < planes; ++p)
+      _mm_prefetch(reinterpret_cast<const char*>(digits[p] + (t + 9) * plane_stride[p]),
+                   _MM_HINT_T0);
     __m512i step[8];
-    decode_tile<Level>(digits, 0, lookup, step);
-    for (int p = 0; p < planes; ++p) {
-      digits[p] += plane_stride[p];
-      _mm_prefetch(reinterpret_cast<const char*>(digits[p] + 8 * plane_stride[p]), _MM_HINT_T0);
-    }
+    decode_tile<Level>(digits, t, 0, lookup, step);
     for (int g = 0; g < groups; ++g) {
       __m512i sum = _mm512_setzero_si512();
       for (int j = g * steps; j < (g + 1) * steps; ++j) {
@@ -603,60 +670,82 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
   }
 }
 
-void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
-                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* memory) {
-  Scratch& scratch = *static_cast<Scratch*>(memory);
-  const bool narrow = w.scale_width == 16, by_panel = !is_direct(x.tokens);
+namespace {
+
+void multiply_direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                     std::int64_t tile_end, Strip s, std::int32_t* starts) {
+  const bool narrow = w.scale_width == 16;
+  const std::int64_t tiles = w.tiles_per_row();
+  float* const y = s.y;
+  s.expand = expander(w.scale_kind);
+  s.starts = starts;
+  int started_zero = -1;  // what starts hold
+  std::int64_t started_strip = -1;
+  for (s.tile_row = tile_begin; s.tile_row < tile_end; ++s.tile_row) {
+    const int level = w.levels[s.tile_row];
+    const LevelTable& level_table = w.tables[plane_index(level)];
+    const auto run = code_of_level(level, level_table.identity)
+                         .direct(direct_width(x.tokens), narrow, w.has_min);
+    s.rows = rows_of(w, s.tile_row);
+    s.y = y + s.tile_row * 16;
+    for (s.first = 0; s.first < tiles; s.first += direct_tiles) {
+      s.count = static_cast<int>(tiles - s.first < direct_tiles ? tiles - s.first : direct_tiles);
+      if (started_zero != level_table.zero || started_strip != s.first) {
+        direct_starts(x, s.first, s.count, narrow, level_table.zero, starts);
+        started_zero = level_table.zero;
+        started_strip = s.first;
+      }
+      run(s);
+    }
+  }
+}
+
+void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                     std::int64_t tile_end, Strip s, PanelScratch& decoded) {
+  const bool narrow = w.scale_width == 16;
   const ExpandScales expand = expander(w.scale_kind);
   const std::int64_t tiles = w.tiles_per_row();
-
-  Strip s{};
-  s.w = &w;
-  s.x = &x;
-  s.decoded = scratch.strips;
-  s.starts = scratch.starts;
-  s.y_stride = y_stride;
-  int started_zero = -1;  // what scratch.starts was computed for
-  std::int64_t started_strip = -1;
+  float* const y = s.y;
+  s.decoded = decoded;
   for (std::int64_t tile_row = tile_begin; tile_row < tile_end;) {
-    const int tile_rows_now = by_panel && tile_end - tile_row >= panel_rows ? panel_rows : 1;
-    const std::int64_t rows = w.rows - (tile_row + tile_rows_now - 1) * 16;
-    s.rows = static_cast<__mmask16>(rows >= 16 ? 0xffff : (1 << rows) - 1);
-    float* const out = y + tile_row * 16;
+    const int together = tile_end - tile_row >= panel_rows ? panel_rows : 1;
+    s.rows = rows_of(w, tile_row + together - 1);
     for (s.first = 0; s.first < tiles; s.first += strip_tiles) {
       s.count = static_cast<int>(tiles - s.first < strip_tiles ? tiles - s.first : strip_tiles);
-      const LevelCode* code = nullptr;
-      for (int r = 0; r < tile_rows_now; ++r) {
+      for (int r = 0; r < together; ++r) {
         s.tile_row = tile_row + r;
         const int level = w.levels[s.tile_row];
         const LevelTable& level_table = w.tables[plane_index(level)];
-        code = &code_of_level(level, level_table.identity);
-        DecodedStrip& decoded = scratch.strips[r];
-        expand(w, s.tile_row, s.first, s.count, level_table.unit, decoded.scales, decoded.mins);
-        if (by_panel) {
-          code->decode[narrow](s, decoded);
-        } else if (started_zero != level_table.zero || started_strip != s.first) {
-          direct_starts(x, s.first, s.count, narrow, level_table.zero, scratch.starts);
-          started_zero = level_table.zero;
-          started_strip = s.first;
-        }
-      }
-      if (!by_panel) {
-        s.y = out;
-        code->direct(direct_width(x.tokens), narrow, w.has_min)(s);
-        continue;
+        expand(w, s.tile_row, s.first, s.count, level_table.unit, decoded[r].scales,
+               decoded[r].mins);
+        code_of_level(level, level_table.identity).decode[narrow](s, decoded[r]);
       }
       for (s.token = 0; s.token < x.tokens;) {
         const std::int64_t left = x.tokens - s.token;
         const int step = static_cast<int>(left < panel_tokens ? left : panel_tokens);
-        s.y = out + s.token * y_stride;
-        (tile_rows_now == panel_rows ? choose_panel<panel_rows> : choose_panel<1>)(step, narrow,
-                                                                                   w.has_min)(s);
+        s.y = y + tile_row * 16 + s.token * s.y_stride;
+        (together == panel_rows ? choose_panel<panel_rows> : choose_panel<1>)(step, narrow,
+                                                                              w.has_min)(s);
         s.token += step;
       }
     }
-    tile_row += tile_rows_now;
+    tile_row += together;
   }
+}
+
+}  // namespace
+
+void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch) {
+  Strip s{};
+  s.w = &w;
+  s.x = &x;
+  s.y = y;
+  s.y_stride = y_stride;
+  if (is_direct(x.tokens))
+    multiply_direct(w, x, tile_begin, tile_end, s, static_cast<std::int32_t*>(scratch));
+  else
+    multiply_panels(w, x, tile_begin, tile_end, s, *static_cast<PanelScratch*>(scratch));
 }
 
 }  // namespace plimsoll::avx512
