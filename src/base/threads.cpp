@@ -60,9 +60,10 @@ int available_processors() {
 
 }  // namespace
 
-/// The caller publishes a body and raises `generation`; workers run it and lower `remaining`; the
-/// caller waits for zero. Each of the two words is written by one side while the other polls it, so
-/// each has a cache line of its own.
+/// The caller publishes a body, opens the gate and raises `generation`; workers that wake up find
+/// the gate open, enter, run the body and leave. The caller shuts the gate when it needs no more of
+/// them and waits for those inside. A worker that the kernel lets run late finds the gate shut and
+/// goes back to waiting: nobody waits for one that has not begun.
 struct ThreadPool::State {
   explicit State(int thread_count)
       : threads(thread_count),
@@ -86,9 +87,22 @@ struct ThreadPool::State {
     for (std::uint32_t seen = 0;;) {
       seen = await_change(generation, seen, spin);
       if (stopping) return;
+      if (!enter()) continue;
+      // The gate may have been opened again since: no further run begins while this one is inside.
+      seen = generation.load(std::memory_order_acquire);
       invoke(worker);
-      if (remaining.fetch_sub(1, std::memory_order_seq_cst) == 1) remaining.notify_one();
+      const std::uint32_t before = gate.fetch_sub(one_inside, std::memory_order_seq_cst);
+      if ((before & inside_mask) == one_inside) gate.notify_one();
     }
+  }
+
+  bool enter() {
+    std::uint32_t now = gate.load(std::memory_order_acquire);
+    while (now & open)
+      if (gate.compare_exchange_weak(now, now + one_inside + one_entered,
+                                     std::memory_order_acquire))
+        return true;
+    return false;
   }
 
   void invoke(int worker) noexcept {
@@ -99,33 +113,60 @@ struct ThreadPool::State {
     }
   }
 
-  void await_workers() {
-    for (std::uint32_t left = remaining.load(std::memory_order_acquire); left != 0;) {
-      left = await_change(remaining, left, spin);
+  /// Runs `work` here and on the workers: on every one of them if `all`, else on those that come in
+  /// time.
+  void run(const FunctionRef<void(int)>& work, bool all) {
+    if (running.exchange(true, std::memory_order_acquire)) {
+      throw Error(ErrorCode::internal, "a thread pool was asked to run while it was running");
     }
+    body = &work;
+    gate.store(open, std::memory_order_release);
+    generation.fetch_add(1, std::memory_order_seq_cst);
+    generation.notify_all();
+    invoke(0);
+    const auto wanted = static_cast<std::uint32_t>(all ? threads - 1 : 0) * one_entered;
+    for (std::uint32_t now = gate.load(std::memory_order_acquire); (now & entered_mask) < wanted;)
+      now = await_change(gate, now, spin);
+    std::uint32_t now = gate.fetch_and(~open, std::memory_order_acq_rel) & ~open;
+    while (now & inside_mask) now = await_change(gate, now, spin);
+
+    body = nullptr;
+    std::exception_ptr thrown;
+    if (failed.test(std::memory_order_acquire)) {
+      thrown = std::exchange(failure, nullptr);
+      failed.clear(std::memory_order_relaxed);
+    }
+    running.store(false, std::memory_order_release);
+    if (thrown) std::rethrow_exception(thrown);
   }
 
   const int threads;
   const Clock::duration spin;
   std::vector<std::thread> workers;
 
-  // Written by the caller before it raises `generation`, read by workers after.
+  // Written by the caller before it opens the gate, read by workers inside.
   const FunctionRef<void(int)>* body = nullptr;
   bool stopping = false;
   std::atomic<bool> running{false};
 
-  // Written by the first body that throws; read by the caller after `remaining` is zero.
+  // Written by the first body that throws; read by the caller when nobody is inside.
   std::atomic_flag failed;
   std::exception_ptr failure;
 
+  // Whether workers may enter, how many have, and how many of them are still inside.
+  static constexpr std::uint32_t open = 1u << 31;
+  static constexpr std::uint32_t one_entered = 1u << 16, entered_mask = 0x7fff0000;
+  static constexpr std::uint32_t one_inside = 1, inside_mask = 0xffff;
+  static constexpr int most_threads = 1 << 15;
+
   alignas(cache_line_bytes) std::atomic<std::uint32_t> generation{0};
-  alignas(cache_line_bytes) std::atomic<std::uint32_t> remaining{0};
+  alignas(cache_line_bytes) std::atomic<std::uint32_t> gate{0};
 };
 
 ThreadPool::ThreadPool(int threads) {
-  if (threads < 1) {
+  if (threads < 1 || threads > State::most_threads) {
     throw Error(ErrorCode::usage, fmt::format("a thread pool of {} threads", threads),
-                "give at least one thread");
+                fmt::format("give 1 to {} threads", State::most_threads));
   }
   state_ = std::make_unique<State>(threads);
   try {
@@ -142,29 +183,10 @@ ThreadPool::~ThreadPool() = default;
 int ThreadPool::size() const { return state_->threads; }
 
 void ThreadPool::run(FunctionRef<void(int worker)> body) {
-  State& state = *state_;
-  if (state.threads == 1) {
+  if (size() == 1)
     body(0);
-    return;
-  }
-  if (state.running.exchange(true, std::memory_order_acquire)) {
-    throw Error(ErrorCode::internal, "a thread pool was asked to run while it was running");
-  }
-  state.body = &body;
-  state.remaining.store(static_cast<std::uint32_t>(state.threads - 1), std::memory_order_relaxed);
-  state.generation.fetch_add(1, std::memory_order_seq_cst);
-  state.generation.notify_all();
-  state.invoke(0);
-  state.await_workers();
-
-  state.body = nullptr;
-  std::exception_ptr failure;
-  if (state.failed.test(std::memory_order_acquire)) {
-    failure = std::exchange(state.failure, nullptr);
-    state.failed.clear(std::memory_order_relaxed);
-  }
-  state.running.store(false, std::memory_order_release);
-  if (failure) std::rethrow_exception(failure);
+  else
+    state_->run(body, true);
 }
 
 void ThreadPool::parallel_for(
@@ -175,10 +197,6 @@ void ThreadPool::parallel_for(
                 fmt::format("parallel_for over {} in chunks of {}", count, grain));
   }
   if (count == 0) return;
-  if (count <= grain || size() == 1) {
-    body(0, count, 0);
-    return;
-  }
   alignas(cache_line_bytes) std::atomic<std::int64_t> next{0};
   const std::int64_t shares = 2 * static_cast<std::int64_t>(size());
   const auto work = [&](int worker) {
@@ -195,7 +213,10 @@ void ThreadPool::parallel_for(
       begin = next.load(std::memory_order_relaxed);
     }
   };
-  run(work);
+  if (count <= grain || size() == 1)
+    work(0);
+  else
+    state_->run(work, false);
 }
 
 }  // namespace plimsoll

@@ -40,7 +40,8 @@ class ThreadPool {
 
   int size() const;
 
-  /// Calls body(worker) once on every worker and returns when all have finished.
+  /// Calls body(worker) once on every worker and returns when all have finished. What is to be done soonest rather than
+  /// by everybody is for parallel_for, which does not wait for a worker whose processor is busy with something else.
   void run(FunctionRef<void(int worker)> body);
 
   /// Hands out [0, count) in order, to whichever worker is free, in chunks that shrink from an even share of half the

@@ -32,6 +32,8 @@ Engine::Engine(Context& context, const OpenModel& model, const Plan& plan,
   text_ = ledger.reserve(Account::text, plan.account(Account::text));
   weights_ = std::make_unique<Weights>(context, model.file, model.facts.description, progress);
   trim_allocator();
+  transformer_ = std::make_unique<Transformer>(context, description(), *weights_, plan.context,
+                                               plan.chunk_tokens, plan.logit_rows);
 }
 
 Session::Session(const Engine& engine)
@@ -39,14 +41,11 @@ Session::Session(const Engine& engine)
       cache_(engine.context().ledger,
              {engine.description().layers, engine.description().kv_heads,
               engine.description().head_dim},
-             engine.plan().context),
-      transformer_(engine.context(), engine.description(), engine.weights(), engine.plan().context,
-                   engine.plan().chunk_tokens, engine.plan().logit_rows) {
+             engine.plan().context) {
   tokens_.reserve(static_cast<std::size_t>(engine.plan().context));
 }
 
-bool Session::append(std::span<const TokenId> tokens,
-                     const std::function<bool(std::int64_t, std::int64_t)>& keep_going) {
+void Session::check(std::span<const TokenId> tokens) const {
   const auto total = static_cast<std::int64_t>(tokens.size());
   if (total > room())
     throw Error(
@@ -58,12 +57,20 @@ bool Session::append(std::span<const TokenId> tokens,
     if (token < 0 || token >= engine_->description().vocabulary)
       throw Error(ErrorCode::internal, fmt::format("token id {} is outside the vocabulary of {}",
                                                    token, engine_->description().vocabulary));
+}
+
+bool Session::append(std::span<const TokenId> tokens,
+                     const std::function<bool(std::int64_t, std::int64_t)>& keep_going) {
+  check(tokens);
+  Transformer& transformer = engine_->transformer();
+  const auto total = static_cast<std::int64_t>(tokens.size());
   for (std::int64_t done = 0; done < total;) {
     if (keep_going && !keep_going(done, total)) return false;
-    const std::int64_t count = std::min(transformer_.chunk_tokens(), total - done);
+    const std::int64_t count = std::min(transformer.chunk_tokens(), total - done);
     const auto chunk =
         tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count));
-    transformer_.forward(chunk, cache_);
+    const SequencePart part{chunk, &cache_};
+    transformer.forward({&part, 1});
     tokens_.insert(tokens_.end(), chunk.begin(), chunk.end());
     last_chunk_ = count;
     done += count;
@@ -72,18 +79,35 @@ bool Session::append(std::span<const TokenId> tokens,
   return true;
 }
 
-std::span<float> Session::logits() { return transformer_.logits(last_chunk_ - 1, 1); }
+std::span<float> Session::logits() { return engine_->transformer().logits(last_chunk_ - 1, 1); }
+
+std::span<float> Session::append_each(std::span<Session* const> sessions,
+                                      std::span<const TokenId> tokens) {
+  std::vector<SequencePart> parts;
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    sessions[i]->check(tokens.subspan(i, 1));
+    parts.push_back({tokens.subspan(i, 1), &sessions[i]->cache_});
+  }
+  Transformer& transformer = sessions[0]->engine_->transformer();
+  transformer.forward(parts);
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    sessions[i]->tokens_.push_back(tokens[i]);
+    sessions[i]->last_chunk_ = static_cast<std::int64_t>(i) + 1;
+  }
+  return transformer.logits(0, static_cast<std::int64_t>(sessions.size()));
+}
 
 void Session::append_scored(std::span<const TokenId> tokens, std::int64_t first_wanted,
                             const std::function<void(std::int64_t, std::span<float>)>& visit) {
   const auto total = static_cast<std::int64_t>(tokens.size());
   const std::int64_t vocabulary = engine_->description().vocabulary;
+  Transformer& transformer = engine_->transformer();
   for (std::int64_t done = 0; done < total;) {
-    const std::int64_t count = std::min(transformer_.chunk_tokens(), total - done);
+    const std::int64_t count = std::min(transformer.chunk_tokens(), total - done);
     append(tokens.subspan(static_cast<std::size_t>(done), static_cast<std::size_t>(count)));
     for (std::int64_t row = std::max<std::int64_t>(0, first_wanted - done); row < count;) {
-      const std::int64_t rows = std::min(transformer_.logit_rows(), count - row);
-      const std::span<float> logits = transformer_.logits(row, rows);
+      const std::int64_t rows = std::min(transformer.logit_rows(), count - row);
+      const std::span<float> logits = transformer.logits(row, rows);
       for (std::int64_t i = 0; i < rows; ++i)
         visit(done + row + i, logits.subspan(static_cast<std::size_t>(i * vocabulary),
                                              static_cast<std::size_t>(vocabulary)));

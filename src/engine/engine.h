@@ -30,7 +30,8 @@ struct OpenModel {
   static OpenModel open(const std::string& path);
 };
 
-/// The loaded weights and what they need. Immutable after construction; sessions refer to it.
+/// The loaded weights and the forward pass that all sessions share, one at a time. Sessions refer
+/// to it.
 class Engine {
  public:
   /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and adds the
@@ -45,6 +46,7 @@ class Engine {
   const Tokenizer& tokenizer() const { return *model_->tokenizer; }
   const Weights& weights() const { return *weights_; }
   const Plan& plan() const { return plan_; }
+  Transformer& transformer() const { return *transformer_; }
 
  private:
   Context* context_;
@@ -52,6 +54,7 @@ class Engine {
   Plan plan_;
   Reservation runtime_, text_;
   std::unique_ptr<Weights> weights_;
+  std::unique_ptr<Transformer> transformer_;
 };
 
 /// One sequence of tokens with its KV cache. Not thread-safe. Throws as Region does when
@@ -70,8 +73,8 @@ class Session {
   /// was stopped.
   bool append(std::span<const TokenId> tokens,
               const std::function<bool(std::int64_t done, std::int64_t total)>& keep_going = {});
-  /// Logits after the last token: [vocabulary]; may be changed by the caller. At least one token
-  /// has been appended.
+  /// Logits after the last token: [vocabulary]; may be changed by the caller. The engine's last
+  /// pass was this session's.
   std::span<float> logits();
   /// Appends tokens and hands every row of logits to `visit(index, row)`, index within `tokens`;
   /// rows of [first_wanted, size). Throws as append does.
@@ -81,12 +84,19 @@ class Session {
   std::int64_t rewind_to_prefix_of(std::span<const TokenId> tokens);
   void clear();
 
+  /// Appends one token to each of several sessions of one engine in one pass, which reads the
+  /// weights once for all. Returns their logits, [sessions][vocabulary]; at most the plan's
+  /// logit_rows sessions. Throws as append does, before anything is done.
+  static std::span<float> append_each(std::span<Session* const> sessions,
+                                      std::span<const TokenId> tokens);
+
  private:
+  void check(std::span<const TokenId> tokens) const;
+
   const Engine* engine_;
   KvCache cache_;
-  Transformer transformer_;
   std::vector<TokenId> tokens_;
-  std::int64_t last_chunk_ = 0;  ///< tokens of the last pass
+  std::int64_t last_chunk_ = 0;  ///< where this session ended among the tokens of its last pass
 };
 
 enum class FinishReason { stop, length, context_full, cancelled };

@@ -57,6 +57,8 @@ Transformer::Transformer(Context& context, const Description& description, const
   workspace_.quantised = memory_.data() + layout_.quantised;
   workspace_.scratch = memory_.data() + layout_.scratch;
   workspace_.scratch_stride = layout_.scratch_stride;
+  rows_.reserve(static_cast<std::size_t>(chunk_tokens));
+  blocks_.reserve(static_cast<std::size_t>(chunk_tokens));
   for (const RopeDescription& rope : description.ropes) {
     const bool first = &rope == &description.ropes[0];
     const bool is_long = first && context_length > rope.original_context;
@@ -71,34 +73,40 @@ Transformer::Transformer(Context& context, const Description& description, const
   }
 }
 
-void Transformer::embed(std::span<const TokenId> tokens) {
+void Transformer::embed(std::span<const SequencePart> parts) {
   const Description& d = description_;
   const Matrix& embedding = weights_.matrix(Role::token_embedding);
-  context_.threads.parallel_for(
-      static_cast<std::int64_t>(tokens.size()), 8, [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t t = begin; t < end; ++t) {
-          float* row = at(layout_.residual) + t * d.width;
-          embedding.dequantise_row(tokens[static_cast<std::size_t>(t)], row);
-          if (d.embedding_scale != 1) context_.kernels.scale(d.embedding_scale, d.width, row);
-        }
-      });
+  std::int64_t first = 0;
+  for (const SequencePart& part : parts) {
+    const auto count = static_cast<std::int64_t>(part.tokens.size());
+    context_.threads.parallel_for(count, 8, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        float* row = at(layout_.residual) + (first + t) * d.width;
+        embedding.dequantise_row(part.tokens[static_cast<std::size_t>(t)], row);
+        if (d.embedding_scale != 1) context_.kernels.scale(d.embedding_scale, d.width, row);
+      }
+    });
+    first += count;
+  }
 }
 
-void Transformer::compute_angles(std::int64_t tokens, std::int64_t first_position) {
+void Transformer::compute_angles() {
   const std::int64_t pairs = description_.rope_dim / 2;
   for (std::size_t rope = 0; rope < frequencies_.size(); ++rope) {
     float* cosines =
         at(layout_.angles) + static_cast<std::int64_t>(rope) * 2 * layout_.chunk_tokens * pairs;
     float* sines = cosines + layout_.chunk_tokens * pairs;
-    context_.threads.parallel_for(tokens, 16, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t t = begin; t < end; ++t)
-        for (std::int64_t i = 0; i < pairs; ++i) {
-          const float angle = static_cast<float>(first_position + t) *
-                              frequencies_[rope][static_cast<std::size_t>(i)];
-          cosines[t * pairs + i] = std::cos(angle) * magnitudes_[rope];
-          sines[t * pairs + i] = std::sin(angle) * magnitudes_[rope];
-        }
-    });
+    context_.threads.parallel_for(
+        static_cast<std::int64_t>(rows_.size()), 16,
+        [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t t = begin; t < end; ++t)
+            for (std::int64_t i = 0; i < pairs; ++i) {
+              const float angle = static_cast<float>(rows_[static_cast<std::size_t>(t)].position) *
+                                  frequencies_[rope][static_cast<std::size_t>(i)];
+              cosines[t * pairs + i] = std::cos(angle) * magnitudes_[rope];
+              sines[t * pairs + i] = std::sin(angle) * magnitudes_[rope];
+            }
+        });
   }
 }
 
@@ -116,13 +124,11 @@ void Transformer::multiply(std::span<const MatmulOp> ops, const float* x, std::i
   matmul(context_, ops, x, x_stride, tokens, workspace_);
 }
 
-void Transformer::attention_block(std::int64_t layer, std::int64_t tokens, KvCache& cache) {
+void Transformer::attention_block(std::int64_t layer) {
   const Description& d = description_;
-  const Kernels& kernels = context_.kernels;
-  const LayerDescription& shape = d.per_layer[static_cast<std::size_t>(layer)];
+  const auto tokens = static_cast<std::int64_t>(rows_.size());
   const std::int64_t stride = d.qkv_rows(), q_rows = d.heads * d.head_dim,
                      kv_rows = d.kv_heads * d.head_dim;
-  const std::int64_t first_position = cache.length();
   float* const qkv = at(layout_.qkv);
 
   norm_rows(at(layout_.residual), weights_.vector(Role::attention_norm, layer), tokens,
@@ -140,64 +146,82 @@ void Transformer::attention_block(std::int64_t layer, std::int64_t tokens, KvCac
     ops[2].bias = weights_.vector(Role::v_bias, layer);
     multiply(ops, at(layout_.normed), d.width, tokens);
   }
-
-  const std::int64_t pairs = d.rope_dim / 2;
-  const float* const cosines = at(layout_.angles) + shape.rope * 2 * layout_.chunk_tokens * pairs;
-  const float* const sines = cosines + layout_.chunk_tokens * pairs;
-  const float* const q_norm = weights_.vector(Role::q_norm, layer);
-  const float* const k_norm = weights_.vector(Role::k_norm, layer);
-  context_.threads.parallel_for(tokens, 4, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      for (std::int64_t head = 0; head < d.heads + d.kv_heads; ++head) {
-        float* x = qkv + t * stride + head * d.head_dim;
-        if (d.query_key_norm)
-          kernels.rms_norm(x, head < d.heads ? q_norm : k_norm, d.norm_epsilon, d.head_dim, x);
-        kernels.rope(cosines + t * pairs, sines + t * pairs, pairs, d.rope_adjacent, x);
-      }
-      for (std::int64_t head = 0; head < d.kv_heads; ++head) {
-        const std::int64_t place = (first_position + t) * d.head_dim;
-        const float* k = qkv + t * stride + q_rows + head * d.head_dim;
-        kernels.half_from_float(k, d.head_dim, cache.keys(layer, head) + place);
-        kernels.half_from_float(k + kv_rows, d.head_dim, cache.values(layer, head) + place);
-      }
-    }
-  });
-
-  const std::int64_t group = d.heads / d.kv_heads,
-                     blocks = (tokens + query_block - 1) / query_block;
-  context_.threads.parallel_for(
-      d.kv_heads * blocks, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t head = i % d.kv_heads, first = i / d.kv_heads * query_block;
-          AttentionTask task{};
-          task.q = qkv + first * stride + head * group * d.head_dim;
-          task.q_stride = stride;
-          task.k = cache.keys(layer, head);
-          task.v = cache.values(layer, head);
-          task.kv_stride = d.head_dim;
-          task.out = at(layout_.attended) + first * q_rows + head * group * d.head_dim;
-          task.out_stride = q_rows;
-          task.queries = std::min(query_block, tokens - first);
-          task.first_position = first_position + first;
-          task.window = shape.window;
-          task.heads = static_cast<std::int32_t>(group);
-          task.head_dim = static_cast<std::int32_t>(d.head_dim);
-          task.scale = d.attention_scale;
-          task.soft_cap = d.attention_soft_cap;
-          task.scratch = reinterpret_cast<float*>(
-              workspace_.scratch + static_cast<Bytes>(worker) * workspace_.scratch_stride);
-          kernels.attention(task);
-        }
-      });
-
+  rotate_and_store(layer);
+  attend(layer);
   MatmulOp output = weights_.matrix(Role::attention_output, layer).op(at(layout_.normed), d.width);
   output.bias = weights_.vector(Role::attention_output_bias, layer);
   multiply({&output, 1}, at(layout_.attended), q_rows, tokens);
   add_block(weights_.vector(Role::attention_post_norm, layer), tokens);
 }
 
-void Transformer::feed_forward_block(std::int64_t layer, std::int64_t tokens) {
+/// Norms and rotates queries and keys, and appends keys and values to the caches.
+void Transformer::rotate_and_store(std::int64_t layer) {
   const Description& d = description_;
+  const Kernels& kernels = context_.kernels;
+  const LayerDescription& shape = d.per_layer[static_cast<std::size_t>(layer)];
+  const std::int64_t stride = d.qkv_rows(), kv_rows = d.kv_heads * d.head_dim,
+                     pairs = d.rope_dim / 2;
+  const float* const cosines = at(layout_.angles) + shape.rope * 2 * layout_.chunk_tokens * pairs;
+  const float* const sines = cosines + layout_.chunk_tokens * pairs;
+  const float* const q_norm = weights_.vector(Role::q_norm, layer);
+  const float* const k_norm = weights_.vector(Role::k_norm, layer);
+  context_.threads.parallel_for(
+      static_cast<std::int64_t>(rows_.size()), 4, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t t = begin; t < end; ++t) {
+          float* const row = at(layout_.qkv) + t * stride;
+          for (std::int64_t head = 0; head < d.heads + d.kv_heads; ++head) {
+            float* x = row + head * d.head_dim;
+            if (d.query_key_norm)
+              kernels.rms_norm(x, head < d.heads ? q_norm : k_norm, d.norm_epsilon, d.head_dim, x);
+            kernels.rope(cosines + t * pairs, sines + t * pairs, pairs, d.rope_adjacent, x);
+          }
+          const auto [cache, position] = rows_[static_cast<std::size_t>(t)];
+          for (std::int64_t head = 0; head < d.kv_heads; ++head) {
+            const float* k = row + (d.heads + head) * d.head_dim;
+            kernels.half_from_float(k, d.head_dim,
+                                    cache->keys(layer, head) + position * d.head_dim);
+            kernels.half_from_float(k + kv_rows, d.head_dim,
+                                    cache->values(layer, head) + position * d.head_dim);
+          }
+        }
+      });
+}
+
+void Transformer::attend(std::int64_t layer) {
+  const Description& d = description_;
+  const std::int64_t stride = d.qkv_rows(), q_rows = d.heads * d.head_dim,
+                     group = d.heads / d.kv_heads;
+  context_.threads.parallel_for(
+      d.kv_heads * static_cast<std::int64_t>(blocks_.size()), 1,
+      [&](std::int64_t begin, std::int64_t end, int worker) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          const std::int64_t head = i % d.kv_heads;
+          const QueryBlock& block = blocks_[static_cast<std::size_t>(i / d.kv_heads)];
+          AttentionTask task{};
+          task.q = at(layout_.qkv) + block.row * stride + head * group * d.head_dim;
+          task.q_stride = stride;
+          task.k = block.cache->keys(layer, head);
+          task.v = block.cache->values(layer, head);
+          task.kv_stride = d.head_dim;
+          task.out = at(layout_.attended) + block.row * q_rows + head * group * d.head_dim;
+          task.out_stride = q_rows;
+          task.queries = block.count;
+          task.first_position = block.position;
+          task.window = d.per_layer[static_cast<std::size_t>(layer)].window;
+          task.heads = static_cast<std::int32_t>(group);
+          task.head_dim = static_cast<std::int32_t>(d.head_dim);
+          task.scale = d.attention_scale;
+          task.soft_cap = d.attention_soft_cap;
+          task.scratch = reinterpret_cast<float*>(
+              workspace_.scratch + static_cast<Bytes>(worker) * workspace_.scratch_stride);
+          context_.kernels.attention(task);
+        }
+      });
+}
+
+void Transformer::feed_forward_block(std::int64_t layer) {
+  const Description& d = description_;
+  const auto tokens = static_cast<std::int64_t>(rows_.size());
   const std::int64_t stride = 2 * d.feed_forward;
   float* const gate_up = at(layout_.gate_up);
   norm_rows(at(layout_.residual), weights_.vector(Role::feed_forward_norm, layer), tokens,
@@ -235,21 +259,32 @@ void Transformer::add_block(const float* post_norm, std::int64_t tokens) {
   });
 }
 
-void Transformer::forward(std::span<const TokenId> tokens, KvCache& cache) {
-  const auto count = static_cast<std::int64_t>(tokens.size());
-  assert(count >= 1 && count <= layout_.chunk_tokens && cache.length() + count <= cache.context());
-  embed(tokens);
-  compute_angles(count, cache.length());
-  for (std::int64_t layer = 0; layer < description_.layers; ++layer) {
-    attention_block(layer, count, cache);
-    feed_forward_block(layer, count);
+void Transformer::forward(std::span<const SequencePart> parts) {
+  rows_.clear();
+  blocks_.clear();
+  for (const SequencePart& part : parts) {
+    const auto count = static_cast<std::int64_t>(part.tokens.size());
+    const std::int64_t begin = part.cache->length();
+    assert(count >= 1 && begin + count <= part.cache->context());
+    for (std::int64_t first = 0; first < count; first += query_block)
+      blocks_.push_back({part.cache, static_cast<std::int64_t>(rows_.size()) + first,
+                         std::min(query_block, count - first), begin + first});
+    for (std::int64_t t = 0; t < count; ++t) rows_.push_back({part.cache, begin + t});
   }
-  cache.advance(count);
-  last_tokens_ = count;
+  assert(static_cast<std::int64_t>(rows_.size()) <= layout_.chunk_tokens);
+  embed(parts);
+  compute_angles();
+  for (std::int64_t layer = 0; layer < description_.layers; ++layer) {
+    attention_block(layer);
+    feed_forward_block(layer);
+  }
+  for (const SequencePart& part : parts)
+    part.cache->advance(static_cast<std::int64_t>(part.tokens.size()));
 }
 
 std::span<float> Transformer::logits(std::int64_t first, std::int64_t count) {
-  assert(count >= 1 && count <= layout_.logit_rows && first + count <= last_tokens_);
+  assert(count >= 1 && count <= layout_.logit_rows &&
+         first + count <= static_cast<std::int64_t>(rows_.size()));
   const Description& d = description_;
   norm_rows(at(layout_.residual) + first * d.width, weights_.vector(Role::output_norm), count,
             at(layout_.normed));

@@ -42,6 +42,12 @@ struct ActivationLayout {
 /// Tokens that go through the layers together in prefill when memory allows.
 constexpr std::int64_t default_chunk_tokens = 256;
 
+/// Tokens that go on where a sequence's cache ends.
+struct SequencePart {
+  std::span<const TokenId> tokens;  ///< one at least, ids below the vocabulary size
+  KvCache* cache;                   ///< has room for them
+};
+
 /// Not thread-safe: one pass at a time. Refers to context, description and weights, which must
 /// outlive it.
 class Transformer {
@@ -54,23 +60,37 @@ class Transformer {
   std::int64_t chunk_tokens() const { return layout_.chunk_tokens; }
   std::int64_t logit_rows() const { return layout_.logit_rows; }
 
-  /// Runs `tokens` (1 to chunk_tokens, ids below the vocabulary size) at positions cache.length()
-  /// and up; appends their keys and values to the cache, which has room.
-  void forward(std::span<const TokenId> tokens, KvCache& cache);
+  /// Runs the parts of different sequences together, so that every weight is read once for all:
+  /// 1 to chunk_tokens tokens in all, no cache twice. Appends keys and values to the caches.
+  void forward(std::span<const SequencePart> parts);
 
-  /// Logits of tokens [first, first + count) of the last pass, count at most logit_rows:
+  /// Logits of tokens [first, first + count) of the last pass, counted over all of its parts, count
+  /// at most logit_rows:
   /// [count][vocabulary]. Valid until the next call of either; the caller may change them.
   std::span<float> logits(std::int64_t first, std::int64_t count);
 
  private:
+  /// Where one token of a pass belongs.
+  struct Row {
+    KvCache* cache;
+    std::int64_t position;
+  };
+  /// Tokens of one part that attend together.
+  struct QueryBlock {
+    KvCache* cache;
+    std::int64_t row, count, position;
+  };
+
   float* at(Bytes offset) const { return reinterpret_cast<float*>(memory_.data() + offset); }
-  void embed(std::span<const TokenId> tokens);
-  void compute_angles(std::int64_t tokens, std::int64_t first_position);
+  void embed(std::span<const SequencePart> parts);
+  void compute_angles();
   void norm_rows(const float* x, const float* weight, std::int64_t tokens, float* out);
   void multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
                 std::int64_t tokens);
-  void attention_block(std::int64_t layer, std::int64_t tokens, KvCache& cache);
-  void feed_forward_block(std::int64_t layer, std::int64_t tokens);
+  void attention_block(std::int64_t layer);
+  void rotate_and_store(std::int64_t layer);
+  void attend(std::int64_t layer);
+  void feed_forward_block(std::int64_t layer);
   /// residual += block output, normed first where the family has post norms.
   void add_block(const float* post_norm, std::int64_t tokens);
 
@@ -82,7 +102,8 @@ class Transformer {
   MatmulWorkspace workspace_;
   std::vector<std::vector<float>> frequencies_;  ///< by rope: [rope_dim / 2], radians per position
   std::vector<float> magnitudes_;                ///< by rope: of cos and sin
-  std::int64_t last_tokens_ = 0;
+  std::vector<Row> rows_;                        ///< of the pass
+  std::vector<QueryBlock> blocks_;
 };
 
 }  // namespace plimsoll

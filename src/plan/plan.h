@@ -30,8 +30,9 @@ struct PlanRequest {
   Bytes budget = 0;
   std::optional<std::int64_t> context;  ///< tokens; without it, the most useful that fits
   int threads = 1;
+  std::int64_t sequences = 1;  ///< that exist together, each with a KV cache of `context`
   std::int64_t logit_rows =
-      1;  ///< rows of logits wanted at a time (1 to generate, more to evaluate)
+      1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
   std::int64_t chunk_tokens =
       256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
   /// What the process holds besides the accounts: measured (see runtime_bytes), not guessed.
@@ -51,6 +52,7 @@ struct Plan {
       0;  ///< that would fit this budget, up to what the model was trained for; 0 for none
   Bytes least_bytes = 0;  ///< peak with the smallest chunk and short_context tokens
   std::int64_t chunk_tokens = 0;
+  std::int64_t sequences = 1;
   std::int64_t logit_rows = 1;
   int threads = 1;
   double bits_per_weight = 0;  ///< of all weights as held in memory

@@ -81,8 +81,10 @@ TEST_P(ThreadPoolTest, ParallelForCoversEachElementOnce) {
       std::vector<int> hits(static_cast<std::size_t>(count));
       std::atomic<int> wrong{0};
       pool.parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
-        const bool right = begin % grain == 0 && begin < end && end - begin <= grain &&
-                           end <= count && worker >= 0 && worker < pool.size();
+        // Chunks are no smaller than the grain, but for the last, and leave the others a share.
+        const std::int64_t most = std::max<std::int64_t>(grain, count / (2 * pool.size()));
+        const bool right = begin < end && end <= count && (end - begin >= grain || end == count) &&
+                           end - begin <= most && worker >= 0 && worker < pool.size();
         if (!right) ++wrong;
         for (std::int64_t i = begin; i < end; ++i) ++hits[static_cast<std::size_t>(i)];
       });
@@ -150,12 +152,34 @@ TEST_P(ThreadPoolTest, ParallelForStopsHandingOutAfterAnException) {
   std::atomic<std::int64_t> chunks{0};
   const std::int64_t count = std::int64_t{1} << 40;
   EXPECT_THROW(pool.parallel_for(count, 1,
-                                 [&](std::int64_t begin, std::int64_t, int) {
+                                 [&](std::int64_t begin, std::int64_t end, int) {
                                    ++chunks;
-                                   if (begin == 3) throw std::out_of_range("three");
+                                   if (begin <= 3 && end > 3) throw std::out_of_range("three");
                                  }),
                std::out_of_range);
   EXPECT_LT(chunks, count);
+}
+
+TEST(ThreadPool, ParallelForDoesNotWaitForAWorkerThatHasNotBegun) {
+  // The other workers are kept from running by a pool of their own that holds the processors in
+  // turn: whatever the kernel does, all of the work is done once and the call returns.
+  ThreadPool pool(8), rivals(4);
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    rivals.run([&](int) {
+      while (!stop) {
+      }
+    });
+  });
+  for (int i = 0; i < 300; ++i) {
+    std::vector<int> hits(97);
+    pool.parallel_for(97, 1, [&](std::int64_t begin, std::int64_t end, int) {
+      for (std::int64_t at = begin; at < end; ++at) ++hits[static_cast<std::size_t>(at)];
+    });
+    ASSERT_EQ(hits, std::vector<int>(97, 1));
+  }
+  stop = true;
+  busy.join();
 }
 
 TEST(ThreadPool, PoolsWorkBesideEachOtherAndInsideEachOther) {
