@@ -85,7 +85,6 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
   request.budget = needs.budget ? *needs.budget : decide_budget(options.memory);
   request.context = options.context ? options.context : needs.context;
   request.logit_rows = needs.logit_rows;
-  request.sequences = needs.sequences;
   return make_plan(model.facts, request);
 }
 

@@ -43,7 +43,6 @@ void refuse_long_text(Bytes text_bytes, Bytes budget);
 struct PlanNeeds {
   std::optional<std::int64_t> context;  ///< where the options have none
   std::int64_t logit_rows = 1;
-  std::int64_t sequences = 1;
   std::optional<Bytes> budget;  ///< instead of the options' one
   /// Of the process; none for the plan of a second model beside the first.
   bool counts_process = true;

@@ -139,6 +139,24 @@ void Options::count(const std::string& name, std::optional<std::int64_t>& target
   });
 }
 
+void Options::counts(const std::string& name, std::vector<std::int64_t>& target,
+                     std::int64_t least, std::int64_t most, const std::string& help) {
+  state_->add(name, "N,N", help, [&target, name, least, most](const std::string& text) {
+    target.clear();
+    for (std::size_t begin = 0; begin <= text.size();) {
+      const std::size_t end = std::min(text.find(',', begin), text.size());
+      const auto value = whole<std::int64_t>(text.substr(begin, end - begin));
+      if (!value || *value < least || *value > most)
+        throw Error(ErrorCode::usage,
+                    fmt::format("{} must be whole numbers from {} to {} with commas between, "
+                                "found \"{}\"",
+                                name, least, most, text));
+      target.push_back(*value);
+      begin = end + 1;
+    }
+  });
+}
+
 void Options::number(const std::string& name, double& target, double least, double most,
                      const std::string& help) {
   state_->add(name, "X", help, [&target, name, least, most](const std::string& text) {

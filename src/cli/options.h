@@ -32,6 +32,9 @@ class Options {
   void size(const std::string& name, std::optional<Bytes>& target, const std::string& help);
   void count(const std::string& name, std::optional<std::int64_t>& target, std::int64_t least,
              std::int64_t most, const std::string& help);
+  /// One or more, "1,4,16".
+  void counts(const std::string& name, std::vector<std::int64_t>& target, std::int64_t least,
+              std::int64_t most, const std::string& help);
   void number(const std::string& name, double& target, double least, double most,
               const std::string& help);
   /// Two options that exclude each other.

@@ -36,13 +36,13 @@ Engine::Engine(Context& context, const OpenModel& model, const Plan& plan,
                                                plan.chunk_tokens, plan.logit_rows);
 }
 
-Session::Session(const Engine& engine)
+Session::Session(const Engine& engine, std::optional<std::int64_t> context)
     : engine_(&engine),
       cache_(engine.context().ledger,
              {engine.description().layers, engine.description().kv_heads,
               engine.description().head_dim},
-             engine.plan().context) {
-  tokens_.reserve(static_cast<std::size_t>(engine.plan().context));
+             context.value_or(engine.plan().context)) {
+  tokens_.reserve(static_cast<std::size_t>(cache_.context()));
 }
 
 void Session::check(std::span<const TokenId> tokens) const {

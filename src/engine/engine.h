@@ -57,11 +57,11 @@ class Engine {
   std::unique_ptr<Transformer> transformer_;
 };
 
-/// One sequence of tokens with its KV cache. Not thread-safe. Throws as Region does when
-/// constructed.
+/// One sequence of tokens with its KV cache. Not thread-safe.
 class Session {
  public:
-  explicit Session(const Engine& engine);
+  /// With room for `context` tokens of the plan's, or for all of them. Throws as Region does.
+  explicit Session(const Engine& engine, std::optional<std::int64_t> context = {});
 
   const Engine& engine() const { return *engine_; }
   const std::vector<TokenId>& tokens() const { return tokens_; }

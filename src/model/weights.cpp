@@ -80,6 +80,16 @@ MatmulOp Matrix::op(float* y, std::int64_t y_stride) const {
   return op;
 }
 
+void Matrix::append_spans(std::vector<std::span<const std::byte>>& spans) const {
+  if (coded_) {
+    planes_.append_spans(spans);
+  } else {
+    const Bytes element = dense_.type == DenseView::Type::f32 ? 4 : 2;
+    spans.push_back({static_cast<const std::byte*>(dense_.data),
+                     static_cast<Bytes>(dense_.rows * dense_.columns) * element});
+  }
+}
+
 void Matrix::dequantise_row(std::int64_t row, float* values) const {
   if (coded_) return planes_.dequantise_row(row, values);
   const std::int64_t at = row * dense_.columns;
@@ -238,6 +248,14 @@ const Matrix& Weights::matrix(Role role, std::int64_t layer) const {
 
 const float* Weights::vector(Role role, std::int64_t layer) const {
   return vectors_[place(role, layer)];
+}
+
+std::vector<std::span<const std::byte>> Weights::decode_spans() const {
+  std::vector<std::span<const std::byte>> spans;
+  const Matrix* const embedding = &matrix(Role::token_embedding);
+  for (const Matrix& m : matrices_)
+    if (&m != embedding || &output() == embedding) m.append_spans(spans);
+  return spans;
 }
 
 const Matrix& Weights::output() const {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -44,6 +45,9 @@ class Matrix {
   void load_rows(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
                  std::int64_t end, std::byte* staging);
 
+  /// Memory that a product reads.
+  void append_spans(std::vector<std::span<const std::byte>>& spans) const;
+
   PlaneTensor* planes() { return coded_ ? &planes_ : nullptr; }
 
  private:
@@ -76,6 +80,9 @@ class Weights {
   const float* vector(Role role, std::int64_t layer = -1) const;
   /// The output matrix, or the embedding matrix where they are tied.
   const Matrix& output() const;
+
+  /// Memory that decoding one token reads: every matrix but an embedding that is only looked up.
+  std::vector<std::span<const std::byte>> decode_spans() const;
 
  private:
   static std::size_t place(Role role, std::int64_t layer);

@@ -26,8 +26,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, std::int64_t con
   Plan plan;
   plan.budget_bytes = request.budget;
   plan.context = context;
-  plan.chunk_tokens = std::min(chunk, context * request.sequences);
-  plan.sequences = request.sequences;
+  plan.chunk_tokens = std::min(chunk, context);
   plan.logit_rows = std::min(request.logit_rows, plan.chunk_tokens);
   plan.threads = request.threads;
   plan.bits_per_weight = facts.parameters ? 8.0 * static_cast<double>(facts.weight_bytes) /
@@ -37,8 +36,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, std::int64_t con
     plan.accounts[static_cast<std::size_t>(a)] = bytes;
   };
   set(Account::weights, facts.weight_bytes);
-  set(Account::kv, KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, context) *
-                       static_cast<Bytes>(request.sequences));
+  set(Account::kv, KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, context));
   set(Account::activations,
       ActivationLayout(d, plan.chunk_tokens, plan.logit_rows, request.threads).total);
   set(Account::text, facts.text_bytes);

@@ -28,9 +28,9 @@ struct ModelFacts {
 
 struct PlanRequest {
   Bytes budget = 0;
-  std::optional<std::int64_t> context;  ///< tokens; without it, the most useful that fits
+  /// Tokens of KV cache, of all sequences together; without it, the most useful that fits.
+  std::optional<std::int64_t> context;
   int threads = 1;
-  std::int64_t sequences = 1;  ///< that exist together, each with a KV cache of `context`
   std::int64_t logit_rows =
       1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
   std::int64_t chunk_tokens =
@@ -52,7 +52,6 @@ struct Plan {
       0;  ///< that would fit this budget, up to what the model was trained for; 0 for none
   Bytes least_bytes = 0;  ///< peak with the smallest chunk and short_context tokens
   std::int64_t chunk_tokens = 0;
-  std::int64_t sequences = 1;
   std::int64_t logit_rows = 1;
   int threads = 1;
   double bits_per_weight = 0;  ///< of all weights as held in memory

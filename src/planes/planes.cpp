@@ -326,6 +326,22 @@ void PlaneTensor::restore(int to_level, std::int64_t tile_row_begin, std::int64_
   }
 }
 
+void PlaneTensor::append_spans(std::vector<std::span<const std::byte>>& spans) const {
+  const auto count = static_cast<std::int64_t>(levels_.size());
+  for (int plane = 0; plane < planes_of_level(format_->layout.bits); ++plane) {
+    const Bytes row_bytes = plane_row_bytes(plane);
+    for (std::int64_t row = 0; row < count;) {
+      std::int64_t end = row;
+      while (end < count && level(end) >= level_after_plane[plane]) ++end;
+      if (end > row)
+        spans.push_back({digits_[plane].data() + static_cast<Bytes>(row) * row_bytes,
+                         static_cast<Bytes>(end - row) * row_bytes});
+      row = end + 1;
+    }
+  }
+  if (scales_.size() > 0) spans.push_back({scales_.data(), scales_.size()});
+}
+
 void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
   const std::int64_t tile_row = row / tile_rows;
   const int lane = static_cast<int>(row % tile_rows);

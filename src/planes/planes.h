@@ -3,7 +3,9 @@
 // plane_view.h for the layout and docs/decisions/planes.md for why.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "base/bytes.h"
@@ -50,6 +52,9 @@ class PlaneTensor {
 
   /// The f32 values of one row at its present level: [columns].
   void dequantise_row(std::int64_t row, float* values) const;
+
+  /// Memory that a product reads at the present levels.
+  void append_spans(std::vector<std::span<const std::byte>>& spans) const;
 
   /// Valid as long as the tensor stays where it is.
   const PlaneView& view() const { return view_; }
