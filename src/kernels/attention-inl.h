@@ -3,12 +3,13 @@
 // arXiv:2205.14135). A row is one query head of one query; its outputs stay in scratch, scaled by
 // e^(old maximum - new maximum) whenever its maximum rises.
 //
-//   - one query (decode): K and V are read as they are, each load shared by all heads; scores are
-//   dot products across
+//   - one query or a few (decode, verification): K and V are read as they are, each load shared by
+//   all heads; scores are dot products across
 //     lanes. Bound by memory.
-//   - several queries (prefill): each tile's K is transposed and its V converted to f32 in scratch,
-//   once for all rows;
-//     scores are a register-tiled product with positions as lanes. Bound by arithmetic.
+//   - several queries (prefill): each tile's K is transposed and its V converted in scratch, once
+//   for all rows; scores are a register-tiled product with positions as lanes. Bound by arithmetic:
+//   in pairs of 16-bit integers where the processor adds those twice as fast as it does f32
+//   (attention_pairs-inl.h), else in f32 (attention_floats-inl.h).
 //
 // Tiles start at multiples of kAttentionTile whatever the task's first position, and a tile that a
 // row does not see leaves the row untouched, so that splitting a prompt into other chunks of
@@ -34,6 +35,9 @@ constexpr int vector_tile(int rows) {
 }
 
 constexpr std::int64_t kCacheLineHalves = 32;
+/// Up to as many queries go one by one: preparing tiles for them would take longer (measured: even
+/// at six), and what verifies a guess should be what would have computed it.
+constexpr std::int64_t kFewQueries = 5;
 /// Heads of a decode tile, times four positions.
 constexpr int kHeadTile = kLanes == 16 ? 6 : 3;
 
@@ -49,20 +53,25 @@ HWY_INLINE Range intersect(Range a, Range b) {
   return {max_of(a.begin, b.begin), min_of(a.end, b.end)};
 }
 
-/// The scratch of a task, and what follows from its shape. Dimensions are padded to whole vectors
-/// of the widest folder.
+/// The scratch of a task, and what follows from its shape. Dimensions are padded to whole pairs of
+/// vectors of the widest folder.
 struct Work {
   explicit Work(const AttentionTask& t)
       : task(t),
         rows(t.queries * t.heads),
-        padded_dim(divide_up(t.head_dim, kWidestVector) * kWidestVector),
+        padded_dim(divide_up(t.head_dim, kAttentionPadding) * kAttentionPadding),
         dim_vectors(divide_up(t.head_dim, kLanes)),
         keys(t.scratch),
         values(keys + kAttentionTile * padded_dim),
         scores(values + kAttentionTile * padded_dim),
         outputs(scores + kAttentionScoreRows * kAttentionTile),
         sums(outputs + rows * padded_dim),
-        maxima(sums + rows * kWidestVector) {}
+        queries(sums + rows * kWidestVector),
+        key_scales(queries + rows * (padded_dim / 2)),
+        value_scales(key_scales + kAttentionTile),
+        row(value_scales + kAttentionTile),
+        maxima(row + padded_dim),
+        query_scales(maxima + divide_up(rows, kWidestVector) * kWidestVector) {}
 
   const AttentionTask& task;
   std::int64_t rows;  // row = query * heads + head
@@ -73,7 +82,13 @@ struct Work {
   float* scores;             // [kAttentionScoreRows][kAttentionTile]: scores, then probabilities
   float* outputs;            // [rows][padded_dim]
   float* sums;               // [rows][kWidestVector]: sums of e^(score - maximum), one per lane
-  float* maxima;             // [rows]
+  // Of attention_pairs-inl.h only; pairs of 16-bit integers in the place of a float.
+  float* queries;       // [rows][padded_dim / 2]
+  float* key_scales;    // [kAttentionTile]
+  float* value_scales;  // [kAttentionTile]
+  float* row;           // [padded_dim]
+  float* maxima;        // [rows]
+  float* query_scales;  // [rows]
 
   /// The positions that a query sees.
   Range visible(std::int64_t query) const {
@@ -344,123 +359,20 @@ HWY_INLINE void transpose(Vector (&m)[kLanes]) {
   }
 }
 
-/// K of the tile at `base`, transposed: keys[d][position - base]. Columns of positions outside
-/// `seen` repeat its ends; no row sees them.
-void convert_keys(const Work& work, std::int64_t base, Range seen) {
-  const AttentionTask& task = work.task;
-  const std::int64_t head_dim = task.head_dim;
-  for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
-    const std::uint16_t* k[kLanes];
-    for (std::int64_t i = 0; i < kLanes; ++i) {
-      const std::int64_t position = min_of(max_of(base + first + i, seen.begin), seen.end - 1);
-      k[i] = task.k + position * task.kv_stride;
-      prefetch_row(task.v + position * task.kv_stride, head_dim);
-    }
-    if (head_dim < kLanes) {
-      for (std::int64_t i = 0; i < kLanes; ++i) {
-        std::uint16_t padded[kLanes] = {};
-        float key[kLanes];
-        for (std::int64_t d = 0; d < head_dim; ++d) padded[d] = k[i][d];
-        store(load_half(padded), key);
-        for (std::int64_t d = 0; d < head_dim; ++d)
-          work.keys[d * kAttentionTile + first + i] = key[d];
-      }
-      continue;
-    }
-    for (std::int64_t d = 0; d < head_dim; d += kLanes) {
-      // The last square may overlap the one before: no load leaves the row.
-      const std::int64_t from = min_of(d, head_dim - kLanes);
-      Vector square[kLanes];
-      PLIMSOLL_UNROLL
-      for (int i = 0; i < kLanes; ++i) square[i] = load_half(k[i] + from);
-      transpose(square);
-      PLIMSOLL_UNROLL
-      for (int i = 0; i < kLanes; ++i)
-        store(square[i], work.keys + (from + i) * kAttentionTile + first);
-    }
-  }
-}
-
-/// V of positions `seen` of the tile at `base`: values[position - base][d], padded with zeros.
-void convert_values(const Work& work, std::int64_t base, Range seen) {
-  const AttentionTask& task = work.task;
-  const std::int64_t head_dim = task.head_dim;
-  for (std::int64_t p = seen.begin; p < seen.end; ++p) {
-    const std::uint16_t* source = task.v + p * task.kv_stride;
-    float* target = work.values + (p - base) * work.padded_dim;
-    store(hn::Zero(kTag), target + (work.dim_vectors - 1) * kLanes);
-    if (head_dim < kLanes) {
-      std::uint16_t padded[kLanes] = {};
-      for (std::int64_t d = 0; d < head_dim; ++d) padded[d] = source[d];
-      store(load_half(padded), target);
-      continue;
-    }
-    for (std::int64_t d = 0; d < head_dim; d += kLanes) {
-      const std::int64_t from = min_of(d, head_dim - kLanes);
-      store(load_half(source + from), target + from);
-    }
-  }
-}
-
-/// Raw scores of kRows rows and kVectorTile vectors of positions.
-template <int kRows>
-void score_rows(const float* const* q, std::int64_t head_dim, const float* keys, float* scores) {
-  Vector acc[kRows][kVectorTile];
-  PLIMSOLL_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectorTile; ++v) acc[r][v] = hn::Zero(kTag);
-  }
-  for (std::int64_t d = 0; d < head_dim; ++d, keys += kAttentionTile) {
-    Vector key[kVectorTile];
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectorTile; ++v) key[v] = load(keys + v * kLanes);
-    PLIMSOLL_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const Vector query = splat(q[r][d]);
-      PLIMSOLL_UNROLL
-      for (int v = 0; v < kVectorTile; ++v) acc[r][v] = hn::MulAdd(query, key[v], acc[r][v]);
-    }
-  }
-  PLIMSOLL_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectorTile; ++v)
-      store(acc[r][v], scores + r * kAttentionTile + v * kLanes);
-  }
-}
-
-/// kRows rows from `row` on meet the tile at `base`.
-template <int kRows>
-void attend_rows(const Work& work, std::int64_t row, std::int64_t base) {
-  const AttentionTask& task = work.task;
-  // From what the first query sees to what the last one sees.
-  const Range seen = intersect(
-      {work.visible(row / task.heads).begin, work.visible((row + kRows - 1) / task.heads).end},
-      {base, base + kAttentionTile});
-  if (seen.begin >= seen.end) return;
-  const float* q[kRows];
-  for (int r = 0; r < kRows; ++r) q[r] = work.query_row(row + r);
-  constexpr std::int64_t kStep = kVectorTile * kLanes;
-  for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep)
-    score_rows<kRows>(q, task.head_dim, work.keys + p, work.scores + p);
-  float corrections[kRows];
-  for (int r = 0; r < kRows; ++r)
-    corrections[r] = softmax_tile(work, row + r, base, work.scores + r * kAttentionTile);
-  add_all_values<FloatValues, kRows>(work, work.scores + (seen.begin - base), corrections,
-                                     seen.end - seen.begin,
-                                     work.values + (seen.begin - base) * work.padded_dim,
-                                     work.padded_dim, work.outputs + row * work.padded_dim);
-}
+#if defined(PLIMSOLL_PAIR_DOT)
+#include "kernels/attention_pairs-inl.h"
+#else
+#include "kernels/attention_floats-inl.h"
+#endif
 
 void attend_many(const Work& work) {
   const AttentionTask& task = work.task;
   const Range visible = {work.visible(0).begin, work.visible(task.queries - 1).end};
+  prepare_queries(work);
   for (std::int64_t base = visible.begin / kAttentionTile * kAttentionTile; base < visible.end;
        base += kAttentionTile) {
     const Range seen = intersect(visible, {base, base + kAttentionTile});
-    convert_keys(work, base, seen);
-    convert_values(work, base, seen);
+    convert_tile(work, base, seen);
     std::int64_t tiles = divide_up(work.rows, kRowTile);
     for (std::int64_t row = 0; row < work.rows; --tiles) {
       const std::int64_t count = divide_up(work.rows - row, tiles);
@@ -491,13 +403,26 @@ void write_outputs(const Work& work) {
 }  // namespace
 
 void attention(const AttentionTask& task) {
+  const bool one_by_one = task.queries <= kFewQueries && task.head_dim % kLanes == 0 &&
+                          task.heads <= kAttentionScoreRows;
+  if (one_by_one && task.queries > 1) {
+    AttentionTask one = task;
+    one.queries = 1;
+    for (std::int64_t query = 0; query < task.queries; ++query) {
+      one.q = task.q + query * task.q_stride;
+      one.out = task.out + query * task.out_stride;
+      one.first_position = task.first_position + query;
+      attention(one);
+    }
+    return;
+  }
   const Work work(task);
   for (std::int64_t row = 0; row < work.rows; ++row) work.maxima[row] = kLowest;
   for (std::int64_t i = 0; i < work.rows * kWidestVector; i += kLanes)
     store(hn::Zero(kTag), work.sums + i);
   for (std::int64_t i = 0; i < work.rows * work.padded_dim; i += kLanes)
     store(hn::Zero(kTag), work.outputs + i);
-  if (task.queries == 1 && task.head_dim % kLanes == 0 && task.heads <= kAttentionScoreRows) {
+  if (one_by_one) {
     attend_one(work);
   } else {
     attend_many(work);

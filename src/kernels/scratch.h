@@ -10,6 +10,9 @@ namespace plimsoll {
 /// Floats in the widest vector of any folder; padding to it suits the narrower ones too.
 constexpr std::int64_t kWidestVector = 16;
 
+/// Dimensions are padded to multiples of it: pairs of vectors.
+constexpr std::int64_t kAttentionPadding = 2 * kWidestVector;
+
 /// Positions of K and V that attention works on at a time, aligned to multiples of it.
 constexpr std::int64_t kAttentionTile = 64;
 /// Rows (query heads) whose scores exist at the same time.

@@ -26,6 +26,7 @@ using HalfTag = hn::Rebind<hwy::float16_t, Tag>;
 using Bits16Tag = hn::Rebind<std::uint16_t, Tag>;
 using UintTag = hn::RebindToUnsigned<Tag>;
 using Vector = hn::Vec<Tag>;
+using Ints = hn::Vec<IntTag>;
 using Mask = hn::Mask<Tag>;
 
 constexpr Tag kTag{};

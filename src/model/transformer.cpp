@@ -10,7 +10,7 @@ namespace plimsoll {
 namespace {
 
 /// Queries that attend together: their heads share every load of keys and values.
-constexpr std::int64_t query_block = 32;
+constexpr std::int64_t query_block = 64;
 
 }  // namespace
 

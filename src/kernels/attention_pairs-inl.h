@@ -1,0 +1,251 @@
+// Several queries against a tile in pairs of 16-bit integers, which processors multiply and add at
+// twice the rate of f32. Queries, keys, values and probabilities each get a scale per row and as
+// many bits as the sums of 32 bits have room for: 12.5 for heads of 64, more than the 11 that K and
+// V have in f16. To be included by attention-inl.h inside its namespaces, after
+//
+//   Pairs                 a register of pairs, or of sums of 32 bits; the plain type, since
+//   compilers
+//                         keep arrays of those in registers
+//   pair_dot(sums, a, b)  sums + a.low * b.low + a.high * b.high in every lane of 32 bits
+//   no_pairs(), load_pairs(p), splat_pair(p), float_sums(sums)
+//
+// Which two dimensions or positions make a pair is free, as long as both factors agree: a pair's
+// partners are a vector apart, so that nothing needs to be shuffled.
+
+constexpr IntTag kIntTag{};
+constexpr std::int64_t kTilePairs = kAttentionTile / 2;
+
+HWY_INLINE void store_pairs(Ints pairs, float* p) { store(hn::BitCast(kTag, pairs), p); }
+
+/// Two vectors of small numbers as pairs: the first in the low halves.
+HWY_INLINE Ints make_pairs(Vector low, Vector high) {
+  const Ints mask = hn::Set(kIntTag, 0xffff);
+  return hn::Or(hn::And(hn::NearestInt(low), mask), hn::ShiftLeft<16>(hn::NearestInt(high)));
+}
+
+/// Largest codes a, b of two factors such that `terms` products fit 31 bits.
+struct Limits {
+  float a, b;
+};
+HWY_INLINE Limits even_limits(std::int64_t terms) {
+  const float limit = __builtin_floorf(__builtin_sqrtf(2147483000.0f / static_cast<float>(terms)));
+  return {limit < 32767.0f ? limit : 32767.0f, limit < 32767.0f ? limit : 32767.0f};
+}
+/// Of probabilities and values in a tile.
+constexpr float kProbabilityLimit = 8191.0f;
+constexpr float kValueLimit = 4095.0f;
+static_assert(8191LL * 4095 * kAttentionTile < (1LL << 31));
+
+/// A row of halves as floats in work.row, padded with zeros.
+HWY_INLINE void widen_row(const Work& work, const std::uint16_t* source) {
+  const std::int64_t head_dim = work.task.head_dim;
+  std::int64_t d = 0;
+  for (; d + kLanes <= head_dim; d += kLanes) store(load_half(source + d), work.row + d);
+  if (d == work.padded_dim) return;
+  std::uint16_t rest[kLanes] = {};
+  for (std::int64_t i = d; i < head_dim; ++i) rest[i - d] = source[i];
+  store(load_half(rest), work.row + d);
+  for (d += kLanes; d < work.padded_dim; d += kLanes) store(hn::Zero(kTag), work.row + d);
+}
+
+/// The largest magnitude; NaN if there is a NaN or an infinity, which no code could stand for.
+HWY_INLINE float largest_of(const float* row, std::int64_t n) {
+  Vector max = hn::Zero(kTag), poison = hn::Zero(kTag);
+  for (std::int64_t i = 0; i < n; i += kLanes) {
+    const Vector x = load(row + i);
+    max = hn::Max(max, hn::Abs(x));
+    poison = hn::MulAdd(x, hn::Zero(kTag), poison);
+  }
+  return max_lanes(max) + sum_lanes(poison);
+}
+
+/// A padded row as pairs of dimensions d and d + kLanes; returns the unit of its codes.
+HWY_INLINE float pair_row(const float* row, std::int64_t padded_dim, float limit, float* pairs) {
+  const float largest = largest_of(row, padded_dim);
+  const Vector inverse = splat(largest > 0.0f ? limit / largest : 0.0f);
+  for (std::int64_t d = 0; d < padded_dim; d += 2 * kLanes)
+    store_pairs(
+        make_pairs(hn::Mul(load(row + d), inverse), hn::Mul(load(row + d + kLanes), inverse)),
+        pairs + d / 2);
+  return largest / limit;
+}
+
+void prepare_queries(const Work& work) {
+  const AttentionTask& task = work.task;
+  const float limit = even_limits(task.head_dim).a;
+  for (std::int64_t row = 0; row < work.rows; ++row) {
+    const float* q = work.query_row(row);
+    for (std::int64_t d = 0; d < work.padded_dim; ++d)
+      work.row[d] = d < task.head_dim ? q[d] : 0.0f;
+    work.query_scales[row] =
+        pair_row(work.row, work.padded_dim, limit, work.queries + row * (work.padded_dim / 2));
+  }
+}
+
+/// K of the tile at `base`, transposed: keys[pair][position - base], and key_scales; V as
+/// values[pair of positions][d], and value_scales. Positions outside `seen` repeat its ends; no row
+/// gives them weight.
+void convert_tile(const Work& work, std::int64_t base, Range seen) {
+  const AttentionTask& task = work.task;
+  const std::int64_t pairs = work.padded_dim / 2;
+  const float limit = even_limits(task.head_dim).b;
+  const auto clamped = [seen](std::int64_t p) {
+    return min_of(max_of(p, seen.begin), seen.end - 1);
+  };
+  float* const rows = work.values;  // in passing: [position][pair]
+  for (std::int64_t p = 0; p < kAttentionTile; ++p) {
+    const std::int64_t position = clamped(base + p);
+    prefetch_row(task.v + position * task.kv_stride, task.head_dim);
+    widen_row(work, task.k + position * task.kv_stride);
+    work.key_scales[p] = pair_row(work.row, work.padded_dim, limit, rows + p * pairs);
+  }
+  for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
+    for (std::int64_t i = 0; i < pairs; i += kLanes) {
+      Vector square[kLanes];
+      PLIMSOLL_UNROLL
+      for (int j = 0; j < kLanes; ++j) square[j] = load(rows + (first + j) * pairs + i);
+      transpose(square);
+      PLIMSOLL_UNROLL
+      for (int j = 0; j < kLanes; ++j)
+        store(square[j], work.keys + (i + j) * kAttentionTile + first);
+    }
+  }
+  for (std::int64_t block = 0; block < kAttentionTile; block += 2 * kLanes) {
+    for (std::int64_t j = 0; j < kLanes; ++j) {
+      float* const target = work.values + (block / 2 + j) * work.padded_dim;
+      float inverse[2];
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t p = block + j + half * kLanes;
+        widen_row(work, task.v + clamped(base + p) * task.kv_stride);
+        const float largest = largest_of(work.row, work.padded_dim);
+        work.value_scales[p] = largest / kValueLimit;
+        inverse[half] = largest > 0.0f ? kValueLimit / largest : 0.0f;
+        const Vector factor = splat(inverse[half]);
+        for (std::int64_t d = 0; d < work.dim_vectors * kLanes; d += kLanes) {
+          const Vector x = hn::Mul(load(work.row + d), factor);
+          if (half == 0) {
+            store(x, target + d);
+          } else {
+            store_pairs(make_pairs(load(target + d), x), target + d);
+          }
+        }
+      }
+    }
+  }
+}
+
+/// Raw scores of kRows rows, beginning with `row`, and kVectorTile vectors of positions.
+template <int kRows>
+HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t position, float* scores) {
+  const std::int64_t pairs = work.padded_dim / 2;
+  const float* queries = work.queries + row * pairs;
+  const float* keys = work.keys + position;
+  Pairs acc[kRows][kVectorTile];
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectorTile; ++v) acc[r][v] = no_pairs();
+  }
+  for (std::int64_t i = 0; i < pairs; ++i, keys += kAttentionTile) {
+    Pairs key[kVectorTile];
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectorTile; ++v) key[v] = load_pairs(keys + v * kLanes);
+    PLIMSOLL_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const Pairs query = splat_pair(queries + r * pairs + i);
+      PLIMSOLL_UNROLL
+      for (int v = 0; v < kVectorTile; ++v) acc[r][v] = pair_dot(acc[r][v], query, key[v]);
+    }
+  }
+  PLIMSOLL_UNROLL
+  for (int v = 0; v < kVectorTile; ++v) {
+    const Vector key_scale = load(work.key_scales + position + v * kLanes);
+    PLIMSOLL_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const Vector scale = hn::Mul(key_scale, splat(work.query_scales[row + r]));
+      store(hn::Mul(float_sums(acc[r][v]), scale),
+            scores + r * kAttentionTile + position + v * kLanes);
+    }
+  }
+}
+
+/// A row's probabilities, times the values' scales, as pairs of positions in their own place;
+/// returns the unit of their codes.
+HWY_INLINE float pair_probabilities(const Work& work, float* scores) {
+  Vector p[kTileVectors], max = hn::Zero(kTag), sum = hn::Zero(kTag);
+  for (std::int64_t i = 0; i < kTileVectors; ++i) {
+    p[i] = hn::Mul(load(scores + i * kLanes), load(work.value_scales + i * kLanes));
+    max = hn::Max(max, p[i]);
+    sum = hn::Add(sum, p[i]);
+  }
+  const float total = sum_lanes(sum);
+  const float largest = total == total ? max_lanes(max) : total;  // NaN stays NaN
+  const Vector inverse = splat(largest > 0.0f ? kProbabilityLimit / largest : 0.0f);
+  for (std::int64_t i = 0; i < kTileVectors; i += 2)
+    store_pairs(make_pairs(hn::Mul(p[i], inverse), hn::Mul(p[i + 1], inverse)),
+                scores + i / 2 * kLanes);
+  return largest / kProbabilityLimit;
+}
+
+/// outputs = outputs * correction + probabilities * values, for kRows rows and kVectors vectors of
+/// dimensions.
+template <int kRows, int kVectors>
+HWY_NOINLINE void add_pairs(const float* probabilities, const float* corrections, const float* units,
+               const float* values, std::int64_t padded_dim, float* outputs) {
+  Pairs acc[kRows][kVectors];
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = no_pairs();
+  }
+  for (std::int64_t i = 0; i < kTilePairs; ++i, values += padded_dim) {
+    Pairs value[kVectors];
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectors; ++v) value[v] = load_pairs(values + v * kLanes);
+    PLIMSOLL_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const Pairs probability = splat_pair(probabilities + r * kAttentionTile + i);
+      PLIMSOLL_UNROLL
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = pair_dot(acc[r][v], probability, value[v]);
+    }
+  }
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const Vector correction = splat(corrections[r]), unit = splat(units[r]);
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      float* const at = outputs + r * padded_dim + v * kLanes;
+      store(hn::MulAdd(float_sums(acc[r][v]), unit, hn::Mul(load(at), correction)), at);
+    }
+  }
+}
+
+/// kRows rows from `row` on meet the tile at `base`.
+template <int kRows>
+void attend_rows(const Work& work, std::int64_t row, std::int64_t base) {
+  const AttentionTask& task = work.task;
+  // From what the first query sees to what the last one sees.
+  const Range seen = intersect(
+      {work.visible(row / task.heads).begin, work.visible((row + kRows - 1) / task.heads).end},
+      {base, base + kAttentionTile});
+  if (seen.begin >= seen.end) return;
+  constexpr std::int64_t kStep = kVectorTile * kLanes;
+  for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep)
+    score_rows<kRows>(work, row, p, work.scores);
+  float corrections[kRows], units[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    float* const scores = work.scores + r * kAttentionTile;
+    corrections[r] = softmax_tile(work, row + r, base, scores);
+    units[r] = pair_probabilities(work, scores);
+  }
+  std::int64_t tiles = divide_up(work.dim_vectors, kVectorTile);
+  for (std::int64_t first = 0; first < work.dim_vectors; --tiles) {
+    const std::int64_t width = divide_up(work.dim_vectors - first, tiles);
+    with_constant<kVectorTile>(width, [&](auto vectors) HWY_ATTR {
+      add_pairs<kRows, decltype(vectors)::value>(
+          work.scores, corrections, units, work.values + first * kLanes, work.padded_dim,
+          work.outputs + row * work.padded_dim + first * kLanes);
+    });
+    first += width;
+  }
+}
