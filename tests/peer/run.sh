@@ -11,15 +11,9 @@ set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$(cd "${1:-$root/out/release}" && pwd)
 [ $# -eq 0 ] || shift
-shared=${PLIMSOLL_SHARED:-$root/../shared}
-work=$root/out/peer
+. "$root/scripts/peer.sh"
+work=$peer_folder
 
-skip() {
-  echo "SKIPPED: suite peer: $1"
-  exit 0
-}
-[ -f "$shared/peer/package.json" ] || skip "no $shared/peer (set PLIMSOLL_SHARED)"
-command -v node >/dev/null || skip "no node (Debian: apt-get install nodejs npm)"
 for program in plimsoll plimsoll_make_model plimsoll_dump_logits; do
   if [ ! -x "$build/$program" ]; then
     echo "tests/peer/run.sh: $build/$program is missing; build it first" >&2
@@ -27,16 +21,7 @@ for program in plimsoll plimsoll_make_model plimsoll_dump_logits; do
   fi
 done
 
-mkdir -p "$work"
-for file in package.json package-lock.json; do
-  cmp -s "$shared/peer/$file" "$work/$file" || install -m 644 "$shared/peer/$file" "$work/$file"
-done
-if [ ! -d "$work/node_modules/node-llama-cpp" ]; then
-  command -v npm >/dev/null || skip "no npm (Debian: apt-get install npm)"
-  echo "Installing llama.cpp's package into $work ..."
-  (cd "$work" && npm install --ignore-scripts --no-audit --no-fund --loglevel=error) ||
-    skip "npm could not install node-llama-cpp"
-fi
+prepare_peer "suite peer"
 # Modules are looked for beside the script, so it has to lie beside them.
 cp "$root"/tests/peer/*.mjs "$work/"
 exec node "$work/compare.mjs" "$build" "$shared" "$work/models" "$@"

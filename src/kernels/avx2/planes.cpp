@@ -23,6 +23,13 @@ constexpr int prefetch_tiles = 24;
 
 using Vector = __m256i;
 
+/// A vector that the compiler has to keep as it is: it would reorder sums into trees, which take more
+/// registers than there are.
+inline __m256i kept(__m256i v) {
+  __asm__("" : "+x"(v));
+  return v;
+}
+
 inline __m256i load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
 inline __m256i left(__m256i a, int bits) { return _mm256_slli_epi16(a, bits); }
 inline __m256i right(__m256i a, int bits) { return _mm256_srli_epi16(a, bits); }
@@ -223,7 +230,7 @@ void product(const Strip& s) {
               for (int r = 0; r < parts; ++r) {
                 const __m256i signed_code = Group == 0 ? _mm256_sign_epi8(code, line[r]) : code;
                 const __m256i products = _mm256_maddubs_epi16(magnitude[r], signed_code);
-                wide[r][n] = k == 0 ? products : _mm256_add_epi16(wide[r][n], products);
+                wide[r][n] = kept(k == 0 ? products : _mm256_add_epi16(wide[r][n], products));
               }
             }
           }
