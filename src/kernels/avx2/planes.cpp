@@ -1,6 +1,6 @@
-// Products over planes with AVX2. Tiles are decoded into bytes in cache (a few at a time for few
-// tokens, so that they stay in L1), then multiplied with up to 4 tokens at a time, 8 rows in a
-// register.
+// Products over planes with AVX2, 8 rows in a register. One or two tokens go the direct way: half a
+// tile is decoded in registers and consumed at once. More go by panels: tiles are decoded into bytes
+// in cache, then multiplied with 3 or 4 tokens at a time.
 //
 // vpmaddubsw multiplies unsigned with signed bytes and adds neighbours into 16 bits. Small
 // centroids (below 128) stay unsigned, and as many products are added in 16 bits as cannot
@@ -14,17 +14,19 @@
 namespace plimsoll::avx2 {
 namespace {
 
-constexpr int token_step = 4;  // at most
-constexpr int few_tokens = 4;
+constexpr int token_step = 4;     // at most
+constexpr int direct_tokens = 2;  // at most
 constexpr int strip_tiles = 128;  // 64 KiB of bytes, within L2
 static_assert(strip_tiles * (512 + 2 * 32 * 4) <= plane_scratch_bytes);
-constexpr int few_strip_tiles = 16;  // 8 KiB, within L1
-constexpr int prefetch_tiles = 24;
+constexpr int few_tokens = 8;
+constexpr int few_strip_tiles = 16;  // 8 KiB, within L1: all that few tokens gain by
+constexpr int burst_tiles = 8;       // direct: scales expanded together
+constexpr int prefetch_tiles = 48;
 
 using Vector = __m256i;
 
-/// A vector that the compiler has to keep as it is: it would reorder sums into trees, which take more
-/// registers than there are.
+/// A vector that the compiler has to keep as it is: it would reorder sums into trees, which take
+/// more registers than there are.
 inline __m256i kept(__m256i v) {
   __asm__("" : "+x"(v));
   return v;
@@ -81,11 +83,13 @@ void decode_panel(const PlaneView& w, const LevelTable& level_table, std::int64_
   const std::uint8_t* digits[digit_planes];
   for (int p = 0; p < planes; ++p) digits[p] = w.digits[p] + first_tile * plane_stride[p];
   for (int t = 0; t < count; ++t) {
+#pragma GCC unroll 8
     for (int p = 0; p < planes; ++p)
+#pragma GCC unroll 2
       for (int line = 0; line < plane_stride[p]; line += 64)
         _mm_prefetch(
             reinterpret_cast<const char*>(digits[p] + prefetch_tiles * plane_stride[p] + line),
-            _MM_HINT_T0);
+            _MM_HINT_T1);
     for (int half = 0; half < 2; ++half) {
       __m256i step[8];
       decode_tile<Level>(digits, 0, 32 * half, lookup, step);
@@ -264,7 +268,131 @@ void product(const Strip& s) {
   }
 }
 
+/// How many products of one column step fit 16 bits together where every code of the level is its
+/// own centroid.
+constexpr int identity_group(int level) { return level <= 4 ? 8 : level == 5 ? 4 : 2; }
+
+/// A tile row against a few tokens. `Small`: centroids are at most those of an identity table.
+template <int Level, bool Identity, int Tokens, bool Narrow, bool Min, bool Small>
+void direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_row, float* out,
+            std::int64_t out_stride) {
+  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
+  constexpr int fits = identity_group(Level), add = !Small ? 1 : fits < steps ? fits : steps;
+  const LevelTable& level_table = w.tables[planes - 1];
+  const Lookup<Level, Identity> lookup(level_table);
+  const std::int64_t blocks = x.columns / 32;
+  const __m256i ones = _mm256_set1_epi16(1);
+  const __m256i zero = _mm256_set1_epi8(static_cast<char>(level_table.zero));
+  const auto* codes = reinterpret_cast<const std::int32_t*>(x.codes);
+  const std::uint8_t* digits[digit_planes];
+  for (int p = 0; p < planes; ++p) digits[p] = w.digits[p] + tile_row * blocks * plane_stride[p];
+  alignas(32) float scales[burst_tiles * 32], mins[burst_tiles * 32];
+  __m256 sums[2][Tokens];
+  for (int half = 0; half < 2; ++half)
+    for (int n = 0; n < Tokens; ++n) sums[half][n] = _mm256_setzero_ps();
+  for (std::int64_t t = 0; t < blocks; ++t) {
+    const int at = static_cast<int>(t % burst_tiles);
+    if (at == 0)
+      expand_scales(w, tile_row, t,
+                    static_cast<int>(blocks - t < burst_tiles ? blocks - t : burst_tiles),
+                    level_table.unit, scales, mins);
+#pragma GCC unroll 8
+    for (int p = 0; p < planes; ++p)
+#pragma GCC unroll 2
+      for (int line = 0; line < plane_stride[p]; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(digits[p] +
+                                                   (t + prefetch_tiles) * plane_stride[p] + line),
+                     _MM_HINT_T1);
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; ++half) {
+      __m256i step[8];
+      decode_tile<Level>(digits, t, 32 * half, lookup, step);
+      if constexpr (!Small)
+        for (int j = 0; j < 8; ++j) step[j] = _mm256_sub_epi8(step[j], zero);
+      for (int n = 0; n < Tokens; ++n) {
+        const std::int64_t block = n * blocks + t;
+#pragma GCC unroll 2
+        for (int g = 0; g < groups; ++g) {
+          __m256i acc = _mm256_setzero_si256();
+          if constexpr (Small) {
+            const std::int32_t* s = x.sums + block * 2;
+            acc = _mm256_set1_epi32(-level_table.zero * (Narrow ? s[g] : s[0] + s[1]));
+          }
+#pragma GCC unroll 8
+          for (int j = g * steps; j < (g + 1) * steps; j += add) {
+            __m256i wide = _mm256_setzero_si256();
+#pragma GCC unroll 8
+            for (int k = j; k < j + add; ++k) {
+              const __m256i code = _mm256_set1_epi32(codes[n * blocks * 8 + t * 8 + k]);
+              const __m256i products = Small
+                                           ? _mm256_maddubs_epi16(step[k], code)
+                                           : _mm256_maddubs_epi16(_mm256_abs_epi8(step[k]),
+                                                                  _mm256_sign_epi8(code, step[k]));
+              wide = kept(k == j ? products : _mm256_add_epi16(wide, products));
+            }
+            acc = _mm256_add_epi32(acc, _mm256_madd_epi16(wide, ones));
+          }
+          const int place = (at * groups + g) * 16 + 8 * half;
+          sums[half][n] =
+              scaled(sums[half][n], acc, _mm256_load_ps(scales + place), x.powers[block]);
+          if constexpr (Min) {
+            const float sum = Narrow ? x.weighted_sums16[block * 2 + g] : x.weighted_sums32[block];
+            sums[half][n] =
+                _mm256_fmadd_ps(_mm256_load_ps(mins + place), _mm256_set1_ps(sum), sums[half][n]);
+          }
+        }
+      }
+    }
+  }
+  for (int n = 0; n < Tokens; ++n)
+    for (int half = 0; half < 2; ++half)
+      _mm256_storeu_ps(out + n * out_stride + 8 * half,
+                       _mm256_mul_ps(sums[half][n], _mm256_set1_ps(x.row_scales[n])));
+}
+
 // --- choosing the instance ---
+
+using Direct = void (*)(const PlaneView&, const QuantisedActivations&, std::int64_t, float*,
+                        std::int64_t);
+
+template <int Level, bool Identity, bool Small, bool Narrow, bool Min>
+Direct direct_of_tokens(int tokens) {
+  return tokens == 2 ? direct<Level, Identity, 2, Narrow, Min, Small>
+                     : direct<Level, Identity, 1, Narrow, Min, Small>;
+}
+template <int Level, bool Identity, bool Small>
+Direct direct_of_shape(int tokens, bool narrow, bool min) {
+  return (narrow ? (min ? direct_of_tokens<Level, Identity, Small, true, true>
+                        : direct_of_tokens<Level, Identity, Small, true, false>)
+                 : (min ? direct_of_tokens<Level, Identity, Small, false, true>
+                        : direct_of_tokens<Level, Identity, Small, false, false>))(tokens);
+}
+template <int Level>
+Direct direct_of_level(bool identity, bool small, int tokens, bool narrow, bool min) {
+  if constexpr (Level == 8) return direct_of_shape<8, true, false>(tokens, narrow, min);
+  if constexpr (Level > 2 && Level < 8)
+    if (identity) return direct_of_shape<Level, true, true>(tokens, narrow, min);
+  if constexpr (Level < 8)
+    return small ? direct_of_shape<Level, false, true>(tokens, narrow, min)
+                 : direct_of_shape<Level, false, false>(tokens, narrow, min);
+}
+Direct direct_of(int level, bool identity, int group, int tokens, bool narrow, bool min) {
+  const bool small = level < 8 && group >= identity_group(level);
+  switch (level) {
+    case 2:
+      return direct_of_level<2>(identity, small, tokens, narrow, min);
+    case 3:
+      return direct_of_level<3>(identity, small, tokens, narrow, min);
+    case 4:
+      return direct_of_level<4>(identity, small, tokens, narrow, min);
+    case 5:
+      return direct_of_level<5>(identity, small, tokens, narrow, min);
+    case 6:
+      return direct_of_level<6>(identity, small, tokens, narrow, min);
+    default:
+      return direct_of_level<8>(true, false, tokens, narrow, min);
+  }
+}
 
 using Run = void (*)(const Strip&);
 using Decode = void (*)(const PlaneView&, const LevelTable&, std::int64_t, int, int, std::uint8_t*);
@@ -405,15 +533,55 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
   }
 }
 
-void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
-                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch) {
-  auto* const panel = static_cast<std::uint8_t*>(scratch);
+namespace {
+
+/// Up to 16 rows of some tokens, kept apart where 16 floats would pass the end of y's rows.
+class Output {
+ public:
+  Output(float* y, std::int64_t y_stride, std::int64_t rows, int tokens)
+      : y_(y), y_stride_(y_stride), rows_(rows), tokens_(tokens) {
+    if (rows_ == 16) return;
+    for (int n = 0; n < tokens_; ++n)
+      for (std::int64_t row = 0; row < rows_; ++row) edge_[n][row] = y_[n * y_stride_ + row];
+  }
+  ~Output() {
+    if (rows_ == 16) return;
+    for (int n = 0; n < tokens_; ++n)
+      for (std::int64_t row = 0; row < rows_; ++row) y_[n * y_stride_ + row] = edge_[n][row];
+  }
+  float* data() { return rows_ == 16 ? y_ : edge_[0]; }
+  std::int64_t stride() const { return rows_ == 16 ? y_stride_ : 16; }
+
+ private:
+  float* y_;
+  std::int64_t y_stride_, rows_;
+  int tokens_;
+  float edge_[token_step][16] = {};
+};
+
+inline std::int64_t rows_of(const PlaneView& w, std::int64_t tile_row) {
+  return w.rows - tile_row * 16 < 16 ? w.rows - tile_row * 16 : 16;
+}
+
+void multiply_direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                     std::int64_t tile_end, float* y, std::int64_t y_stride) {
+  for (std::int64_t tile_row = tile_begin; tile_row < tile_end; ++tile_row) {
+    const int level = w.levels[tile_row];
+    const LevelTable& level_table = w.tables[plane_index(level)];
+    const int tokens = static_cast<int>(x.tokens);
+    Output output(y + tile_row * 16, y_stride, rows_of(w, tile_row), tokens);
+    direct_of(level, level_table.identity, group_of(level_table, level), tokens,
+              w.scale_width == 16, w.has_min)(w, x, tile_row, output.data(), output.stride());
+  }
+}
+
+void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                     std::int64_t tile_end, float* y, std::int64_t y_stride, std::uint8_t* panel) {
   auto* const scales = reinterpret_cast<float*>(panel + strip_tiles * 512);
   auto* const mins = scales + strip_tiles * 32;
   const bool narrow = w.scale_width == 16;
   const std::int64_t tiles = w.tiles_per_row();
   const int strip = x.tokens > few_tokens ? strip_tiles : few_strip_tiles;
-
   Strip s{};
   s.x = &x;
   s.scales = scales;
@@ -425,7 +593,7 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
     const Decode decode = decoder_of(level, level_table.identity);
     const int group = group_of(level_table, level);
     s.zero = level_table.zero;
-    const std::int64_t rows = w.rows - tile_row * 16 < 16 ? w.rows - tile_row * 16 : 16;
+    const std::int64_t rows = rows_of(w, tile_row);
     float* const out = y + tile_row * 16;
     for (std::int64_t token = 0; token < x.tokens; ++token)
       for (std::int64_t row = 0; row < rows; ++row) out[token * y_stride + row] = 0.0f;
@@ -438,26 +606,24 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
         const std::int64_t left_tokens = x.tokens - s.token;
         const int step =
             static_cast<int>(left_tokens < most_tokens(group) ? left_tokens : most_tokens(group));
-        const Run run = run_of_shape(narrow, w.has_min, group, step);
-        float* const place = out + s.token * y_stride;
-        if (rows == 16) {
-          s.out = place;
-          s.out_stride = y_stride;
-          run(s);
-        } else {  // the last tile row: 16 floats would pass the end of y's rows
-          float edge[token_step][16] = {};
-          for (int n = 0; n < step; ++n)
-            for (std::int64_t row = 0; row < rows; ++row) edge[n][row] = place[n * y_stride + row];
-          s.out = edge[0];
-          s.out_stride = 16;
-          run(s);
-          for (int n = 0; n < step; ++n)
-            for (std::int64_t row = 0; row < rows; ++row) place[n * y_stride + row] = edge[n][row];
-        }
+        Output output(out + s.token * y_stride, y_stride, rows, step);
+        s.out = output.data();
+        s.out_stride = output.stride();
+        run_of_shape(narrow, w.has_min, group, step)(s);
         s.token += step;
       }
     }
   }
+}
+
+}  // namespace
+
+void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
+                   std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch) {
+  if (x.tokens <= direct_tokens)
+    multiply_direct(w, x, tile_begin, tile_end, y, y_stride);
+  else
+    multiply_panels(w, x, tile_begin, tile_end, y, y_stride, static_cast<std::uint8_t*>(scratch));
 }
 
 }  // namespace plimsoll::avx2
