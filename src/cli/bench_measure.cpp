@@ -106,7 +106,7 @@ class Bench {
     std::vector<std::unique_ptr<Session>> sessions;
     std::vector<Session*> refer;
     for (std::size_t i = 0; i < count; ++i) {
-      sessions.push_back(std::make_unique<Session>(engine_, request_.tokens + 1));
+      sessions.push_back(std::make_unique<Session>(engine_, request_.batch_context(batch)));
       refer.push_back(sessions.back().get());
     }
     const std::int64_t vocabulary = engine_.description().vocabulary;
@@ -183,10 +183,14 @@ double Spread::median() const {
 double Spread::least() const { return *std::min_element(values.begin(), values.end()); }
 double Spread::most() const { return *std::max_element(values.begin(), values.end()); }
 
+std::int64_t BenchRequest::batch_context(std::int64_t batch) const {
+  return std::max(tokens, batch);
+}
+
 std::int64_t BenchRequest::context() const {
   std::int64_t most = prompt + tokens;
   for (const std::int64_t depth : depths) most = std::max(most, depth + prompt + tokens);
-  for (const std::int64_t batch : batches) most = std::max(most, batch * (tokens + 1));
+  for (const std::int64_t batch : batches) most = std::max(most, batch * batch_context(batch));
   return most;
 }
 

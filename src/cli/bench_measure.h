@@ -27,7 +27,8 @@ struct BenchRequest {
   std::vector<std::int64_t> depths;   ///< tokens that are in the cache before
   std::vector<std::int64_t> batches;  ///< tokens in one pass
 
-  /// Tokens of KV cache that this takes.
+  /// Tokens of KV cache that each of a batch's sequences takes, and that all of this takes.
+  std::int64_t batch_context(std::int64_t batch) const;
   std::int64_t context() const;
 };
 

@@ -79,6 +79,11 @@ TEST(Commands, WrongUsageIsExitTwo) {
            {"eval", text, "x", "--chunks", "0"},
            {"bench", "--repeats", "0"},
            {"bench", "--prompt", "0"},
+           {"bench", "--depths", "1,,2"},
+           {"bench", "--depths", "-1"},
+           {"bench", "--batches", "0"},
+           {"bench", "--batches", "4,"},
+           {"bench", "--batches", "four"},
            {"inspect", "--bogus"},
        }) {
     const Outcome plain = run_program(arguments);
@@ -357,6 +362,26 @@ TEST(Bench, ReportsMediansAndLimits) {
   EXPECT_EQ(plain.exit_code, 0);
   EXPECT_NE(plain.out.find("tok/s"), std::string::npos);
   expect_error(run_program({"bench", "--memory", "1MiB", "--json"}), 3, "budget_refused");
+}
+
+TEST(Bench, DepthsAndBatches) {
+  const Outcome outcome =
+      run_program({"bench", "--prompt", "8", "--tokens", "3", "--repeats", "2", "--memory",
+                   enough_memory, "--depths", "64,0", "--batches", "1,5", "--json"});
+  const nlohmann::json json = outcome.json();
+  ASSERT_TRUE(json.contains("depths")) << json;
+  ASSERT_EQ(json["depths"].size(), 2u);
+  EXPECT_EQ(json["depths"][0]["depth"], 0);
+  EXPECT_EQ(json["depths"][1]["depth"], 64);
+  for (const auto& depth : json["depths"]) {
+    EXPECT_GT(depth["decode_tokens_per_second"], 0);
+    EXPECT_EQ(depth["decode"]["values"].size(), 2u);
+  }
+  ASSERT_EQ(json["batches"].size(), 2u);
+  EXPECT_EQ(json["batches"][1]["batch"], 5);
+  EXPECT_GT(json["batches"][1]["sequences_tokens_per_second"], 0);
+  EXPECT_GT(json["batches"][1]["verify_seconds"], 0);
+  EXPECT_LE(json["peak_bytes"], json["predicted_peak_bytes"]);
 }
 
 }  // namespace

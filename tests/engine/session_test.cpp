@@ -130,6 +130,57 @@ TEST_P(EveryFamily, RewindingForgetsWhatCameAfter) {
             summation_noise(GetParam().format));
 }
 
+TEST_P(EveryFamily, SequencesTogetherAreTheSameAsAlone) {
+  test::LoadOptions options;
+  options.logit_rows = 11;
+  options.context = 64 * 22;
+  test::Loaded loaded(path_, options);
+  loaded.session.reset();
+  const std::int64_t vocabulary = loaded.engine->description().vocabulary;
+  // Prompts of different lengths, and more sequences than go through the products' small paths.
+  for (const std::size_t count :
+       {std::size_t{2}, std::size_t{3}, std::size_t{8}, std::size_t{11}}) {
+    std::vector<std::unique_ptr<Session>> together, alone;
+    std::vector<Session*> refer;
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto prompt =
+          random_tokens(1 + static_cast<std::int64_t>(i) * 3, 512, static_cast<std::uint32_t>(i));
+      together.push_back(std::make_unique<Session>(*loaded.engine, 64));
+      alone.push_back(std::make_unique<Session>(*loaded.engine, 64));
+      together.back()->append(prompt);
+      alone.back()->append(prompt);
+      refer.push_back(together.back().get());
+    }
+    for (std::uint32_t step = 0; step < 3; ++step) {
+      const auto tokens = random_tokens(static_cast<std::int64_t>(count), 512, 100 + step);
+      const std::span<float> all = Session::append_each(refer, tokens);
+      const std::vector<float> found(all.begin(), all.end());
+      ASSERT_EQ(found.size(), count * static_cast<std::size_t>(vocabulary));
+      for (std::size_t i = 0; i < count; ++i) {
+        const std::vector<float> expected =
+            logits_after(*alone[i], std::span(tokens).subspan(i, 1));
+        const auto row = found.begin() + static_cast<std::ptrdiff_t>(i) * vocabulary;
+        EXPECT_LT(divergence(expected, {row, row + vocabulary}), summation_noise(GetParam().format))
+            << i << " of " << count;
+        EXPECT_EQ(together[i]->tokens(), alone[i]->tokens());
+      }
+    }
+    const std::vector<TokenId> wrong(count, 512);
+    const std::vector<TokenId> before = together[0]->tokens();
+    EXPECT_THROW(Session::append_each(refer, wrong), Error);
+    EXPECT_EQ(together[0]->tokens(), before);
+  }
+}
+
+TEST_P(EveryFamily, DecodingReadsWhatThePlanHolds) {
+  test::Loaded loaded(path_);
+  Bytes bytes = 0;
+  for (const auto& span : loaded.engine->weights().decode_spans()) bytes += span.size();
+  const Bytes held = loaded.plan.account(Account::weights);
+  EXPECT_LE(bytes, held);
+  EXPECT_GT(bytes, held / 2);  // the embedding may be looked up only; vectors are small
+}
+
 TEST_P(EveryFamily, HoldsWhatThePlanSays) {
   test::LoadOptions options;
   options.context = 200;
