@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034
 # Puts Debian's AArch64 packages of the libraries that the build links to into out/arm/sysroot, to be cross-compiled
 # against. Downloads with a package list of its own and unpacks without installing, so that the machine's packages stay
 # as they are; needs no root. Sourced by ./build.

@@ -1,4 +1,5 @@
-// What this processor can do, and which kernels to use. Compiled without instruction-set flags, since it runs first.
+// What this processor can do, and which kernels to use. Compiled without instruction-set flags,
+// since it runs first.
 #pragma once
 
 #include <string_view>

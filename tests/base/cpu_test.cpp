@@ -38,8 +38,8 @@ class ForcedIsa {
   std::optional<std::string> before_;
 };
 
-/// The kernel's list of features; empty where there is none by this architecture's name (an emulator
-/// shows its host's).
+/// The kernel's list of features; empty where there is none by this architecture's name (an
+/// emulator shows its host's).
 std::string kernel_flags() {
 #if defined(__aarch64__)
   constexpr std::string_view key = "Features";
