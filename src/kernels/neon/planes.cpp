@@ -35,11 +35,6 @@ inline Vector load(const std::uint8_t* p) { return vld1q_u8(p); }
 // Written as operators, not intrinsics: those want literals.
 inline Vector left(Vector a, int bits) { return a << static_cast<std::uint8_t>(bits); }
 inline Vector right(Vector a, int bits) { return a >> static_cast<std::uint8_t>(bits); }
-/// Bits of `a` where the byte mask has ones, of `b` elsewhere.
-template <int Mask>
-inline Vector select(Vector a, Vector b) {
-  return vbslq_u8(vdupq_n_u8(Mask), a, b);
-}
 
 /// Turns a level's codes into weights, signed bytes: by a table of (centroid - zero), or as they
 /// are, still to be reduced by a zero.
@@ -59,6 +54,10 @@ struct Lookup {
       if constexpr (Level == 6) table64 = vld1q_u8_x4(weights);
     }
   }
+  template <int Mask>
+  Vector select(Vector a, Vector b) const {
+    return vbslq_u8(vdupq_n_u8(Mask), a, b);
+  }
   Vector pair(Vector fields, int field) const { return (*this)(right(fields, 2 * field)); }
   Vector operator()(Vector codes) const {
     codes = vandq_u8(codes, vdupq_n_u8((1 << Level) - 1));
@@ -71,24 +70,21 @@ struct Lookup {
 
 #include "kernels/decode_tile-inl.h"
 
-/// The digit planes of some consecutive tiles.
+/// The digit planes from some tile on.
 template <int Planes>
 struct Digits {
   const std::uint8_t* at[Planes];
   Digits(const PlaneView& w, std::int64_t tile) {
     for (int p = 0; p < Planes; ++p) at[p] = w.digits[p] + tile * plane_stride[p];
   }
-  void prefetch() const {
+  /// Asks for what is decoded some tiles after the `t`th.
+  void prefetch(std::int64_t t) const {
 #pragma GCC unroll 6
     for (int p = 0; p < Planes; ++p) {
-      const std::uint8_t* const line = at[p] + prefetch_tiles * plane_stride[p];
+      const std::uint8_t* const line = at[p] + (t + prefetch_tiles) * plane_stride[p];
       __builtin_prefetch(line);
       if (plane_stride[p] == 128) __builtin_prefetch(line + 64);
     }
-  }
-  void advance() {
-#pragma GCC unroll 6
-    for (int p = 0; p < Planes; ++p) at[p] += plane_stride[p];
   }
 };
 
@@ -280,16 +276,16 @@ void direct(const Strip& s) {
   const QuantisedActivations& x = *s.x;
   const std::int64_t blocks = x.columns / 32, block = s.token * blocks + s.first;
   const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
-  Digits<planes> digits(w, s.tile_row * w.tiles_per_row() + s.first);
+  const Digits<planes> digits(w, s.tile_row * w.tiles_per_row() + s.first);
   float32x4_t out[4][Tokens];
   for (int q = 0; q < 4; ++q)
     for (int n = 0; n < Tokens; ++n) out[q][n] = begin_output(s, s.y + n * s.y_stride + 4 * q);
   for (int t = 0; t < s.count; ++t) {
-    digits.prefetch();
+    digits.prefetch(t);
 #pragma GCC unroll 1  // a quarter of the code; its sums wait in memory, which hides behind decoding
     for (int q = 0; q < 4; ++q) {
       Vector step[8];
-      decode_tile<Level>(digits.at, 16 * q, lookup, step);
+      decode_tile<Level>(digits.at, t, 16 * q, lookup, step);
       int32x4_t acc[1][Tokens];
       for (int half = 0; half < 2; ++half) {  // of the columns
         int8x16_t codes[Tokens];
@@ -323,7 +319,6 @@ void direct(const Strip& s) {
         }
       }
     }
-    digits.advance();
   }
   for (int q = 0; q < 4; ++q)
     for (int n = 0; n < Tokens; ++n) end_output(s, n, out[q][n], s.y + n * s.y_stride + 4 * q);
@@ -350,19 +345,18 @@ void decode_panel(const Strip& s, Scratch& to) {
   const PlaneView& w = *s.w;
   const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
   const Vector zero = vdupq_n_u8(static_cast<std::uint8_t>(w.tables[planes - 1].zero));
-  Digits<planes> digits(w, s.tile_row * w.tiles_per_row() + s.first);
+  const Digits<planes> digits(w, s.tile_row * w.tiles_per_row() + s.first);
   for (int t = 0; t < s.count; ++t) {
-    digits.prefetch();
+    digits.prefetch(t);
     for (int q = 0; q < 4; ++q) {
       Vector step[8];
-      decode_tile<Level>(digits.at, 16 * q, lookup, step);
+      decode_tile<Level>(digits.at, t, 16 * q, lookup, step);
       std::uint8_t* const bytes = to.panel[q / 2] + t * 256 + q % 2 * 16;
       for (int j = 0; j < 8; ++j) {
         if constexpr (Identity) step[j] = vsubq_u8(step[j], zero);
         vst1q_u8(bytes + 32 * j, step[j]);
       }
     }
-    digits.advance();
   }
 }
 
