@@ -7,8 +7,10 @@
 
 #include "base/error.h"
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace plimsoll {
@@ -17,9 +19,10 @@ namespace {
 struct Features {
   bool avx2 = false;
   bool avx512 = false;
+  bool neon = false;
 };
 
-#if defined(__x86_64__) || defined(__i386__)
+#if defined(__x86_64__)
 
 /// Which register states the operating system saves: extended control register 0.
 std::uint64_t extended_control() {
@@ -57,13 +60,22 @@ Features probe_features() {
   return found;
 }
 
+#elif defined(__aarch64__)
+
+/// NEON itself belongs to AArch64; its dot products came with Armv8.2.
+Features probe_features() {
+  Features found;
+  found.neon = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  return found;
+}
+
 #else
 
 Features probe_features() { return {}; }
 
 #endif
 
-constexpr Isa families[] = {Isa::reference, Isa::avx2, Isa::avx512};
+constexpr Isa families[] = {Isa::reference, Isa::avx2, Isa::avx512, Isa::neon};
 
 }  // namespace
 
@@ -75,6 +87,8 @@ std::string_view name(Isa isa) {
       return "avx2";
     case Isa::avx512:
       return "avx512";
+    case Isa::neon:
+      return "neon";
   }
   return "reference";
 }
@@ -87,18 +101,23 @@ bool cpu_supports(Isa isa) {
       return probe_features().avx2;
     case Isa::avx512:
       return probe_features().avx512;
+    case Isa::neon:
+      return probe_features().neon;
   }
   return false;
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> result;
+  for (const Isa isa : families)
+    if (cpu_supports(isa)) result.push_back(isa);
+  return result;
 }
 
 Isa choose_isa() {
   const char* forced = std::getenv("PLIMSOLL_ISA");
   if (forced == nullptr || *forced == '\0') {
-    Isa best = Isa::reference;
-    for (const Isa isa : families) {
-      if (cpu_supports(isa)) best = isa;
-    }
-    return best;
+    return supported_isas().back();
   }
   for (const Isa isa : families) {
     if (name(isa) != forced) continue;
@@ -108,7 +127,7 @@ Isa choose_isa() {
                 "unset PLIMSOLL_ISA, and the best supported kernels are used");
   }
   throw Error(ErrorCode::usage, fmt::format("PLIMSOLL_ISA is \"{}\"", forced),
-              "it may be reference, avx2 or avx512");
+              "it may be reference, avx2, avx512 or neon");
 }
 
 }  // namespace plimsoll

@@ -25,7 +25,7 @@ constexpr float kLowest = -3.402823466e+38f;
 constexpr std::int64_t kTileVectors = kAttentionTile / kLanes;
 /// Rows x vectors of a register tile: 24 of 32 or 12 of 16 registers hold sums.
 constexpr int kRowTile = 6;
-constexpr int kVectorTile = kLanes == 16 ? 4 : 2;
+constexpr int kVectorTile = kRegisters == 32 ? 4 : 2;
 
 /// Vectors of dimensions beside fewer rows: wider, since one pass over whole rows of V is what the
 /// processor's own prefetcher follows.
@@ -39,7 +39,7 @@ constexpr std::int64_t kCacheLineHalves = 32;
 /// at six), and what verifies a guess should be what would have computed it.
 constexpr std::int64_t kFewQueries = 5;
 /// Heads of a decode tile, times four positions.
-constexpr int kHeadTile = kLanes == 16 ? 6 : 3;
+constexpr int kHeadTile = kRegisters == 32 ? 6 : 3;
 
 struct Range {
   std::int64_t begin;
@@ -347,14 +347,16 @@ HWY_INLINE void transpose(Vector (&m)[kLanes]) {
       m[j + 8] = hn::ConcatUpperUpper(kTag, b, a);
     }
   }
-  PLIMSOLL_UNROLL
-  for (int i = 0; i < kLanes; i += 8) {
+  if constexpr (kLanes >= 8) {
     PLIMSOLL_UNROLL
-    for (int j = i; j < i + 4; ++j) {
-      const Vector a = m[j];
-      const Vector b = m[j + 4];
-      m[j] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a);
-      m[j + 4] = hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a));
+    for (int i = 0; i < kLanes; i += 8) {
+      PLIMSOLL_UNROLL
+      for (int j = i; j < i + 4; ++j) {
+        const Vector a = m[j];
+        const Vector b = m[j + 4];
+        m[j] = hn::OddEvenBlocks(hn::SwapAdjacentBlocks(b), a);
+        m[j + 4] = hn::OddEvenBlocks(b, hn::SwapAdjacentBlocks(a));
+      }
     }
   }
 }
@@ -393,10 +395,8 @@ void write_outputs(const Work& work) {
     std::int64_t d = 0;
     for (; d + kLanes <= task.head_dim; d += kLanes)
       store(hn::Mul(load(outputs + d), factor), out + d);
-    if (d < task.head_dim) {
-      hn::BlendedStore(hn::Mul(load(outputs + d), factor), first_lanes(task.head_dim - d), kTag,
-                       out + d);
-    }
+    if (d < task.head_dim)
+      store_first(hn::Mul(load(outputs + d), factor), out + d, task.head_dim - d);
   }
 }
 

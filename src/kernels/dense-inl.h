@@ -45,7 +45,7 @@ constexpr std::int64_t kCacheLine = 64;
 /// latency, with room.
 constexpr std::int64_t kPrefetchBytes = 16 * 1024;
 /// Tokens per register tile: with kRowGroup rows, 24 of 32 or 12 of 16 registers hold sums.
-constexpr int kTokenTile = kLanes == 16 ? 6 : 3;
+constexpr int kTokenTile = kRegisters == 32 ? 6 : 3;
 
 /// Where a call's tokens come from and go to.
 struct Tokens {
@@ -94,7 +94,7 @@ HWY_INLINE void store_rows(Four sums, std::int64_t count, float* y) {
 template <int kRows, int kTokens, typename LoadWeights, typename LoadTokens>
 HWY_INLINE void accumulate(const LoadWeights& load_weights, const LoadTokens& load_tokens,
                            Vector (&sums)[kRows][kTokens]) {
-  if constexpr (kLanes == 16 || kTokens == 1) {
+  if constexpr (kRegisters == 32 || kTokens == 1) {
     Vector w[kRows];
     PLIMSOLL_UNROLL
     for (int r = 0; r < kRows; ++r) w[r] = load_weights(r);
@@ -209,14 +209,13 @@ template <DenseView::Type kType>
 void multiply_narrow(const DenseView& w, const Tokens& tokens, std::int64_t row_begin,
                      std::int64_t row_end) {
   using Element = typename Stored<kType>::Element;
-  const Mask mask = first_lanes(w.columns);
   for (std::int64_t row = row_begin; row < row_end; ++row) {
     Element padded[kLanes] = {};
     for (std::int64_t k = 0; k < w.columns; ++k)
       padded[k] = static_cast<const Element*>(w.data)[row * w.columns + k];
     const Vector weights = Stored<kType>::load_vector(padded);
     for (std::int64_t t = 0; t < tokens.count; ++t) {
-      const Vector v = hn::MaskedLoad(mask, kTag, tokens.x + t * tokens.x_stride);
+      const Vector v = load_first(tokens.x + t * tokens.x_stride, w.columns);
       tokens.y[t * tokens.y_stride + row] = sum_lanes(hn::Mul(weights, v));
     }
   }

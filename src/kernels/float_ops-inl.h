@@ -23,10 +23,10 @@ HWY_INLINE void for_each_vector(std::int64_t n, const Operation& operation) {
         [](Vector v, float* p) HWY_ATTR { store(v, p); });
   }
   if (i < n) {
-    const Mask mask = first_lanes(n - i);
+    const std::int64_t count = n - i;
     operation(
-        i, [mask](const float* p) HWY_ATTR { return hn::MaskedLoad(mask, kTag, p); },
-        [mask](Vector v, float* p) HWY_ATTR { hn::BlendedStore(v, mask, kTag, p); });
+        i, [count](const float* p) HWY_ATTR { return load_first(p, count); },
+        [count](Vector v, float* p) HWY_ATTR { store_first(v, p, count); });
   }
 }
 
@@ -51,9 +51,13 @@ float max_of(const float* x, std::int64_t n) {
     a = hn::Max(a, load(x + i));
     b = hn::Max(b, load(x + i + kLanes));
   }
-  for (; i < n; i += kLanes) {
+  if (i + kLanes <= n) {
+    a = hn::Max(a, load(x + i));
+    i += kLanes;
+  }
+  if (i < n) {
     const Mask mask = first_lanes(n - i);
-    a = hn::Max(a, hn::IfThenElse(mask, hn::MaskedLoad(mask, kTag, x + i), lowest));
+    a = hn::Max(a, hn::IfThenElse(mask, load_first(x + i, n - i), lowest));
   }
   return max_lanes(hn::Max(a, b));
 }
@@ -72,10 +76,9 @@ double sum_of_exponentials(const float* x, std::int64_t n, float max, float* out
       e = exp_nonpositive(hn::Sub(load(x + i), shift));
       if (kStore) store(e, out + i);
     } else {
-      const Mask mask = first_lanes(n - i);
-      e = exp_nonpositive(hn::Sub(hn::MaskedLoad(mask, kTag, x + i), shift));
-      e = hn::IfThenElseZero(mask, e);
-      if (kStore) hn::BlendedStore(e, mask, kTag, out + i);
+      e = exp_nonpositive(hn::Sub(load_first(x + i, n - i), shift));
+      e = hn::IfThenElseZero(first_lanes(n - i), e);
+      if (kStore) store_first(e, out + i, n - i);
     }
     low = hn::Add(low, lower_doubles(e));
     high = hn::Add(high, upper_doubles(e));
@@ -194,7 +197,7 @@ void half_from_float(const float* x, std::int64_t n, std::uint16_t* out) {
   for (; i + kLanes <= n; i += kLanes) store_half(load(x + i), out + i);
   if (i < n) {
     std::uint16_t tail[kLanes];
-    store_half(hn::MaskedLoad(first_lanes(n - i), kTag, x + i), tail);
+    store_half(load_first(x + i, n - i), tail);
     for (std::int64_t j = 0; i + j < n; ++j) out[i + j] = tail[j];
   }
 }
@@ -205,7 +208,7 @@ void float_from_half(const std::uint16_t* x, std::int64_t n, float* out) {
   if (i < n) {
     std::uint16_t tail[kLanes] = {};
     for (std::int64_t j = 0; i + j < n; ++j) tail[j] = x[i + j];
-    hn::BlendedStore(load_half(tail), first_lanes(n - i), kTag, out + i);
+    store_first(load_half(tail), out + i, n - i);
   }
 }
 

@@ -1,6 +1,6 @@
 // Declares the functions of one instruction set's table. Include with PLIMSOLL_ISA set to the
-// folder's name (reference, avx2, avx512); no include guard, since it may be included once per
-// name. What each function does stands in kernels/kernels.h.
+// folder's name (reference, avx2, avx512, neon); no include guard, since it may be included once
+// per name. What each function does stands in kernels/kernels.h.
 #include "kernels/kernels.h"
 
 #ifndef PLIMSOLL_ISA

@@ -7,23 +7,33 @@ namespace plimsoll {
 namespace reference {
 extern const Kernels table;
 }
+#if defined(__x86_64__)
 namespace avx2 {
 extern const Kernels table;
 }
 namespace avx512 {
 extern const Kernels table;
 }
+#elif defined(__aarch64__)
+namespace neon {
+extern const Kernels table;
+}
+#endif
 
 const Kernels& kernels_for(Isa isa) {
   switch (isa) {
+#if defined(__x86_64__)
     case Isa::avx512:
       return avx512::table;
     case Isa::avx2:
       return avx2::table;
-    case Isa::reference:
-      break;
+#elif defined(__aarch64__)
+    case Isa::neon:
+      return neon::table;
+#endif
+    default:
+      return reference::table;
   }
-  return reference::table;
 }
 
 namespace {

@@ -1,7 +1,7 @@
 // Everything that computes, as one table of functions per instruction set. reference/ is plain
-// scalar code that the other folders are tested against; avx2/ and avx512/ fill the same table. No
-// function here allocates, throws or knows about threads: callers split the work (kernels/matmul.h)
-// and own all memory.
+// scalar code that the other folders are tested against; avx2/ and avx512/ on x86-64 and neon/ on
+// AArch64 fill the same table. No function here allocates, throws or knows about threads: callers
+// split the work (kernels/matmul.h) and own all memory.
 #pragma once
 
 #include <cstdint>

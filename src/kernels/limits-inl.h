@@ -7,8 +7,8 @@
 namespace plimsoll::PLIMSOLL_ISA {
 namespace {
 
-/// More independent chains than a processor's latency times its throughput.
-constexpr int limit_chains = 12;
+/// As many independent chains as a processor's latency times its throughput, or more.
+constexpr int limit_chains = kRegisters == 32 ? 16 : 12;
 
 }  // namespace
 

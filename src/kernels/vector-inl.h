@@ -7,6 +7,9 @@
 #include <cstdint>
 
 #define HWY_COMPILE_ONLY_STATIC
+#if defined(__aarch64__)  // or Highway prepares to dispatch at run time, and asks for cryptography
+#define TOOLCHAIN_MISS_SYS_AUXV_H
+#endif
 #include "hwy/highway.h"
 
 #ifndef PLIMSOLL_ISA
@@ -31,6 +34,8 @@ using Mask = hn::Mask<Tag>;
 
 constexpr Tag kTag{};
 constexpr std::int64_t kLanes = HWY_LANES(float);
+/// Vector registers, for the size of register tiles.
+constexpr int kRegisters = HWY_TARGET == HWY_AVX2 ? 16 : 32;
 
 HWY_INLINE Vector load(const float* p) { return hn::LoadU(kTag, p); }
 HWY_INLINE void store(Vector v, float* p) { hn::StoreU(v, kTag, p); }
@@ -55,6 +60,27 @@ HWY_INLINE void prefetch_to_l2(const void* p) { __builtin_prefetch(p, 0, 2); }
 /// Lanes [0, count).
 HWY_INLINE Mask first_lanes(std::int64_t count) {
   return hn::FirstN(kTag, static_cast<std::size_t>(count));
+}
+
+/// The first `count` lanes from memory, zeros beyond; touches nothing else.
+HWY_INLINE Vector load_first(const float* p, std::int64_t count) {
+#if HWY_MEM_OPS_MIGHT_FAULT  // no masked loads
+  float lanes[kLanes] = {};
+  for (std::int64_t i = 0; i < count; ++i) lanes[i] = p[i];
+  return load(lanes);
+#else
+  return hn::MaskedLoad(first_lanes(count), kTag, p);
+#endif
+}
+/// The first `count` lanes to memory; touches nothing else.
+HWY_INLINE void store_first(Vector v, float* p, std::int64_t count) {
+#if HWY_MEM_OPS_MIGHT_FAULT
+  float lanes[kLanes];
+  store(v, lanes);
+  for (std::int64_t i = 0; i < count; ++i) p[i] = lanes[i];
+#else
+  hn::BlendedStore(v, first_lanes(count), kTag, p);
+#endif
 }
 
 /// 2^n * e^r = e^x with n = round(x / ln 2), for x in [-87, 88.37]; other x give any value, NaN
@@ -109,9 +135,12 @@ HWY_INLINE float max_lanes(Vector v) { return hn::GetLane(hn::MaxOfLanes(kTag, v
 
 using Four = hn::Vec<hn::Full128<float>>;
 
+HWY_INLINE Four sum_blocks(Four v) { return v; }
+#if HWY_MAX_BYTES >= 32
 HWY_INLINE Four sum_blocks(hn::Vec<hn::Full256<float>> v) {
   return hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full128<float>(), v));
 }
+#endif
 #if HWY_MAX_BYTES == 64
 HWY_INLINE Four sum_blocks(hn::Vec<hn::Full512<float>> v) {
   return sum_blocks(hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full256<float>(), v)));

@@ -38,6 +38,7 @@ constexpr int planes_of_level(int bits) {
 constexpr int plane_index(int level) { return level == 8 ? digit_planes - 1 : level - 2; }
 
 /// What the leading `bits` of a code stand for: unit * (centroid[code] - zero), before the scale.
+/// The difference fits a signed byte.
 struct LevelTable {
   std::uint8_t centroid[64];  ///< by code; unused at 8 bits, where the code is its own centroid
   std::int32_t zero;

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
 #include <sstream>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "base/error.h"
 
@@ -35,11 +38,17 @@ class ForcedIsa {
   std::optional<std::string> before_;
 };
 
-/// The kernel's list of features; empty where there is none by that name (other architectures).
+/// The kernel's list of features; empty where there is none by this architecture's name (an
+/// emulator shows its host's).
 std::string kernel_flags() {
+#if defined(__aarch64__)
+  constexpr std::string_view key = "Features";
+#else
+  constexpr std::string_view key = "flags";
+#endif
   std::ifstream file("/proc/cpuinfo");
   for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("flags")) return line + " ";
+    if (line.starts_with(key)) return line + " ";
   }
   return "";
 }
@@ -53,21 +62,41 @@ bool has_flags(const std::string& flags, const std::string& words) {
 }
 
 TEST(Cpu, AgreesWithTheKernel) {
-  const std::string flags = kernel_flags();
   EXPECT_TRUE(cpu_supports(Isa::reference));
+  const std::string flags = kernel_flags();
+  if (flags.empty()) GTEST_SKIP() << "/proc/cpuinfo names no features of this architecture";
+#if defined(__aarch64__)
+  EXPECT_EQ(cpu_supports(Isa::neon), has_flags(flags, "asimd asimddp"));
+#else
   EXPECT_EQ(cpu_supports(Isa::avx2), has_flags(flags, "avx2 fma f16c bmi1 bmi2"));
   EXPECT_EQ(cpu_supports(Isa::avx512),
             has_flags(flags,
                       "avx2 fma f16c bmi1 bmi2 avx512f avx512bw avx512cd avx512dq avx512vl "
                       "avx512_vnni avx512vbmi avx512_vbmi2 avx512_bitalg avx512_vpopcntdq "
                       "avx512ifma gfni vaes vpclmulqdq"));
+#endif
+}
+
+constexpr Isa all_isas[] = {Isa::reference, Isa::avx2, Isa::avx512, Isa::neon};
+
+TEST(Cpu, FamiliesBelongToOneArchitecture) {
+#if defined(__aarch64__)
+  EXPECT_FALSE(cpu_supports(Isa::avx2));
+  EXPECT_FALSE(cpu_supports(Isa::avx512));
+#else
+  EXPECT_FALSE(cpu_supports(Isa::neon));
+#endif
 }
 
 TEST(Cpu, ChoosesTheBestThatIsSupported) {
   const ForcedIsa none(nullptr);
   const Isa isa = choose_isa();
   EXPECT_TRUE(cpu_supports(isa));
-  for (const Isa other : {Isa::reference, Isa::avx2, Isa::avx512}) {
+  const std::vector<Isa> supported = supported_isas();
+  EXPECT_EQ(supported.front(), Isa::reference);
+  EXPECT_EQ(supported.back(), isa);
+  for (const Isa other : all_isas) {
+    EXPECT_EQ(std::ranges::count(supported, other), cpu_supports(other) ? 1 : 0) << name(other);
     EXPECT_TRUE(other <= isa || !cpu_supports(other)) << name(other);
   }
   const ForcedIsa empty("");
@@ -75,7 +104,7 @@ TEST(Cpu, ChoosesTheBestThatIsSupported) {
 }
 
 TEST(Cpu, ForcedFamilyIsTakenOrRefusedLoudly) {
-  for (const Isa isa : {Isa::reference, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : all_isas) {
     const ForcedIsa forced(std::string(name(isa)).c_str());
     if (cpu_supports(isa)) {
       EXPECT_EQ(choose_isa(), isa);

@@ -110,8 +110,8 @@ TEST_P(EveryFamily, InstructionSetsAgree) {
   options.isa = Isa::reference;
   test::Loaded plain(path_, options);
   const std::vector<float> expected = logits_after(*plain.session, tokens);
-  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
-    if (!cpu_supports(isa)) continue;
+  for (const Isa isa : supported_isas()) {
+    if (isa == Isa::reference) continue;
     options.isa = isa;
     test::Loaded loaded(path_, options);
     EXPECT_LT(divergence(expected, logits_after(*loaded.session, tokens)),

@@ -15,16 +15,22 @@ namespace {
 bool is_nan_half(std::uint16_t h) { return (h & 0x7fff) > 0x7c00; }
 bool is_nan_bfloat(std::uint16_t b) { return (b & 0x7fff) > 0x7f80; }
 
-#ifdef __FLT16_MAX__
+#if defined(__aarch64__) || defined(__FLT16_MAX__)
+#if defined(__aarch64__)
+using CompilerHalf = __fp16;  // which GCC 12 has there in place of _Float16
+#else
+using CompilerHalf = _Float16;
+#endif
+
 std::uint16_t compiler_half(float f) {
-  return std::bit_cast<std::uint16_t>(static_cast<_Float16>(f));
+  return std::bit_cast<std::uint16_t>(static_cast<CompilerHalf>(f));
 }
 
 TEST(Half, EveryValueWidensAsTheCompilerDoes) {
   for (std::uint32_t i = 0; i < 65536; ++i) {
     const auto h = static_cast<std::uint16_t>(i);
     const float ours = half_to_float(h);
-    const float theirs = static_cast<float>(std::bit_cast<_Float16>(h));
+    const float theirs = static_cast<float>(std::bit_cast<CompilerHalf>(h));
     if (is_nan_half(h)) {
       ASSERT_TRUE(std::isnan(ours)) << i;
       ASSERT_EQ(std::signbit(ours), (h & 0x8000) != 0) << i;

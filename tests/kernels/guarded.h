@@ -15,9 +15,8 @@ namespace plimsoll {
 
 /// The vector families that this processor supports.
 inline std::vector<Isa> vector_isas() {
-  std::vector<Isa> isas;
-  for (const Isa isa : {Isa::avx2, Isa::avx512})
-    if (cpu_supports(isa)) isas.push_back(isa);
+  std::vector<Isa> isas = supported_isas();
+  std::erase(isas, Isa::reference);
   return isas;
 }
 

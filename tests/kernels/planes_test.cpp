@@ -10,6 +10,7 @@
 #include <random>
 #include <string>
 
+#include "kernels/guarded.h"
 #include "kernels/kernels.h"
 #include "support/random_blocks.h"
 
@@ -23,10 +24,9 @@ struct Case {
 
 std::vector<Case> cases() {
   std::vector<Case> result;
-  for (const Isa isa : {Isa::avx2, Isa::avx512})
-    if (cpu_supports(isa))
-      for (const Format& format : formats())
-        if (format.kind == Format::Kind::coded) result.push_back({&format, isa});
+  for (const Isa isa : vector_isas())
+    for (const Format& format : formats())
+      if (format.kind == Format::Kind::coded) result.push_back({&format, isa});
   return result;
 }
 
@@ -168,8 +168,7 @@ TEST(QuantiseActivations, EveryInstructionSetGivesTheSameBlocks) {
       memory(quantised_bytes(tokens, columns));
   const QuantisedActivations expected = place_quantised(expected_memory.get(), tokens, columns);
   kernels_for(Isa::reference).quantise_activations(x.data(), columns, 0, tokens, expected);
-  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
-    if (!cpu_supports(isa)) continue;
+  for (const Isa isa : vector_isas()) {
     const QuantisedActivations found = place_quantised(memory.get(), tokens, columns);
     kernels_for(isa).quantise_activations(x.data(), columns, 0, tokens, found);
     const std::int8_t offset = isa == Isa::avx512 ? -128 : 0;  // its codes are unsigned

@@ -193,6 +193,9 @@ TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
         // Exact at full level; else to half a step of the table.
         EXPECT_NEAR(value, mean, dropped ? table.unit / 2 : 0.0)
             << format->name << " level " << level;
+        // Kernels multiply signed bytes.
+        EXPECT_GE(centroid - table.zero, -128) << format->name << " level " << level;
+        EXPECT_LE(centroid - table.zero, 127) << format->name << " level " << level;
       }
     }
   }

@@ -1,0 +1,2 @@
+#define PLIMSOLL_ISA neon
+#include "kernels/table-inl.h"
