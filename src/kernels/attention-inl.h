@@ -96,8 +96,8 @@ struct Work {
     return {task.window > 0 ? max_of(end - task.window, 0) : 0, end};
   }
 
-  const float* query_row(std::int64_t row) const {
-    return task.q + row / task.heads * task.q_stride + row % task.heads * task.head_dim;
+  const float* query_row(std::int64_t r) const {
+    return task.q + r / task.heads * task.q_stride + r % task.heads * task.head_dim;
   }
 };
 
