@@ -700,6 +700,26 @@ void multiply_direct(const PlaneView& w, const QuantisedActivations& x, std::int
   }
 }
 
+/// Asks for what is decoded after the tiles before `tile` of `together` tile rows, so that it comes
+/// while those are multiplied.
+void prefetch_after(const PlaneView& w, std::int64_t tile_row, int together, std::int64_t tile,
+                    std::int64_t tile_end) {
+  const std::int64_t tiles = w.tiles_per_row();
+  if (tile == tiles) {
+    tile_row += together;
+    tile = 0;
+  }
+  const std::int64_t count = tiles - tile < strip_tiles ? tiles - tile : strip_tiles;
+  for (int r = 0; r < together && tile_row + r < tile_end; ++r) {
+    const int planes = planes_of_level(w.levels[tile_row + r]);
+    const std::int64_t at = (tile_row + r) * tiles + tile;
+    for (int p = 0; p < planes; ++p)
+      for (std::int64_t line = 0; line < count * plane_stride[p]; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(w.digits[p] + at * plane_stride[p] + line),
+                     _MM_HINT_T1);
+  }
+}
+
 void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                      std::int64_t tile_end, Strip s, PanelScratch& decoded) {
   const bool narrow = w.scale_width == 16;
@@ -720,6 +740,7 @@ void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int
                decoded[r].mins);
         code_of_level(level, level_table.identity).decode[narrow](s, decoded[r]);
       }
+      prefetch_after(w, tile_row, together, s.first + s.count, tile_end);
       for (s.token = 0; s.token < x.tokens;) {
         const std::int64_t left = x.tokens - s.token;
         const int step = static_cast<int>(left < panel_tokens ? left : panel_tokens);
