@@ -33,9 +33,13 @@ struct MatmulWorkspace {
   static constexpr Bytes scratch_bytes = plane_scratch_bytes;
 };
 
-/// y = x W^T + bias for every op; all matrices have the same columns. x: [tokens][x_stride], f32.
-/// Results for a token do not depend on the number of workers.
+/// Makes a token's row of x, just before it is quantised, while it is in cache.
+using MakeRow = FunctionRef<void(std::int64_t token)>;
+
+/// y = x W^T + bias for every op; all matrices have the same columns. x: [tokens][x_stride], f32,
+/// each row made by `make_row` on some worker. Results for a token do not depend on the number of
+/// workers.
 void matmul(Context& context, std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
-            std::int64_t tokens, const MatmulWorkspace& workspace);
+            std::int64_t tokens, MakeRow make_row, const MatmulWorkspace& workspace);
 
 }  // namespace plimsoll

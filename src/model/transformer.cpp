@@ -110,18 +110,18 @@ void Transformer::compute_angles() {
   }
 }
 
-void Transformer::norm_rows(const float* x, const float* weight, std::int64_t tokens, float* out) {
-  const std::int64_t width = description_.width;
-  context_.threads.parallel_for(tokens, 8, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t)
-      context_.kernels.rms_norm(x + t * width, weight, description_.norm_epsilon, width,
-                                out + t * width);
-  });
+void Transformer::multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
+                           std::int64_t tokens, MakeRow make_row) {
+  matmul(context_, ops, x, x_stride, tokens, make_row, workspace_);
 }
 
-void Transformer::multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
-                           std::int64_t tokens) {
-  matmul(context_, ops, x, x_stride, tokens, workspace_);
+void Transformer::multiply_normed(std::span<const MatmulOp> ops, const float* norm,
+                                  std::int64_t first, std::int64_t tokens) {
+  const std::int64_t width = description_.width;
+  multiply(ops, at(layout_.normed), width, tokens, [&](std::int64_t t) {
+    context_.kernels.rms_norm(at(layout_.residual) + (first + t) * width, norm,
+                              description_.norm_epsilon, width, at(layout_.normed) + t * width);
+  });
 }
 
 void Transformer::attention_block(std::int64_t layer) {
@@ -131,12 +131,11 @@ void Transformer::attention_block(std::int64_t layer) {
                      kv_rows = d.kv_heads * d.head_dim;
   float* const qkv = at(layout_.qkv);
 
-  norm_rows(at(layout_.residual), weights_.vector(Role::attention_norm, layer), tokens,
-            at(layout_.normed));
+  const float* const norm = weights_.vector(Role::attention_norm, layer);
   if (d.fused_qkv) {
     MatmulOp op = weights_.matrix(Role::qkv, layer).op(qkv, stride);
     op.bias = weights_.vector(Role::qkv_bias, layer);
-    multiply({&op, 1}, at(layout_.normed), d.width, tokens);
+    multiply_normed({&op, 1}, norm, 0, tokens);
   } else {
     MatmulOp ops[3] = {weights_.matrix(Role::q, layer).op(qkv, stride),
                        weights_.matrix(Role::k, layer).op(qkv + q_rows, stride),
@@ -144,13 +143,13 @@ void Transformer::attention_block(std::int64_t layer) {
     ops[0].bias = weights_.vector(Role::q_bias, layer);
     ops[1].bias = weights_.vector(Role::k_bias, layer);
     ops[2].bias = weights_.vector(Role::v_bias, layer);
-    multiply(ops, at(layout_.normed), d.width, tokens);
+    multiply_normed(ops, norm, 0, tokens);
   }
   rotate_and_store(layer);
   attend(layer);
   MatmulOp output = weights_.matrix(Role::attention_output, layer).op(at(layout_.normed), d.width);
   output.bias = weights_.vector(Role::attention_output_bias, layer);
-  multiply({&output, 1}, at(layout_.attended), q_rows, tokens);
+  multiply({&output, 1}, at(layout_.attended), q_rows, tokens, [](std::int64_t) {});
   add_block(weights_.vector(Role::attention_post_norm, layer), tokens);
 }
 
@@ -224,26 +223,22 @@ void Transformer::feed_forward_block(std::int64_t layer) {
   const auto tokens = static_cast<std::int64_t>(rows_.size());
   const std::int64_t stride = 2 * d.feed_forward;
   float* const gate_up = at(layout_.gate_up);
-  norm_rows(at(layout_.residual), weights_.vector(Role::feed_forward_norm, layer), tokens,
-            at(layout_.normed));
+  const float* const norm = weights_.vector(Role::feed_forward_norm, layer);
   if (d.fused_gate_up) {
     const MatmulOp op = weights_.matrix(Role::gate_up, layer).op(gate_up, stride);
-    multiply({&op, 1}, at(layout_.normed), d.width, tokens);
+    multiply_normed({&op, 1}, norm, 0, tokens);
   } else {
     const MatmulOp ops[2] = {weights_.matrix(Role::gate, layer).op(gate_up, stride),
                              weights_.matrix(Role::up, layer).op(gate_up + d.feed_forward, stride)};
-    multiply(ops, at(layout_.normed), d.width, tokens);
+    multiply_normed(ops, norm, 0, tokens);
   }
   const auto activate = d.activation == Activation::silu ? context_.kernels.silu_multiply
                                                          : context_.kernels.gelu_multiply;
-  context_.threads.parallel_for(tokens, 4, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t t = begin; t < end; ++t) {
-      float* gate = gate_up + t * stride;
-      activate(gate, gate + d.feed_forward, d.feed_forward, gate);
-    }
-  });
   const MatmulOp down = weights_.matrix(Role::down, layer).op(at(layout_.normed), d.width);
-  multiply({&down, 1}, gate_up, stride, tokens);
+  multiply({&down, 1}, gate_up, stride, tokens, [&](std::int64_t t) {
+    float* gate = gate_up + t * stride;
+    activate(gate, gate + d.feed_forward, d.feed_forward, gate);
+  });
   add_block(weights_.vector(Role::feed_forward_post_norm, layer), tokens);
 }
 
@@ -286,10 +281,8 @@ std::span<float> Transformer::logits(std::int64_t first, std::int64_t count) {
   assert(count >= 1 && count <= layout_.logit_rows &&
          first + count <= static_cast<std::int64_t>(rows_.size()));
   const Description& d = description_;
-  norm_rows(at(layout_.residual) + first * d.width, weights_.vector(Role::output_norm), count,
-            at(layout_.normed));
   const MatmulOp op = weights_.output().op(at(layout_.logits), d.vocabulary);
-  multiply({&op, 1}, at(layout_.normed), d.width, count);
+  multiply_normed({&op, 1}, weights_.vector(Role::output_norm), first, count);
   const std::span<float> result(at(layout_.logits), static_cast<std::size_t>(count * d.vocabulary));
   if (d.final_soft_cap != 0)
     context_.threads.parallel_for(count, 1, [&](std::int64_t begin, std::int64_t end, int) {

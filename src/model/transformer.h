@@ -84,9 +84,11 @@ class Transformer {
   float* at(Bytes offset) const { return reinterpret_cast<float*>(memory_.data() + offset); }
   void embed(std::span<const SequencePart> parts);
   void compute_angles();
-  void norm_rows(const float* x, const float* weight, std::int64_t tokens, float* out);
   void multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
-                std::int64_t tokens);
+                std::int64_t tokens, MakeRow make_row);
+  /// Of rows of the residual from `first` on, normed.
+  void multiply_normed(std::span<const MatmulOp> ops, const float* norm, std::int64_t first,
+                       std::int64_t tokens);
   void attention_block(std::int64_t layer);
   void rotate_and_store(std::int64_t layer);
   void attend(std::int64_t layer);
