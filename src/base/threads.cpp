@@ -202,7 +202,7 @@ void ThreadPool::parallel_for(
   const auto work = [&](int worker) {
     for (std::int64_t begin = next.load(std::memory_order_relaxed); begin < count;) {
       const std::int64_t left = count - begin;
-      const std::int64_t length = std::min(left, std::max(grain, left / shares));
+      const std::int64_t length = std::min(left, std::max(grain, left / shares / grain * grain));
       if (!next.compare_exchange_weak(begin, begin + length, std::memory_order_relaxed)) continue;
       try {
         body(begin, begin + length, worker);

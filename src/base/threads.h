@@ -45,7 +45,7 @@ class ThreadPool {
   void run(FunctionRef<void(int worker)> body);
 
   /// Hands out [0, count) in order, to whichever worker is free, in chunks that shrink from an even share of half the
-  /// work down to `grain` (guided self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers 36:12,
+  /// work down to `grain`, always a multiple of it but for the last (guided self-scheduling, Polychronopoulos and Kuck, IEEE Transactions on Computers 36:12,
   /// 1987): long runs through memory first, small pieces to end together. Which worker gets a chunk, and where chunks
   /// begin, is not deterministic, so no result may depend on it.
   void parallel_for(std::int64_t count, std::int64_t grain,

@@ -81,10 +81,11 @@ TEST_P(ThreadPoolTest, ParallelForCoversEachElementOnce) {
       std::vector<int> hits(static_cast<std::size_t>(count));
       std::atomic<int> wrong{0};
       pool.parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end, int worker) {
-        // Chunks are no smaller than the grain, but for the last, and leave the others a share.
+        // Chunks are multiples of the grain, but for the last, and leave the others a share.
         const std::int64_t most = std::max<std::int64_t>(grain, count / (2 * pool.size()));
-        const bool right = begin < end && end <= count && (end - begin >= grain || end == count) &&
-                           end - begin <= most && worker >= 0 && worker < pool.size();
+        const bool right = begin < end && end <= count &&
+                           ((end - begin) % grain == 0 || end == count) && end - begin <= most &&
+                           worker >= 0 && worker < pool.size();
         if (!right) ++wrong;
         for (std::int64_t i = begin; i < end; ++i) ++hits[static_cast<std::size_t>(i)];
       });

@@ -583,18 +583,22 @@ TokenPlace place_of(const QuantisedActivations& q, std::int64_t token) {
 /// Quantises `count` blocks of 32 columns, 2 at most, from block `first` on.
 inline void quantise_blocks(const float* x, std::int64_t first, int count, const float* factors,
                             const TokenPlace& to) {
-  alignas(64) std::int32_t codes[16] = {};
+  // Put together in registers: a load of what four smaller stores have just written would wait.
+  __m128i quarter[4] = {};
   for (int half = 0; half < 2 * count; ++half) {
     const __m512 scaled = _mm512_mul_ps(_mm512_loadu_ps(x + (first * 2 + half) * 16),
                                         _mm512_set1_ps(factors[half / 2]));
-    _mm_store_si128(reinterpret_cast<__m128i*>(codes + half * 4),
-                    _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled)));
+    quarter[half] = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(scaled));
   }
-  const __m512i all = load(codes);
+  const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter[0]), quarter[1], 1);
+  const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter[2]), quarter[3], 1);
+  const __m512i all = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
   if (to.width == 1) {
     _mm512_mask_storeu_epi32(to.codes + first * 8, count == 2 ? 0xffff : 0xff,
                              _mm512_xor_si512(all, _mm512_set1_epi32(to.flip)));
   } else {
+    alignas(64) std::int32_t codes[16];
+    _mm512_store_si512(codes, all);
     for (int j = 0; j < 8 * count; ++j) to.codes[(first * 8 + j) * to.width] = codes[j];
   }
   // Sums of 4, then of the 16 in every quarter.
