@@ -24,6 +24,16 @@ constexpr auto spin_time = std::chrono::microseconds(100);
 /// Where threads outnumber processors, the thread waited for may need the spinner's processor.
 constexpr auto crowded_spin_time = std::chrono::microseconds(2);
 
+// When waiting shows that workers lose their processors in the middle of a chunk (to another
+// program, or to a control group's quota), fewer of them do more: half as many are let in, and
+// after a while all are tried again.
+constexpr auto stall =
+    std::chrono::microseconds(500);  ///< longer than workers of their own end apart
+constexpr auto watched_time = std::chrono::milliseconds(20);
+constexpr double most_stalled = 0.35;  ///< of the time watched
+constexpr auto first_retry = std::chrono::milliseconds(200);
+constexpr auto last_retry = std::chrono::seconds(2);
+
 constexpr std::size_t cache_line_bytes = 64;
 
 void relax() {
@@ -60,6 +70,41 @@ int available_processors() {
 
 }  // namespace
 
+/// How many threads to let in, the caller among them, from what waiting for them cost lately. Used
+/// by the caller only.
+class Crowding {
+ public:
+  explicit Crowding(int threads) : threads_(threads), allowed_(threads) {}
+
+  int allowed() {
+    if (allowed_ < threads_ && Clock::now() >= retry_at_) {
+      allowed_ = threads_;
+      watched_ = stalled_ = {};
+    }
+    return allowed_;
+  }
+
+  void add(Clock::duration run, Clock::duration waited) {
+    watched_ += run;
+    if (waited > stall) stalled_ += waited;
+    if (watched_ < watched_time) return;
+    if (std::chrono::duration<double>(stalled_) >
+        most_stalled * std::chrono::duration<double>(watched_)) {
+      allowed_ = std::max(1, allowed_ / 2);
+      retry_at_ = Clock::now() + retry_;
+      retry_ = std::min<Clock::duration>(2 * retry_, last_retry);
+    } else if (allowed_ == threads_) {
+      retry_ = first_retry;
+    }
+    watched_ = stalled_ = {};
+  }
+
+ private:
+  int threads_, allowed_;
+  Clock::duration watched_{}, stalled_{}, retry_ = first_retry;
+  Clock::time_point retry_at_{};
+};
+
 /// The caller publishes a body, opens the gate and raises `generation`; workers that wake up find
 /// the gate open, enter, run the body and leave. The caller shuts the gate when it needs no more of
 /// them and waits for those inside. A worker that the kernel lets run late finds the gate shut and
@@ -67,6 +112,7 @@ int available_processors() {
 struct ThreadPool::State {
   explicit State(int thread_count)
       : threads(thread_count),
+        crowding(thread_count),
         spin(thread_count > available_processors() ? crowded_spin_time : spin_time) {}
 
   ~State() {
@@ -98,7 +144,8 @@ struct ThreadPool::State {
 
   bool enter() {
     std::uint32_t now = gate.load(std::memory_order_acquire);
-    while (now & open)
+    const auto full = static_cast<std::uint32_t>(threads - 1) * one_entered;
+    while ((now & open) && (now & entered_mask) < full)
       if (gate.compare_exchange_weak(now, now + one_inside + one_entered,
                                      std::memory_order_acquire))
         return true;
@@ -114,13 +161,15 @@ struct ThreadPool::State {
   }
 
   /// Runs `work` here and on the workers: on every one of them if `all`, else on those that come in
-  /// time.
-  void run(const FunctionRef<void(int)>& work, bool all) {
+  /// time, `allowed` threads at most.
+  void run(const FunctionRef<void(int)>& work, bool all, int allowed) {
     if (running.exchange(true, std::memory_order_acquire)) {
       throw Error(ErrorCode::internal, "a thread pool was asked to run while it was running");
     }
     body = &work;
-    gate.store(open, std::memory_order_release);
+    const auto kept_out = static_cast<std::uint32_t>(threads - allowed) * one_entered;
+    const auto start = Clock::now();
+    gate.store(open | kept_out, std::memory_order_release);
     generation.fetch_add(1, std::memory_order_seq_cst);
     generation.notify_all();
     invoke(0);
@@ -128,7 +177,14 @@ struct ThreadPool::State {
     for (std::uint32_t now = gate.load(std::memory_order_acquire); (now & entered_mask) < wanted;)
       now = await_change(gate, now, spin);
     std::uint32_t now = gate.fetch_and(~open, std::memory_order_acq_rel) & ~open;
-    while (now & inside_mask) now = await_change(gate, now, spin);
+    if (now & inside_mask) {
+      const auto done = Clock::now();
+      while (now & inside_mask) now = await_change(gate, now, spin);
+      const auto end = Clock::now();
+      if (!all) crowding.add(end - start, end - done);
+    } else if (!all) {
+      crowding.add(Clock::now() - start, {});
+    }
 
     body = nullptr;
     std::exception_ptr thrown;
@@ -141,6 +197,7 @@ struct ThreadPool::State {
   }
 
   const int threads;
+  Crowding crowding;
   const Clock::duration spin;
   std::vector<std::thread> workers;
 
@@ -186,7 +243,7 @@ void ThreadPool::run(FunctionRef<void(int worker)> body) {
   if (size() == 1)
     body(0);
   else
-    state_->run(body, true);
+    state_->run(body, true, size());
 }
 
 void ThreadPool::parallel_for(
@@ -213,10 +270,11 @@ void ThreadPool::parallel_for(
       begin = next.load(std::memory_order_relaxed);
     }
   };
-  if (count <= grain || size() == 1)
+  const int allowed = count <= grain ? 1 : state_->crowding.allowed();
+  if (allowed == 1)
     work(0);
   else
-    state_->run(work, false);
+    state_->run(work, false, allowed);
 }
 
 }  // namespace plimsoll

@@ -183,6 +183,35 @@ TEST(ThreadPool, ParallelForDoesNotWaitForAWorkerThatHasNotBegun) {
   busy.join();
 }
 
+TEST(ThreadPool, WorkersThatAreAlwaysLateAreLeftOutForAWhile) {
+  // A worker that stands still in the middle of its chunk, as one whose processor was taken away.
+  ThreadPool pool(2);
+  std::atomic<bool> late{true};
+  std::atomic<int> helped{0};
+  const auto step = [&] {
+    pool.parallel_for(8, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+      if (worker == 0) {
+        std::this_thread::sleep_for(std::chrono::microseconds(200) * (end - begin));
+      } else {
+        ++helped;
+        if (late) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+    });
+  };
+  int alone = 0;  // steps in a row that the worker had no part in
+  for (int i = 0; i < 2000 && alone < 20; ++i) {
+    const int before = helped;
+    step();
+    alone = helped == before ? alone + 1 : 0;
+  }
+  EXPECT_EQ(alone, 20) << "the worker was never left out";
+  late = false;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  const int before = helped;
+  while (helped == before && std::chrono::steady_clock::now() < deadline) step();
+  EXPECT_GT(helped, before) << "the worker was never let in again";
+}
+
 TEST(ThreadPool, PoolsWorkBesideEachOtherAndInsideEachOther) {
   ThreadPool outer(2);
   std::atomic<int> total{0};
