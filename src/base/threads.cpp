@@ -203,7 +203,7 @@ struct ThreadPool::State {
 
   // Written by the caller before it opens the gate, read by workers inside.
   const FunctionRef<void(int)>* body = nullptr;
-  bool stopping = false;
+  std::atomic<bool> stopping{false};  // read by late workers at any time
   std::atomic<bool> running{false};
 
   // Written by the first body that throws; read by the caller when nobody is inside.
