@@ -83,6 +83,10 @@ std::span<float> Session::logits() { return engine_->transformer().logits(last_c
 
 std::span<float> Session::append_each(std::span<Session* const> sessions,
                                       std::span<const TokenId> tokens) {
+  if (sessions.empty() || sessions.size() != tokens.size() ||
+      static_cast<std::int64_t>(sessions.size()) > sessions[0]->engine_->plan().logit_rows)
+    throw Error(ErrorCode::internal,
+                fmt::format("a pass of {} sessions and {} tokens", sessions.size(), tokens.size()));
   std::vector<SequencePart> parts;
   for (std::size_t i = 0; i < sessions.size(); ++i) {
     sessions[i]->check(tokens.subspan(i, 1));

@@ -23,13 +23,10 @@ HWY_INLINE Ints make_pairs(Vector low, Vector high) {
   return hn::Or(hn::And(hn::NearestInt(low), mask), hn::ShiftLeft<16>(hn::NearestInt(high)));
 }
 
-/// Largest codes a, b of two factors such that `terms` products fit 31 bits.
-struct Limits {
-  float a, b;
-};
-HWY_INLINE Limits even_limits(std::int64_t terms) {
+/// Largest code of two factors such that the sum of `terms` products fits 31 bits.
+HWY_INLINE float code_limit(std::int64_t terms) {
   const float limit = __builtin_floorf(__builtin_sqrtf(2147483000.0f / static_cast<float>(terms)));
-  return {limit < 32767.0f ? limit : 32767.0f, limit < 32767.0f ? limit : 32767.0f};
+  return limit < 32767.0f ? limit : 32767.0f;
 }
 /// Of probabilities and values in a tile.
 constexpr float kProbabilityLimit = 8191.0f;
@@ -72,7 +69,7 @@ HWY_INLINE float pair_row(const float* row, std::int64_t padded_dim, float limit
 
 void prepare_queries(const Work& work) {
   const AttentionTask& task = work.task;
-  const float limit = even_limits(task.head_dim).a;
+  const float limit = code_limit(task.head_dim);
   for (std::int64_t row = 0; row < work.rows; ++row) {
     const float* q = work.query_row(row);
     for (std::int64_t d = 0; d < work.padded_dim; ++d)
@@ -88,7 +85,7 @@ void prepare_queries(const Work& work) {
 void convert_tile(const Work& work, std::int64_t base, Range seen) {
   const AttentionTask& task = work.task;
   const std::int64_t pairs = work.padded_dim / 2;
-  const float limit = even_limits(task.head_dim).b;
+  const float limit = code_limit(task.head_dim);
   const auto clamped = [seen](std::int64_t p) {
     return min_of(max_of(p, seen.begin), seen.end - 1);
   };
@@ -136,7 +133,8 @@ void convert_tile(const Work& work, std::int64_t base, Range seen) {
 
 /// Raw scores of kRows rows, beginning with `row`, and kVectorTile vectors of positions.
 template <int kRows>
-HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t position, float* scores) {
+HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t position,
+                             float* scores) {
   const std::int64_t pairs = work.padded_dim / 2;
   const float* queries = work.queries + row * pairs;
   const float* keys = work.keys + position;
@@ -190,8 +188,9 @@ HWY_INLINE float pair_probabilities(const Work& work, float* scores) {
 /// outputs = outputs * correction + probabilities * values, for kRows rows and kVectors vectors of
 /// dimensions.
 template <int kRows, int kVectors>
-HWY_NOINLINE void add_pairs(const float* probabilities, const float* corrections, const float* units,
-               const float* values, std::int64_t padded_dim, float* outputs) {
+HWY_NOINLINE void add_pairs(const float* probabilities, const float* corrections,
+                            const float* units, const float* values, std::int64_t padded_dim,
+                            float* outputs) {
   Pairs acc[kRows][kVectors];
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {

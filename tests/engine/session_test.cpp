@@ -165,6 +165,10 @@ TEST_P(EveryFamily, SequencesTogetherAreTheSameAsAlone) {
         EXPECT_EQ(together[i]->tokens(), alone[i]->tokens());
       }
     }
+    EXPECT_THROW(Session::append_each(refer, std::vector<TokenId>(count + 1)), Error);
+    EXPECT_THROW(
+        Session::append_each(std::vector<Session*>(12, refer[0]), std::vector<TokenId>(12)), Error);
+    EXPECT_THROW(Session::append_each({}, {}), Error);
     const std::vector<TokenId> wrong(count, 512);
     const std::vector<TokenId> before = together[0]->tokens();
     EXPECT_THROW(Session::append_each(refer, wrong), Error);
