@@ -1,0 +1,49 @@
+// What rounding costs in quality: the KL divergence of a plan as a sum over its tensors, each one's sensitivity
+// times the relative error of its format (linearity: HIGGS, Malinovskii et al., arXiv:2411.17525).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "format/format.h"
+#include "model/description.h"
+#include "model/tensors.h"
+
+namespace plimsoll {
+
+/// Where the numbers of a quality model come from.
+enum class QualitySource {
+  prior,     ///< the kind and depth of each tensor: no weight and no text was read
+  own_text,  ///< measured on text that the model wrote itself
+  text,      ///< measured on a text
+};
+std::string_view name(QualitySource source);
+
+/// One tensor's part.
+struct TensorQuality {
+  /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second moments of its inputs.
+  double sensitivity = 0;
+  /// By position in formats(): relative error in that format; negative where it is not known or not possible.
+  std::vector<double> errors;
+
+  /// Nats; negative where the format's error is not known.
+  double loss(const Format& format) const;
+};
+
+/// By position in find_tensors(); vectors have sensitivity 0.
+struct QualityModel {
+  QualitySource source = QualitySource::prior;
+  bool error_feedback = false;  ///< errors are those of rounding with it
+  std::vector<TensorQuality> tensors;
+};
+
+/// Without any weight or text. Errors are those of each format on Gaussian numbers; the source's own format
+/// costs nothing, and so does every dense format of at least its width.
+QualityModel prior_quality(const Description& description, std::span<const TensorUse> uses);
+
+/// The formats that weights may be rounded to, smallest first: coded ones, then F16 (and F32 where the file has it).
+std::span<const Format* const> rounding_formats();
+
+}  // namespace plimsoll
