@@ -24,6 +24,8 @@ class Matrix {
   static Bytes memory_bytes(const TensorInfo& info);
 
   Matrix() = default;
+  /// Of values that somebody else holds.
+  explicit Matrix(const DenseView& borrowed) : dense_(borrowed) {}
   /// Reserves memory for the tensor; its rows must be loaded before use.
   Matrix(Ledger& ledger, const TensorInfo& info);
 

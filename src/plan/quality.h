@@ -25,6 +25,9 @@ std::string_view name(QualitySource source);
 struct TensorQuality {
   /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second moments of its inputs.
   double sensitivity = 0;
+  /// Of an embedding matrix that is also the output matrix: what plain error costs where tokens are looked up, over
+  /// what error costs in the product with the output's inputs. Its errors are the sum of both, weighted so.
+  double lookup_share = 0;
   /// By position in formats(): relative error in that format; negative where it is not known or not possible.
   std::vector<double> errors;
 
