@@ -85,9 +85,10 @@ int fit_command(Arguments arguments) {
       fmt::print(stderr, "{:<28} a={:.5f} lookup={:.3f}", uses[i].slot.name, quality.tensors[i].sensitivity, quality.tensors[i].lookup_share);
       for (const Format* f : rounding_formats())
         fmt::print(stderr, " {}={:.6f}", f->name, quality.tensors[i].errors[static_cast<std::size_t>(f - formats().data())]);
+      fmt::print(stderr, " inputs {:.7f} {:.7f} {:.7f}", quality.tensors[i].input_errors[1], quality.tensors[i].input_errors[2], quality.tensors[i].input_errors[3]);
       fmt::print(stderr, "\n");
     }
-  const FileChoices choices = file_choices(uses, quality, rounding_formats());
+  const FileChoices choices = file_choices(uses, quality, Reader::llama_cpp, rounding_formats());
   const std::optional<Selection> selection = solve(choices.choices, target - fitted.header_bytes());
   if (!selection) throw Error(ErrorCode::budget_refused, "no such plan");
   std::vector<const Format*> formats;

@@ -254,6 +254,22 @@ class Analysis {
                            static_cast<std::int64_t>(rows.size()) / columns));
   }
 
+  /// Errors of an input's columns are independent of each other: they add up by the columns' squares.
+  void measure_input_errors(std::size_t use, const LayerMoments& moments,
+                            const std::vector<float>& rows, double power) {
+    const auto columns = static_cast<std::size_t>(uses_[use].slot.columns);
+    std::vector<double> squares(columns);
+    for (std::size_t i = 0; i < rows.size(); ++i)
+      squares[i % columns] += static_cast<double>(rows[i]) * rows[i];
+    for (const InputRounding rounding :
+         {InputRounding::rows, InputRounding::blocks_of_32, InputRounding::blocks_of_256}) {
+      const std::vector<float> errors = moments.rounding_errors(uses_[use].slot.role, rounding);
+      double total = 0;
+      for (std::size_t k = 0; k < columns; ++k) total += squares[k] * errors[k];
+      result_.tensors[use].input_errors[static_cast<std::size_t>(rounding)] = total / power;
+    }
+  }
+
   void take_layer(std::int64_t layer, LayerMoments& moments) {
     const std::size_t older = branches_.size();
     // All tensors that share an input come to it before and after it is factored.
@@ -281,6 +297,7 @@ class Analysis {
       }
       inputs.factor(options_.damping);
       for (Tensor& tensor : tensors) {
+        measure_input_errors(tensor.use, moments, tensor.rows, tensor.power);
         dense_errors_ = tensor.dense;
         measure_errors(tensor.use, inputs, tensor.rows, tensor.power);
         const TensorSlot& slot = uses_[tensor.use].slot;
@@ -338,6 +355,7 @@ class Analysis {
         result_.tensors[branch.use].sensitivity = sensitivity;
     }
     if (rows.empty()) return;
+    measure_input_errors(use, moments, rows, power);
     TensorQuality& output = result_.tensors[use];
     if (lookup > 0 && output.sensitivity > 0) {
       output.lookup_share = lookup / output.sensitivity;

@@ -9,6 +9,7 @@
 
 #include "fit/layer_runner.h"
 #include "fit/second_moments.h"
+#include "plan/quality.h"
 
 namespace plimsoll {
 
@@ -30,9 +31,16 @@ class LayerMoments : public ProductObserver {
   /// Of the input of products with `role`; null if there were none. Settled.
   SecondMoments* of(Role role);
 
+  /// Mean squared error of each column of that input when it is rounded so: [columns].
+  std::vector<float> rounding_errors(Role role, InputRounding rounding) const;
+
  private:
+  struct Input {
+    std::unique_ptr<SecondMoments> moments;
+    std::array<std::vector<float>, input_rounding_count> rounding;  ///< sums of squared errors
+  };
   Context& context_;
-  std::map<Role, std::unique_ptr<SecondMoments>> moments_;
+  std::map<Role, Input> inputs_;
 };
 
 /// Takes sequences through a model once, giving the moments of one layer after the other.

@@ -33,9 +33,17 @@ std::string_view name(QualitySource source) {
   }
 }
 
-double TensorQuality::loss(const Format& format) const {
+InputRounding input_rounding(const Format& format, Reader reader) {
+  if (format.kind == Format::Kind::dense) return InputRounding::none;
+  if (reader == Reader::plimsoll) return InputRounding::rows;
+  return format.block_values == 256 ? InputRounding::blocks_of_256 : InputRounding::blocks_of_32;
+}
+
+double TensorQuality::loss(const Format& format, Reader reader) const {
   const double error = errors[static_cast<std::size_t>(&format - formats().data())];
-  return error < 0 ? -1 : sensitivity * error;
+  if (error < 0) return -1;
+  return sensitivity *
+         (error + input_errors[static_cast<std::size_t>(input_rounding(format, reader))]);
 }
 
 std::span<const Format* const> rounding_formats() {

@@ -2,9 +2,10 @@
 // times the relative error of its format (linearity: HIGGS, Malinovskii et al., arXiv:2411.17525).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "format/format.h"
@@ -21,6 +22,17 @@ enum class QualitySource {
 };
 std::string_view name(QualitySource source);
 
+/// Who multiplies with the rounded weights: engines round the inputs of products too, each in its own way.
+enum class Reader {
+  plimsoll,   ///< kernels/kernels.h, QuantisedActivations
+  llama_cpp,  ///< bytes in blocks of 32 or, with formats of 256 columns, of 256; halves with F16
+};
+
+/// How the inputs of a product are rounded.
+enum class InputRounding { none, rows, blocks_of_32, blocks_of_256 };
+constexpr int input_rounding_count = 4;
+InputRounding input_rounding(const Format& format, Reader reader);
+
 /// One tensor's part.
 struct TensorQuality {
   /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second moments of its inputs.
@@ -30,9 +42,11 @@ struct TensorQuality {
   double lookup_share = 0;
   /// By position in formats(): relative error in that format; negative where it is not known or not possible.
   std::vector<double> errors;
+  /// By InputRounding: relative error of the product from rounding its inputs.
+  std::array<double, input_rounding_count> input_errors{};
 
   /// Nats; negative where the format's error is not known.
-  double loss(const Format& format) const;
+  double loss(const Format& format, Reader reader) const;
 };
 
 /// By position in find_tensors(); vectors have sensitivity 0.
