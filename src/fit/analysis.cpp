@@ -15,7 +15,8 @@ constexpr std::int64_t sampled_rows = 128;
 /// Positions before this share of a sequence have too little before them to count.
 constexpr double unscored_share = 0.25;
 
-/// Formats of middling error, to measure what a tensor's error costs: the first whose block divides the rows.
+/// Formats of middling error, to measure what a tensor's error costs: the first whose block divides
+/// the rows.
 constexpr FormatId probe_formats[] = {FormatId::Q3_K, FormatId::Q4_0};
 
 const Format* probe_format(std::int64_t columns) {
@@ -48,7 +49,8 @@ double squared_norm(std::span<const float> values) {
 /// One tensor rounded by itself, and the residual streams of the probe sequences since then.
 struct Branch {
   std::size_t use;
-  bool in_lookup = false;  ///< of a tied embedding: where tokens are looked up rather than in the output
+  bool in_lookup =
+      false;  ///< of a tied embedding: where tokens are looked up rather than in the output
   float* residuals = nullptr;
   double error = 0;  ///< relative, of what was rounded
   double divergence = 0;
@@ -70,7 +72,8 @@ class Replacement : public ProductObserver {
   const Matrix& by_;
 };
 
-/// Divergence of the distribution of `logits` from that of `reference`, log-probabilities both; nats.
+/// Divergence of the distribution of `logits` from that of `reference`, log-probabilities both;
+/// nats.
 double divergence(const Kernels& kernels, std::span<float> logits, const float* reference) {
   const float norm = kernels.log_sum_exp(logits.data(), static_cast<std::int64_t>(logits.size()));
   double total = 0;
@@ -100,9 +103,9 @@ class Analysis {
     }
     for (const Sequence& probe : probes) tokens_ += static_cast<std::int64_t>(probe.size());
     rounder_ = std::make_unique<Rounder>(context, widest);
-    residuals_ = Region(context.ledger, Account::io,
-                        static_cast<Bytes>((branch_count_ + 1) * tokens_ * description.width) *
-                            sizeof(float));
+    residuals_ = Region(
+        context.ledger, Account::io,
+        static_cast<Bytes>((branch_count_ + 1) * tokens_ * description.width) * sizeof(float));
     branches_.reserve(static_cast<std::size_t>(branch_count_));
     result_.source = options.source;
     result_.error_feedback = options.error_feedback;
@@ -156,8 +159,8 @@ class Analysis {
   Matrix rounded(const Matrix& source, const Format& f, const ColumnWeights& column_weights,
                  Region& memory) {
     const std::int64_t rows = source.rows(), columns = source.columns();
-    memory = Region(context_.ledger, Account::io,
-                    static_cast<Bytes>(rows * columns) * sizeof(float));
+    memory =
+        Region(context_.ledger, Account::io, static_cast<Bytes>(rows * columns) * sizeof(float));
     auto* values = memory.as<float>();
     context_.threads.parallel_for(rows, 16, [&](std::int64_t begin, std::int64_t end, int) {
       for (std::int64_t r = begin; r < end; ++r) source.dequantise_row(r, values + r * columns);
@@ -174,9 +177,8 @@ class Analysis {
   }
 
   void embed() {
-    for_each_probe(base(), [&](const Sequence& probe, float* residual) {
-      runner_.embed(probe, residual);
-    });
+    for_each_probe(base(),
+                   [&](const Sequence& probe, float* residual) { runner_.embed(probe, residual); });
     for (std::size_t use = 0; use < uses_.size(); ++use) {
       if (uses_[use].slot.role != Role::token_embedding) continue;
       const Format* f = probe_format(uses_[use].slot.columns);
@@ -223,7 +225,8 @@ class Analysis {
     return errors;
   }
 
-  /// Relative errors of every format under `moments`, which are factored on the way if there is to be error feedback.
+  /// Relative errors of every format under `moments`, which are factored on the way if there is to
+  /// be error feedback.
   void measure_errors(std::size_t use, SecondMoments& moments, const std::vector<float>& rows,
                       double power) {
     const std::int64_t columns = uses_[use].slot.columns;
@@ -237,9 +240,9 @@ class Analysis {
         continue;
       }
       std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(*f, columns));
-      error = rounder_->round(*f, rows.data(), count, columns, with_feedback(moments),
-                              blocks.data()) /
-              power;
+      error =
+          rounder_->round(*f, rows.data(), count, columns, with_feedback(moments), blocks.data()) /
+          power;
     }
   }
 
@@ -249,12 +252,13 @@ class Analysis {
     dense_errors_.assign(formats().size(), 0);
     for (const Format* f : rounding_formats())
       if (f->kind == Format::Kind::dense)
-        dense_errors_[position(*f)] = sum(
-            moments.powers(plain_errors(*f, rows, columns, {}).data(),
-                           static_cast<std::int64_t>(rows.size()) / columns));
+        dense_errors_[position(*f)] =
+            sum(moments.powers(plain_errors(*f, rows, columns, {}).data(),
+                               static_cast<std::int64_t>(rows.size()) / columns));
   }
 
-  /// Errors of an input's columns are independent of each other: they add up by the columns' squares.
+  /// Errors of an input's columns are independent of each other: they add up by the columns'
+  /// squares.
   void measure_input_errors(std::size_t use, const LayerMoments& moments,
                             const std::vector<float>& rows, double power) {
     const auto columns = static_cast<std::size_t>(uses_[use].slot.columns);
@@ -290,8 +294,8 @@ class Analysis {
       for (Tensor& tensor : tensors) {
         tensor.rows = sample_rows(matrix(tensor.use));
         const std::int64_t columns = uses_[tensor.use].slot.columns;
-        tensor.power = sum(inputs.powers(
-            tensor.rows.data(), static_cast<std::int64_t>(tensor.rows.size()) / columns));
+        tensor.power = sum(inputs.powers(tensor.rows.data(),
+                                         static_cast<std::int64_t>(tensor.rows.size()) / columns));
         measure_dense_errors(inputs, tensor.rows, columns);
         tensor.dense = dense_errors_;
       }
@@ -371,13 +375,13 @@ class Analysis {
 
   void measure_divergences(std::size_t output_branch, const Matrix& replaced) {
     const std::int64_t vocabulary = description_.vocabulary, width = description_.width;
-    std::vector<float> reference(
-        static_cast<std::size_t>(LayerRunner::logit_slice * vocabulary));
+    std::vector<float> reference(static_cast<std::size_t>(LayerRunner::logit_slice * vocabulary));
     Replacement replacement(Role::output, -1, replaced);
     std::int64_t at = 0;
     for (const Sequence& probe : probes_) {
       const auto tokens = static_cast<std::int64_t>(probe.size());
-      for (std::int64_t first = static_cast<std::int64_t>(unscored_share * static_cast<double>(tokens));
+      for (std::int64_t first =
+               static_cast<std::int64_t>(unscored_share * static_cast<double>(tokens));
            first < tokens; first += LayerRunner::logit_slice) {
         const std::int64_t count = std::min(LayerRunner::logit_slice, tokens - first);
         const std::int64_t offset = (at + first) * width;
@@ -420,9 +424,9 @@ class Analysis {
   LayerRunner& runner_;
   std::unique_ptr<Rounder> rounder_;
   std::int64_t branch_count_ = 0;
-  std::int64_t tokens_ = 0;   ///< of all probes
+  std::int64_t tokens_ = 0;  ///< of all probes
   std::int64_t scored_ = 0;
-  Region residuals_;          ///< f32 [base, then branches][tokens][width]
+  Region residuals_;  ///< f32 [base, then branches][tokens][width]
   std::vector<Branch> branches_;
   std::vector<double> dense_errors_;  ///< by format, of the tensor at hand
   QualityModel result_;

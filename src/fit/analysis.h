@@ -1,5 +1,5 @@
-// Measures a model's quality model (plan/quality.h): how much each tensor's rounding moves what the model says, and how
-// well each format holds it.
+// Measures a model's quality model (plan/quality.h): how much each tensor's rounding moves what the
+// model says, and how well each format holds it.
 #pragma once
 
 #include <functional>
@@ -22,12 +22,13 @@ struct AnalysisOptions {
   double damping = 0.01;
 };
 
-/// `moment_sequences` are for the second moments, `probe_sequences` for the divergence; none longer than the runner's
-/// passes. Everything that is held for it is charged to the Ledger. `progress(done, total)` is called on this thread.
+/// `moment_sequences` are for the second moments, `probe_sequences` for the divergence; none longer
+/// than the runner's passes. Everything that is held for it is charged to the Ledger.
+/// `progress(done, total)` is called on this thread.
 ///
-/// The divergence that one tensor causes is measured with the tensor alone rounded to a format of middling
-/// error; that of other formats follows from their relative error, measured on a sample of rows under the second
-/// moments of the tensor's inputs.
+/// The divergence that one tensor causes is measured with the tensor alone rounded to a format of
+/// middling error; that of other formats follows from their relative error, measured on a sample of
+/// rows under the second moments of the tensor's inputs.
 QualityModel analyse(Context& context, const Description& description,
                      std::span<const TensorUse> uses, const Weights& weights,
                      std::span<const Sequence> moment_sequences,

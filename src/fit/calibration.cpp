@@ -25,7 +25,8 @@ CalibrationSize calibration_size(const Description& d, std::int64_t parameters,
                                  std::int64_t matrices) {
   CalibrationSize size{};
   size.sequence_tokens = std::min(longest_sequence, d.trained_context);
-  const auto weights = static_cast<double>(parameters), branches = static_cast<double>(matrices + 1);
+  const auto weights = static_cast<double>(parameters),
+             branches = static_cast<double>(matrices + 1);
   size.moments = sequences(work / weights, size.sequence_tokens, 16, 128);
   // Each branch runs half of the model on average.
   const double tokens =

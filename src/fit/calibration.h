@@ -14,10 +14,12 @@ namespace plimsoll {
 
 struct Calibration {
   std::vector<Sequence> moments;  ///< for second moments
-  std::vector<Sequence> probes;   ///< for divergences: other parts of the text where it is long enough
+  std::vector<Sequence>
+      probes;  ///< for divergences: other parts of the text where it is long enough
 };
 
-/// How much of a text is worth its time on a model of this size: minutes on two cores for a billion parameters.
+/// How much of a text is worth its time on a model of this size: minutes on two cores for a billion
+/// parameters.
 struct CalibrationSize {
   std::int64_t sequence_tokens;  ///< BOS included
   std::int64_t moments;          ///< sequences

@@ -27,7 +27,8 @@ constexpr std::string_view type_key = "general.file_type";
 constexpr std::string_view version_key = "general.quantization_version";
 constexpr std::int64_t quantization_version = 2;
 
-/// The order in which a walk through the layers gives moments: layer by layer, the model's own last.
+/// The order in which a walk through the layers gives moments: layer by layer, the model's own
+/// last.
 std::vector<std::size_t> walking_order(std::span<const TensorUse> uses) {
   std::vector<std::size_t> order(uses.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
@@ -71,10 +72,10 @@ class Rewriter {
         if (!std::isfinite(target[i])) finite = false;
     });
     if (!finite)
-      throw Error(ErrorCode::invalid_weights,
-                  fmt::format("tensor {} has NaN or infinity in rows {} to {}", info.name, begin,
-                              end - 1),
-                  "the file is damaged, or its conversion overflowed");
+      throw Error(
+          ErrorCode::invalid_weights,
+          fmt::format("tensor {} has NaN or infinity in rows {} to {}", info.name, begin, end - 1),
+          "the file is damaged, or its conversion overflowed");
     return values_;
   }
 
@@ -116,8 +117,7 @@ class Rewriter {
 
 /// A tied embedding's moments also weigh the errors of looking tokens up, as when it was measured.
 void add_lookup(SecondMoments& moments, double share, Rewriter& rewriter, const TensorInfo& info) {
-  const std::vector<float>& rows =
-      rewriter.read(info, 0, std::min<std::int64_t>(info.rows(), 128));
+  const std::vector<float>& rows = rewriter.read(info, 0, std::min<std::int64_t>(info.rows(), 128));
   const auto count = static_cast<std::int64_t>(rows.size()) / info.columns();
   const std::vector<double> powers = moments.powers(rows.data(), count);
   double squares = 0;
@@ -140,7 +140,9 @@ FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& qu
       formats.push_back(&f);
       choices.push_back({round_up(bytes, default_alignment), loss, 0});
     };
-    add(*info.format, uses[i].slot.is_vector() ? 0 : std::max(0.0, quality.tensors[i].loss(*info.format, reader)));
+    add(*info.format, uses[i].slot.is_vector()
+                          ? 0
+                          : std::max(0.0, quality.tensors[i].loss(*info.format, reader)));
     if (!uses[i].slot.is_vector())
       for (const Format* f : candidates) {
         if (f == info.format || info.columns() % f->block_values != 0) continue;

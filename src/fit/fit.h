@@ -1,4 +1,5 @@
-// Fitting: a model rewritten so that it takes no more than a number of bytes and loses as little as these allow.
+// Fitting: a model rewritten so that it takes no more than a number of bytes and loses as little as
+// these allow.
 #pragma once
 
 #include <functional>
@@ -18,12 +19,14 @@
 
 namespace plimsoll {
 
-/// What each tensor could become in the file: by position in find_tensors(), vectors staying as they are.
+/// What each tensor could become in the file: by position in find_tensors(), vectors staying as
+/// they are.
 struct FileChoices {
   std::vector<std::vector<const Format*>> formats;
   std::vector<std::vector<Choice>> choices;  ///< bytes with padding, loss in nats
 };
-/// `candidates`, where a row divides into their blocks and the quality model knows them, and the file's own format.
+/// `candidates`, where a row divides into their blocks and the quality model knows them, and the
+/// file's own format.
 FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
                          Reader reader, std::span<const Format* const> candidates);
 
@@ -41,14 +44,16 @@ struct FeedbackSource {
 /// The file that is going to be written.
 class FittedFile {
  public:
-  /// Opens the target, so that one that cannot be written is known before the work. Throws Error(write_failed).
+  /// Opens the target, so that one that cannot be written is known before the work. Throws
+  /// Error(write_failed).
   FittedFile(const std::string& path, const ModelFile& source, std::span<const TensorUse> uses);
 
   /// Of the file besides its tensors' data.
   Bytes header_bytes() const;
 
-  /// Writes the model with tensor i in formats[i] (its own: copied byte for byte). Throws Error: write_failed, file_*,
-  /// invalid_weights naming a tensor with NaN or infinity; the target is then as it was before. Once.
+  /// Writes the model with tensor i in formats[i] (its own: copied byte for byte). Throws Error:
+  /// write_failed, file_*, invalid_weights naming a tensor with NaN or infinity; the target is then
+  /// as it was before. Once.
   void write(Context& context, std::span<const Format* const> formats,
              const FeedbackSource& feedback, const std::function<void(FitProgress)>& progress);
 

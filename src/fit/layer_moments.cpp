@@ -23,7 +23,8 @@ float rounding_step(InputRounding rounding, float block_largest, float row_large
   constexpr float most = 127;
   if (rounding != InputRounding::rows) return block_largest / most;
   // The least power of two, below the whole row's, that holds the block (kernels/kernels.h).
-  const int halvings = block_largest > 0 ? std::ilogb(row_largest / block_largest) : activation_powers;
+  const int halvings =
+      block_largest > 0 ? std::ilogb(row_largest / block_largest) : activation_powers;
   return std::ldexp(row_largest / most, -std::clamp(halvings, 0, activation_powers));
 }
 

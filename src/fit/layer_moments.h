@@ -1,4 +1,5 @@
-// The second moments of every input of a model's products, layer by layer over calibration sequences.
+// The second moments of every input of a model's products, layer by layer over calibration
+// sequences.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ namespace plimsoll {
 /// Tokens of one calibration sequence.
 using Sequence = std::vector<TokenId>;
 
-/// The first role among those whose products share an input: q for k and v, gate for up, output for an
-/// embedding that is tied to it.
+/// The first role among those whose products share an input: q for k and v, gate for up, output for
+/// an embedding that is tied to it.
 Role input_role(Role role);
 
 /// Gathers the moments of one layer's inputs, by input_role().
@@ -46,12 +47,14 @@ class LayerMoments : public ProductObserver {
 /// Takes sequences through a model once, giving the moments of one layer after the other.
 class MomentsWalk {
  public:
-  static Bytes memory_bytes(const Description& description, std::span<const Sequence> sequences, int workers);
+  static Bytes memory_bytes(const Description& description, std::span<const Sequence> sequences,
+                            int workers);
 
   MomentsWalk(Context& context, const Description& description, LayerRunner& runner,
               std::span<const Sequence> sequences);
 
-  /// Of the next layer, from 0 on; after the last one, of the output. The previous ones must be gone.
+  /// Of the next layer, from 0 on; after the last one, of the output. The previous ones must be
+  /// gone.
   LayerMoments next();
 
  private:

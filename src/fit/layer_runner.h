@@ -1,5 +1,5 @@
-// A model taken layer by layer over short sequences whose residual streams somebody else keeps, so that only one
-// layer has to be in memory and what flows into its products can be looked at.
+// A model taken layer by layer over short sequences whose residual streams somebody else keeps, so
+// that only one layer has to be in memory and what flows into its products can be looked at.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,13 @@
 
 namespace plimsoll {
 
-/// Every sequence stands for itself, from position 0 on. Throws as Region does when made. Refers to what it is made
-/// from.
+/// Every sequence stands for itself, from position 0 on. Throws as Region does when made. Refers to
+/// what it is made from.
 class LayerRunner {
  public:
   /// Bytes of its activations and keys and values.
-  static Bytes memory_bytes(const Description& description, std::int64_t sequence_tokens, int workers);
+  static Bytes memory_bytes(const Description& description, std::int64_t sequence_tokens,
+                            int workers);
 
   LayerRunner(Context& context, const Description& description, const Weights& weights,
               std::int64_t sequence_tokens);
@@ -32,7 +33,8 @@ class LayerRunner {
   void embed(std::span<const TokenId> tokens, float* residual);
   /// residual: [tokens][width], taken through one layer in place.
   void run(std::int64_t layer, std::int64_t tokens, float* residual);
-  /// Logits of `tokens` positions, at most logit_slice, [tokens][vocabulary]; valid until the next call.
+  /// Logits of `tokens` positions, at most logit_slice, [tokens][vocabulary]; valid until the next
+  /// call.
   std::span<float> logits(const float* residual, std::int64_t tokens);
 
   /// Null for none.

@@ -15,8 +15,8 @@ constexpr std::int64_t factor_block = 128;
 
 Bytes floats(std::int64_t count) { return static_cast<Bytes>(count) * sizeof(float); }
 
-/// A = R R^T in place, R upper triangular, for the block [0, n) of a row-major matrix: Cholesky's method from the last
-/// row up. A pivot is never below `least`.
+/// A = R R^T in place, R upper triangular, for the block [0, n) of a row-major matrix: Cholesky's
+/// method from the last row up. A pivot is never below `least`.
 void factor_small(float* a, std::int64_t stride, std::int64_t n, double least) {
   for (std::int64_t k = n - 1; k >= 0; --k) {
     double pivot = a[k * stride + k];
@@ -61,8 +61,8 @@ SecondMoments::SecondMoments(Context& context, std::int64_t size)
 
 void SecondMoments::add_product(const float* panel, std::int64_t depth, std::int64_t rows,
                                 float sign) {
-  // Every element is one dot product over `depth`, counted in f32 from block to block: the order does not depend on
-  // the workers.
+  // Every element is one dot product over `depth`, counted in f32 from block to block: the order
+  // does not depend on the workers.
   context_.threads.parallel_for(
       (rows + strip - 1) / strip, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
         float* const products = products_.as<float>() + worker * strip * size_;
@@ -183,7 +183,8 @@ void SecondMoments::factor(double damping) {
     for (std::int64_t i = begin; i < end; ++i) {
       float* const values = row(i);
       for (std::int64_t k = i + 1; k < size_; ++k)
-        values[k] /= diagonal_[static_cast<std::size_t>(k)] * std::sqrt(static_cast<float>(tokens_));
+        values[k] /=
+            diagonal_[static_cast<std::size_t>(k)] * std::sqrt(static_cast<float>(tokens_));
       values[i] = 1;
     }
   });

@@ -1,5 +1,5 @@
-// Second moments of a product's inputs, H = sum of x x^T over calibration tokens, and the factors of it that
-// rounding with error feedback asks for.
+// Second moments of a product's inputs, H = sum of x x^T over calibration tokens, and the factors
+// of it that rounding with error feedback asks for.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace plimsoll {
 
-/// Symmetric; only the upper triangle of the row-major [size][size] array is kept. Memory is charged to the account io.
+/// Symmetric; only the upper triangle of the row-major [size][size] array is kept. Memory is
+/// charged to the account io.
 class SecondMoments {
  public:
   static Bytes memory_bytes(std::int64_t size, int workers);
@@ -22,8 +23,8 @@ class SecondMoments {
   std::int64_t size() const { return size_; }
   std::int64_t tokens() const { return tokens_; }
 
-  /// Adds the rows of x: [tokens][x_stride]. Not after factor(); nor may the readers below come between, until
-  /// settle() has been called.
+  /// Adds the rows of x: [tokens][x_stride]. Not after factor(); nor may the readers below come
+  /// between, until settle() has been called.
   void add(const float* x, std::int64_t x_stride, std::int64_t tokens);
 
   /// Counts what add() has gathered; call it before anything below.
@@ -39,13 +40,15 @@ class SecondMoments {
   void add_to_diagonal(double value);
 
   /// Replaces H, damped by a share of its mean diagonal, by U unit upper triangular and D with
-  /// H / tokens = U diag(D) U^T (see kernels/quantise.h). Inputs that never occurred get a D of their damping alone.
+  /// H / tokens = U diag(D) U^T (see kernels/quantise.h). Inputs that never occurred get a D of
+  /// their damping alone.
   void factor(double damping);
-  const float* upper() const { return matrix_.as<float>(); }      ///< U, [size][size]; after factor()
+  const float* upper() const { return matrix_.as<float>(); }  ///< U, [size][size]; after factor()
   const std::vector<float>& diagonal() const { return diagonal_; }  ///< D, [size]; after factor()
 
  private:
-  /// H[j][i] += sign * sum over k of panel[j][k] * panel[i][k], for j <= i < rows; panel: [rows][depth].
+  /// H[j][i] += sign * sum over k of panel[j][k] * panel[i][k], for j <= i < rows; panel:
+  /// [rows][depth].
   void add_product(const float* panel, std::int64_t depth, std::int64_t rows, float sign);
   float* row(std::int64_t i) const { return matrix_.as<float>() + i * size_; }
 
@@ -53,9 +56,9 @@ class SecondMoments {
   std::int64_t size_;
   std::int64_t tokens_ = 0;
   Region matrix_;
-  Region panel_;     ///< [size][panel_depth]: inputs not counted yet, one row for each dimension
+  Region panel_;  ///< [size][panel_depth]: inputs not counted yet, one row for each dimension
   std::int64_t gathered_ = 0;  ///< columns of the panel in use
-  Region products_;  ///< [workers][strip][size]
+  Region products_;            ///< [workers][strip][size]
   std::vector<float> diagonal_;
 };
 

@@ -132,9 +132,9 @@ void Transformer::multiply(std::int64_t layer, std::span<const Product> products
     for (std::int64_t t = begin; t < end; ++t) make_row(t);
   });
   for (const Product& product : products)
-    observer_->observe(
-        {product.role, layer, &matrix(product.role, layer), x, x_stride, tokens});
-  matmul(context_, used, x, x_stride, tokens, [](std::int64_t) {}, workspace_);
+    observer_->observe({product.role, layer, &matrix(product.role, layer), x, x_stride, tokens});
+  matmul(
+      context_, used, x, x_stride, tokens, [](std::int64_t) {}, workspace_);
 }
 
 void Transformer::multiply_normed(std::int64_t layer, std::span<const Product> products,

@@ -58,12 +58,13 @@ struct ObservedProduct {
   std::int64_t tokens;
 };
 
-/// Looks at what flows into products, and may put another matrix in one's place. Costs a pass over the inputs of
-/// each product: for calibration, not for speed.
+/// Looks at what flows into products, and may put another matrix in one's place. Costs a pass over
+/// the inputs of each product: for calibration, not for speed.
 class ProductObserver {
  public:
   virtual ~ProductObserver() = default;
-  /// The inputs of a product, before it. Products that share their input are told of one after the other.
+  /// The inputs of a product, before it. Products that share their input are told of one after the
+  /// other.
   virtual void observe(const ObservedProduct& product) = 0;
   /// The matrix to multiply with, or to look tokens up in; `matrix` itself to change nothing.
   virtual const Matrix* replace(Role role, std::int64_t layer, const Matrix* matrix) = 0;
@@ -85,9 +86,9 @@ class Transformer {
   /// 1 to chunk_tokens tokens in all, no cache twice. Appends keys and values to the caches.
   void forward(std::span<const SequencePart> parts);
 
-  /// The same in pieces, for those who take the model layer by layer: begin() lays the pass out without computing
-  /// anything, embed() writes the residual stream, run_layer() takes it through one layer, and end() counts the
-  /// tokens as part of the caches.
+  /// The same in pieces, for those who take the model layer by layer: begin() lays the pass out
+  /// without computing anything, embed() writes the residual stream, run_layer() takes it through
+  /// one layer, and end() counts the tokens as part of the caches.
   void begin(std::span<const SequencePart> parts);
   void embed(std::span<const SequencePart> parts);
   void run_layer(std::int64_t layer);
