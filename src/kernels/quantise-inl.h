@@ -50,20 +50,26 @@ void charge_tile(const float* errors, const float* panel, std::int64_t count, fl
 }
 
 /// targets[c][row] += sum over j < count of errors[j][row] * u[j * stride + c], for `width` columns
-/// c, a multiple of 16.
-void charge(const float* errors, const float* u, std::int64_t stride, std::int64_t count,
-            float* targets, std::int64_t width, float* panel) {
+/// c, a multiple of 16. The rows of u are `stride` apart, so far that no processor foresees them:
+/// those after a panel, of the `rows` that there are, are asked for while it is multiplied.
+void charge(const float* errors, const float* u, std::int64_t stride, std::int64_t rows,
+            std::int64_t count, float* targets, std::int64_t width, float* panel) {
   for (std::int64_t j = 0; j < count; j += quantise_panel) {
     const std::int64_t depth = count - j < quantise_panel ? count - j : quantise_panel;
     for (std::int64_t i = 0; i < depth; ++i)
       for (std::int64_t c = 0; c < width; c += kLanes)
         store(load(u + (j + i) * stride + c), panel + i * quantise_panel_stride + c);
+    std::int64_t asked = j + depth;
+    const std::int64_t end = rows - asked < depth ? rows : asked + depth;
     for (std::int64_t row = 0; row < kRows; row += kTileVectors * kLanes)
-      for (std::int64_t c = 0; c < width; c += kTileColumns)
+      for (std::int64_t c = 0; c < width; c += kTileColumns) {
+        for (; asked < end && (asked - j - depth) * width <= c * depth; ++asked)
+          for (std::int64_t k = 0; k < width; k += 16) prefetch_to_l2(u + asked * stride + k);
         with_constant<kTileColumns>(width - c, [&](auto columns) HWY_ATTR {
           charge_tile<decltype(columns)::value>(errors + j * kRows + row, panel + c, depth,
                                                 targets + c * kRows + row);
         });
+      }
   }
 }
 
@@ -533,7 +539,8 @@ class Quantiser {
     load_targets(width);
     if (task_.feedback) {
       std::memcpy(errors_ + chunk_ * kRows, targets_, width * kRows * sizeof(float));
-      charge(errors_, task_.feedback + chunk_, task_.columns, chunk_, targets_, width, panel_);
+      charge(errors_, task_.feedback + chunk_, task_.columns, task_.columns, chunk_, targets_,
+             width, panel_);
     }
     double cost = 0;
     const int block = task_.format->block_values;
@@ -548,8 +555,8 @@ class Quantiser {
       const std::int64_t next = c + step_;
       if (task_.feedback && next < width)
         charge(errors_ + (chunk_ + c) * kRows,
-               task_.feedback + (chunk_ + c) * task_.columns + chunk_ + next, task_.columns, step_,
-               targets_ + next * kRows, width - next, panel_);
+               task_.feedback + (chunk_ + c) * task_.columns + chunk_ + next, task_.columns,
+               task_.columns - chunk_ - c, step_, targets_ + next * kRows, width - next, panel_);
       if (next % block == 0) cost += finish_block(next - block);
     }
     return cost;
