@@ -231,6 +231,19 @@ void GgufWriter::add_tensor(std::string_view name, const Format& format,
   state_->tensors.push_back({std::string(name), &format, {shape.begin(), shape.end()}, *bytes});
 }
 
+Bytes GgufWriter::declaration_bytes(std::string_view name, int rank) {
+  return sizeof(std::uint64_t) + name.size() + sizeof(std::uint32_t) +
+         static_cast<Bytes>(rank) * sizeof(std::uint64_t) + sizeof(std::uint32_t) +
+         sizeof(std::uint64_t);
+}
+
+Bytes GgufWriter::header_bytes(Bytes declarations) const {
+  constexpr Bytes head = 4 + sizeof(gguf_version) + 2 * sizeof(std::uint64_t);
+  for (const State::Declared& tensor : state_->tensors)
+    declarations += declaration_bytes(tensor.name, static_cast<int>(tensor.shape.size()));
+  return state_->padded(head + state_->metadata.size() + declarations);
+}
+
 void GgufWriter::write(std::span<const std::uint8_t> data) {
   State& s = *state_;
   s.write_header();

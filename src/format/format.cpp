@@ -17,6 +17,7 @@ constexpr Format dense(FormatId id, std::string_view name) {
           .block_bytes = Codec::block_bytes,
           .layout = {},
           .split = nullptr,
+          .join = nullptr,
           .decode = Codec::decode,
           .encode = Codec::encode};
 }
@@ -30,6 +31,7 @@ constexpr Format coded(FormatId id, std::string_view name) {
           .block_bytes = Codec::block_bytes,
           .layout = Codec::layout,
           .split = Codec::split,
+          .join = Codec::join,
           .decode = Codec::decode,
           .encode = Codec::encode};
 }
@@ -42,6 +44,7 @@ constexpr Format not_yet(FormatId id, std::string_view name, int block_values, i
           .block_bytes = block_bytes,
           .layout = {},
           .split = nullptr,
+          .join = nullptr,
           .decode = nullptr,
           .encode = nullptr};
 }

@@ -42,6 +42,14 @@ struct CodeLayout {
   bool has_super = false;
   /// Integer value of each of the 2^bits codes.
   const std::int8_t* values = nullptr;
+  /// Codes at the lower and at the upper end that no writer uses, though a file may hold them.
+  int unused_low = 0;
+  int unused_high = 0;
+  /// Least and greatest group scale that a block has room for (and that leaves every value finite), as the number that
+  /// BlockParts::scales holds (signed for i8, the nibble for u4); group mins under a super min have the same range. Both
+  /// 0 where the scale is a half.
+  int scale_low = 0;
+  int scale_high = 0;
 };
 
 /// The parts of one file block of one row. Sized for the largest block (256 columns, 16 groups).
@@ -65,6 +73,8 @@ struct Format {
 
   /// Takes `blocks` consecutive blocks apart. Coded formats only.
   void (*split)(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  /// The inverse: parts within their ranges to `blocks` consecutive blocks. Coded formats only.
+  void (*join)(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   /// The specification's own arithmetic, block bytes to f32. Independent of split(): tests hold one against the other.
   void (*decode)(const std::uint8_t* block, float* values, std::int64_t blocks);
   /// A plain reference encoder (nearest rounding, simple scale choice). Values must be finite.

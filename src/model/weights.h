@@ -33,6 +33,8 @@ class Matrix {
   static Bytes memory_bytes(const MatrixSource& source);
 
   Matrix() = default;
+  /// Of values that somebody else holds.
+  explicit Matrix(const DenseView& borrowed) : dense_(borrowed) {}
   /// Reserves memory; the rows must be loaded before use.
   Matrix(Ledger& ledger, const MatrixSource& source);
 

@@ -35,10 +35,13 @@ FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& qualit
       add(*info.format, 0, 0);
       continue;
     }
+    // A coded file's products round their inputs as it is: only what is beyond that is lost.
+    const TensorQuality& tensor = quality.tensors[i];
+    const double own_loss = std::max(0.0, tensor.loss(*info.format, Reader::plimsoll));
     for (const Format* format : rounding_formats()) {
-      const double loss = quality.tensors[i].loss(*format);
+      const double loss = tensor.loss(*format, Reader::plimsoll);
       if (loss < 0 || !shrinks(*format, info)) continue;
-      add(*format, Matrix::memory_bytes({&info, format}), loss);
+      add(*format, Matrix::memory_bytes({&info, format}), std::max(0.0, loss - own_loss));
       most_staging_ = std::max(most_staging_, Matrix::staging_bytes({&info, format}));
     }
     const Bytes own = Matrix::memory_bytes({&info, info.format});

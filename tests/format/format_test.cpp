@@ -59,6 +59,7 @@ TEST(FormatTable, RowsAreConsistent) {
     const bool coded = f.kind == Format::Kind::coded;
     const bool known = f.kind != Format::Kind::not_yet;
     EXPECT_EQ(f.split != nullptr, coded);
+    EXPECT_EQ(f.join != nullptr, coded);
     EXPECT_EQ(f.decode != nullptr, known);
     EXPECT_EQ(f.encode != nullptr, known);
     EXPECT_EQ(f.layout.values != nullptr, coded);
@@ -255,6 +256,36 @@ TEST_P(Coded, SplitEqualsDecodeForEveryFirstByte) {
     bytes[0] = static_cast<std::uint8_t>(byte);
     expect_split_equals_decode(bytes);
   }
+}
+
+// Random bytes are blocks as they are, but for the bits that mean nothing (the signs of NVFP4's
+// scales, and its one scale that is no number) and TQ1_0's bytes that no five digits give; blocks
+// made of parts come back bit for bit.
+TEST_P(Coded, JoinIsTheInverseOfSplit) {
+  std::mt19937 random(10);
+  constexpr int blocks = 300;
+  const std::vector<std::uint8_t> bytes = random_blocks(random, blocks);
+  std::vector<BlockParts> parts(blocks);
+  f().split(bytes.data(), parts.data(), blocks);
+  std::vector<std::uint8_t> joined(bytes.size(), 0xee);
+  f().join(parts.data(), joined.data(), blocks);
+  if (f().id == FormatId::NVFP4) {
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+      const bool is_scale = i % 36 < 4;
+      const int kept = bytes[i] == 0x7f ? 0 : bytes[i] == 0xff ? 0xff : bytes[i] & 0x7f;
+      ASSERT_EQ(joined[i], is_scale ? kept : bytes[i]) << i;
+    }
+  } else if (f().id != FormatId::TQ1_0) {
+    EXPECT_EQ(joined, bytes);
+  }
+
+  std::vector<BlockParts> again(blocks);
+  f().split(joined.data(), again.data(), blocks);
+  for (int b = 0; b < blocks; ++b)
+    ASSERT_TRUE(std::equal(again[b].codes, again[b].codes + f().block_values, parts[b].codes)) << b;
+  std::vector<std::uint8_t> twice(bytes.size(), 0xee);
+  f().join(again.data(), twice.data(), blocks);
+  EXPECT_EQ(twice, joined);
 }
 
 TEST_P(Coded, ZerosEncodeToZeros) {

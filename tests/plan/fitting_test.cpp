@@ -129,7 +129,9 @@ TEST_F(FittedPlan, EveryBudgetIsKeptAndMoreBytesNeverLoseMore) {
     double sum = 0;
     const QualityModel model = quality();
     for (std::size_t i = 0; i < found.formats.size(); ++i)
-      sum += facts_.tensors[i].slot.is_vector() ? 0 : model.tensors[i].loss(*found.formats[i]);
+      sum += facts_.tensors[i].slot.is_vector()
+                 ? 0
+                 : model.tensors[i].loss(*found.formats[i], Reader::plimsoll);
     EXPECT_NEAR(found.kl_nats, sum, 1e-12);
     // The budget is used: what is free is less than a step of what the process holds, a chunk's
     // difference, and the gap of a tensor.
