@@ -43,6 +43,7 @@ void refuse_long_text(Bytes text_bytes, Bytes budget);
 struct PlanNeeds {
   std::optional<std::int64_t> context;  ///< where the options have none
   std::int64_t logit_rows = 1;
+  WeightPolicy policy = WeightPolicy::exact;
   std::optional<Bytes> budget;  ///< instead of the options' one
   /// Of the process; none for the plan of a second model beside the first.
   bool counts_process = true;
@@ -58,9 +59,18 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
 /// Workers and kernels as the options and the environment say. Throws as choose_isa does.
 std::unique_ptr<Context> make_context(const CommonOptions& options);
 
-/// Loads with a progress bar on a terminal; `seconds`, if given, becomes the time it took.
+/// "Q4_K 512 MiB, Q6_K 61.2 MiB, F32 264 KiB": what the plan's weights are held in, most bytes
+/// first.
+std::string format_mix(const Plan& plan);
+/// "prior: kind and depth of tensors".
+std::string_view describe(QualitySource source);
+/// Says on standard error what a plan rounds, if anything.
+void notice_rounding(const OpenModel& model, const Plan& plan);
+
+/// Loads with a progress bar on a terminal; `seconds`, if given, becomes the time it took. Rounded
+/// weights come from a file that was kept of them, if there is one; with `keep`, one is made.
 std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
-                                    double* seconds = nullptr);
+                                    double* seconds = nullptr, bool keep = false);
 
 /// What the Ledger holds by account, as the line shows it.
 std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);

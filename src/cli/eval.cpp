@@ -61,6 +61,8 @@ Plans make_plans(const OpenModel& model, const std::optional<OpenModel>& referen
                  const CommonOptions& common, Bytes budget) {
   PlanNeeds needs, reference_needs;
   needs.logit_rows = reference_needs.logit_rows = scored_rows;
+  // Without a budget the question is how good the file is, not how good it is here.
+  if (common.memory) needs.policy = WeightPolicy::fit;
   reference_needs.counts_process = false;
   Plans plans;
   const auto plan_both = [&](Bytes for_reference) {
@@ -137,6 +139,7 @@ int eval_command(Arguments arguments) {
 
   const Plans plans = make_plans(model, reference, common, budget);
   const Plan& plan = plans.model;
+  if (!common.json) notice_rounding(model, plan);
 
   const auto context = make_context(common);
   context->ledger.set_budget(budget);
@@ -177,6 +180,8 @@ int eval_command(Arguments arguments) {
               {"context", *common.context},
               {"peak_bytes", process_memory().peak},
               {"budget_bytes", budget},
+              {"bits_per_weight", plan.bits_per_weight},
+              {"kl_nats", plan.kl_nats},
               {"predicted_peak_bytes", plans.peak_bytes()}});
   return 0;
 }

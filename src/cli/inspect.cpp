@@ -80,7 +80,7 @@ std::optional<Bytes> memory_bytes(const TensorInfo& tensor) {
   if (tensor.format->kind == Format::Kind::not_yet) return std::nullopt;
   // Vectors are kept as f32 whatever the file has.
   if (tensor.rank == 1) return static_cast<Bytes>(tensor.columns()) * sizeof(float);
-  return Matrix::memory_bytes(tensor);
+  return Matrix::memory_bytes({&tensor, tensor.format});
 }
 
 // --- JSON ---

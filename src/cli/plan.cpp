@@ -36,12 +36,14 @@ std::string reason(Account account, const OpenModel& model, const Plan& plan) {
 }
 
 /// The least that a context needs, whatever the budget.
-Bytes least_bytes(const OpenModel& model, const Plan& plan, std::int64_t context) {
+Bytes least_bytes(const OpenModel& model, const Plan& plan, std::int64_t context,
+                  WeightPolicy policy) {
   PlanRequest request;
   request.budget = 1;
   request.context = context;
   request.threads = plan.threads;
   request.runtime_bytes = plan.account(Account::runtime);
+  request.policy = policy;
   return make_plan(model.facts, request).peak_bytes;
 }
 
@@ -69,24 +71,35 @@ std::string describe_plan(const OpenModel& model, const Plan& plan, bool context
                                                  fits ? "below" : "above")));
   out += fmt::format("  {:<12}{:>9}   {}\n", "loading", format_bytes(plan.loading_bytes),
                      "the most held while the weights are read");
-  out += fmt::format("  {:<12}{:>9}   {}\n", "quality", "exact",
-                     "the file's own weights, nothing rounded");
+  if (plan.formats.empty()) {
+    out += fmt::format("  {:<12}{:>9}   {}\n", "quality", "exact",
+                       "the file's own weights, nothing rounded");
+  } else {
+    out += fmt::format("  {:<12}{:>9}   nats lost by rounding, predicted ({})\n", "quality",
+                       format_nats(plan.kl_nats), describe(plan.quality));
+    out += fmt::format("  {:<12}{:>9}   {}\n", "formats", "", format_mix(plan));
+  }
 
   if (plan.context > d.trained_context)
     out += fmt::format("\nbeyond {} tokens this model was never trained: expect nonsense there\n",
                        grouped(d.trained_context));
-  out += fmt::format("\n{:>9}   {}\n", "context", "least --memory");
+  out += fmt::format("\n{:>9}   {:<16}{}\n", "context", "least --memory", "without rounding");
   for (const std::int64_t divisor : {16, 4, 1}) {
     const std::int64_t context = d.trained_context / divisor;
     if (context < 1) continue;
-    const Bytes least = least_bytes(model, plan, context);
-    out += fmt::format("{:>9}   {}{}\n", grouped(context), format_bytes(least),
+    const Bytes least = least_bytes(model, plan, context, WeightPolicy::fit);
+    out += fmt::format("{:>9}   {:<16}{}{}\n", grouped(context), format_bytes(least),
+                       format_bytes(least_bytes(model, plan, context, WeightPolicy::exact)),
                        least <= plan.budget_bytes ? "" : ", more than this budget");
   }
+  out += fmt::format("\nrounded as far as it goes, the loss is {} nats\n",
+                     format_nats(plan.least_kl_nats));
+  const char* rounded = plan.formats.empty() ? "" : ", with more rounding";
   if (plan.largest_context > plan.context && !context_given)
-    out += fmt::format("\n--context {} would fit as well\n", plan.largest_context);
+    out += fmt::format("\n--context {} would fit as well{}\n", plan.largest_context, rounded);
   else if (plan.largest_context > 0 && plan.largest_context < d.trained_context)
-    out += fmt::format("\n--context {} is the most that fits this budget\n", plan.largest_context);
+    out += fmt::format("\n--context {} is the most that fits this budget{}\n", plan.largest_context,
+                       rounded);
   return out;
 }
 
@@ -105,7 +118,8 @@ int plan_command(Arguments arguments) {
 
   choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
   const OpenModel model = OpenModel::open(common.model_path());
-  const Plan plan = plan_model(model, common, {.still_to_come = prompt_allowance});
+  const Plan plan =
+      plan_model(model, common, {.policy = WeightPolicy::fit, .still_to_come = prompt_allowance});
   if (common.json) {
     nlohmann::ordered_json json;
     json["model"] = model.file.path();

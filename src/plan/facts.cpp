@@ -31,7 +31,8 @@ constexpr Bytes charged_ahead = 4 * MiB;
 ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
   ModelFacts facts;
   facts.description = describe(file);
-  const std::vector<TensorUse> uses = find_tensors(file, facts.description);
+  facts.tensors = find_tensors(file, facts.description);
+  const std::vector<TensorUse>& uses = facts.tensors;
   facts.weight_bytes = Weights::memory_bytes(uses);
   facts.staging_bytes_per_worker = Weights::staging_bytes(uses, 1);
   facts.table_bytes = Weights::heap_bytes(uses, facts.description.layers);
