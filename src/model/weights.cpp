@@ -18,12 +18,6 @@ namespace {
 constexpr Bytes chunk_bytes = 2 * MiB;
 constexpr std::int64_t vector_alignment = 16;  // floats
 
-DenseView::Type dense_type(const Format& format) {
-  return format.id == FormatId::F32   ? DenseView::Type::f32
-         : format.id == FormatId::F16 ? DenseView::Type::f16
-                                      : DenseView::Type::bf16;
-}
-
 /// True if all values are finite: no exponent has all its bits set.
 bool all_finite(const void* data, std::int64_t count, DenseView::Type type) {
   bool finite = true;
@@ -50,6 +44,12 @@ std::int64_t vector_floats(const TensorUse& use) {
 }
 
 }  // namespace
+
+DenseView::Type dense_type(const Format& format) {
+  return format.id == FormatId::F32   ? DenseView::Type::f32
+         : format.id == FormatId::F16 ? DenseView::Type::f16
+                                      : DenseView::Type::bf16;
+}
 
 Bytes Matrix::memory_bytes(const TensorInfo& info) {
   if (info.format->kind == Format::Kind::coded)

@@ -17,6 +17,9 @@
 
 namespace plimsoll {
 
+/// How kernels see a dense format.
+DenseView::Type dense_type(const Format& format);
+
 /// One matrix. Owns its memory.
 class Matrix {
  public:
