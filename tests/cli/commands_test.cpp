@@ -158,6 +158,36 @@ TEST(Plan, SaysWhatTheContractNames) {
   EXPECT_EQ(json["fits"], true);
   EXPECT_LE(json["peak_bytes"], json["budget_bytes"]);
   EXPECT_GT(json["accounts"]["weights"], 8'000'000);  // 4.2 million numbers of two bytes
+  EXPECT_FALSE(json.contains("machine"));
+}
+
+TEST(Plan, MeasuresTheMachineOnceAndPredictsSpeeds) {
+  const Arguments plan{"plan", "--memory", enough_memory, "--threads", "2", "--json"};
+  const nlohmann::json first = run_program(plan).json();
+  EXPECT_GT(first["prefill_tokens_per_second"], 0);
+  EXPECT_GT(first["decode_tokens_per_second"], 0);
+  const nlohmann::json second = run_program(plan).json();
+  EXPECT_EQ(second["prefill_tokens_per_second"], first["prefill_tokens_per_second"]);
+  EXPECT_EQ(second["decode_tokens_per_second"], first["decode_tokens_per_second"]);
+  // Measuring does not change what is predicted of memory (but for a page or so of the heap).
+  EXPECT_NEAR(second["peak_bytes"].get<double>(), first["peak_bytes"].get<double>(), 256 << 10);
+  const Outcome plain = run_program({"plan", "--memory", enough_memory, "--threads", "2"});
+  EXPECT_NE(plain.out.find("tokens a second"), std::string::npos) << plain.out;
+}
+
+TEST(Plan, ShowsTheMachine) {
+  const nlohmann::json json =
+      run_program({"plan", "--memory", enough_memory, "--threads", "1", "--probe", "--json"})
+          .json();
+  const nlohmann::json& machine = json["machine"];
+  EXPECT_EQ(machine["key"]["threads"], 1);
+  ASSERT_EQ(machine["speeds"].size(), 1u);
+  EXPECT_GT(machine["speeds"][0]["read_bytes_per_second"], 0);
+  for (const char* format : {"F32", "F16", "BF16", "Q4_0", "Q6_K", "MXFP4"})
+    EXPECT_TRUE(machine["formats"].contains(format)) << format;
+  const Outcome plain =
+      run_program({"plan", "--memory", enough_memory, "--threads", "1", "--probe"});
+  EXPECT_NE(plain.out.find("IQ4_NL"), std::string::npos) << plain.out;
 }
 
 TEST(Plan, RefusalHasThePlanAndTheError) {
