@@ -21,16 +21,13 @@ constexpr Bytes least_entry_bytes = 33;
 const Format& checked_format(const HeaderCursor& cursor, std::string_view tensor,
                              std::uint32_t type) {
   const Format* f = find_format(type);
-  if (f && f->kind != Format::Kind::not_yet) return *f;
+  if (f) return *f;
   std::string readable;
   for (const Format& row : formats())
-    if (row.kind != Format::Kind::not_yet)
-      readable += fmt::format("{}{}", readable.empty() ? "" : ", ", row.name);
+    readable += fmt::format("{}{}", readable.empty() ? "" : ", ", row.name);
   throw Error(ErrorCode::unsupported_format,
-              f ? fmt::format("{}: tensor {} has format {}, which is not read yet", cursor.path(),
-                              quoted(tensor), f->name)
-                : fmt::format("{}: tensor {} has type number {}, which is unknown", cursor.path(),
-                              quoted(tensor), type),
+              fmt::format("{}: tensor {} has type number {}, which is unknown", cursor.path(),
+                          quoted(tensor), type),
               fmt::format("take a version of the model in one of: {}", readable));
 }
 

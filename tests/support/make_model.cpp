@@ -19,7 +19,7 @@ FormatId parse_format(const std::string& text) {
   if (!found) {
     std::string known;
     for (const Format& f : formats())
-      if (f.encode) known += (known.empty() ? "" : ", ") + std::string(f.name);
+      known += (known.empty() ? "" : ", ") + std::string(f.name);
     throw Error(ErrorCode::usage, fmt::format("format '{}' is not known", text), "known: " + known);
   }
   return found->id;
