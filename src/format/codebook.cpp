@@ -7,10 +7,9 @@
 //   IQ2_S    d; 32 bytes of points, 32 of signs; 8 of upper bits of points, 8 of scales N
 //   IQ3_XXS  d; 64 bytes of points; for each 32 values a word W
 //   IQ3_S    d; 64 bytes of points, 8 of their ninth bits, 32 of signs, 4 of scales
-//   IQ1_S    d; 32 bytes of points; for each 32 values 4 x 3 upper bits of points, 3 of scale, one
-//   of shift IQ1_M    32 bytes of points; for each 8 values 3 upper bits and one of shift; 4 x (4 x
-//   3 bits of scales
-//            and 4 of d)
+//   IQ1_S    d; 32 bytes of points; for each 32 values 4 x 3 upper bits, 3 of scale, a shift
+//   IQ1_M    32 bytes of points; for each 8 values 3 upper bits, a shift; 4 x (4 x 3 of scales,
+//            4 of d)
 //
 // W is four times 7 bits of signs and 4 of scale. N are nibbles, one for each 16 values. Where 7
 // bits of signs serve eight values, the eighth makes the number of ones even. A scale s stands for

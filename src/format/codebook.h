@@ -13,9 +13,9 @@ namespace plimsoll::codecs {
 /// A block taken apart. A mark is a bit per column: a negative sign, or, in IQ1, a shift down.
 struct CodebookBlock {
   std::uint16_t super_scale = 0;  ///< f16 bits
-  std::uint8_t scales[16] = {};    ///< by scale_width columns, odd
-  std::uint16_t points[64] = {};   ///< of the grid, by Grid::coordinates columns
-  std::uint8_t marks[32] = {};     ///< by eight columns, the lowest bit for the first
+  std::uint8_t scales[16] = {};   ///< by scale_width columns, odd
+  std::uint16_t points[64] = {};  ///< of the grid, by Grid::coordinates columns
+  std::uint8_t marks[32] = {};    ///< by eight columns, the lowest bit for the first
 };
 
 /// Which marks a format can store.
