@@ -415,8 +415,7 @@ class Probe {
 
 std::vector<FormatId> matrix_formats() {
   std::vector<FormatId> found;
-  for (const Format& f : formats())
-    if (f.kind != Format::Kind::not_yet) found.push_back(f.id);
+  for (const Format& f : formats()) found.push_back(f.id);
   return found;
 }
 
