@@ -74,7 +74,16 @@ std::string canonical(std::string expression) {
   for (std::size_t at = expression.find(spelled); at != expression.npos;
        at = expression.find(spelled, at))
     expression.replace(at, spelled.size(), canonical_form);
-  return expression;
+  std::string result;
+  for (const char c : expression) {
+    if (c == '\r')
+      result += R"(\r)";
+    else if (c == '\n')
+      result += R"(\n)";
+    else
+      result += c;
+  }
+  return result;
 }
 
 /// Appends the steps of one pre-tokenizer; a kind of step that no known kind has goes by its name

@@ -138,7 +138,8 @@ HfTensors convert_hf_tensors(std::vector<SafetensorsFile> files, const HfModel& 
                   fmt::format("{}: tensor {}: wanted a matrix or a vector, found {} dimensions and "
                               "{} bytes",
                               file->path(), plimsoll::quoted(entry->name), entry->shape.size(),
-                              entry->bytes));
+                              entry->bytes),
+                  "the model is of a variant that is not supported yet");
     ConvertedTensor tensor;
     tensor.file = file;
     tensor.from = entry->offset;

@@ -308,7 +308,9 @@ void write_tokenizer_json(const Metadata& metadata, const std::filesystem::path&
                           bool as_pairs) {
   const bool byte_level = metadata.string("tokenizer.ggml.model") == "gpt2";
   const std::vector<Token> tokens = tokens_of(metadata);
-  Json json, added = Json::array(), vocabulary = Json::object(), merges = Json::array();
+  // Members sort by name here: merges come before the vocabulary.
+  using SortedJson = nlohmann::json;
+  SortedJson json, added = SortedJson::array(), vocabulary, merges = SortedJson::array();
   std::string unknown;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
     const Token& token = tokens[id];
@@ -353,7 +355,7 @@ void write_tokenizer_json(const Metadata& metadata, const std::filesystem::path&
     json["pre_tokenizer"] = nullptr;
   }
   json["model"] = {{"type", "BPE"},
-                   {"unk_token", unknown.empty() ? Json() : Json(unknown)},
+                   {"unk_token", unknown.empty() ? SortedJson() : SortedJson(unknown)},
                    {"byte_fallback", !byte_level},
                    {"ignore_merges", false},
                    {"vocab", std::move(vocabulary)},
