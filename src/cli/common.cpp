@@ -51,7 +51,7 @@ std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, 
 }  // namespace
 
 void CommonOptions::declare(Options& options) {
-  options.positional("MODEL", model, "A GGUF file; without one, the bundled model");
+  options.positional("MODEL", model, model_help);
   options.size("--memory", memory,
                "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
                "what this machine or container has to give");

@@ -14,6 +14,11 @@
 
 namespace plimsoll {
 
+/// What MODEL may be.
+constexpr const char* model_help =
+    "A GGUF file, or a folder with config.json and safetensors files; without one, the bundled "
+    "model";
+
 struct CommonOptions {
   std::string model;  ///< empty: the bundled one
   std::optional<Bytes> memory;

@@ -135,7 +135,8 @@ Json whole_json(const ModelFile& file, const Reading& reading) {
   Json json;
   json["path"] = file.path();
   json["file_bytes"] = file.size();
-  json["gguf_version"] = file.version();
+  json["container"] = file.container();
+  json["gguf_version"] = file.version() ? Json(file.version()) : Json();
   json["runs"] = reading.problem.empty();
   json["problem"] = reading.problem.empty() ? Json() : Json(reading.problem);
   json["description"] = reading.description ? description_json(*reading.description) : Json();
@@ -191,9 +192,9 @@ std::string value_text(const MetadataValue& value, std::size_t most) {
 }
 
 std::string overview(const ModelFile& file, const Reading& reading, const Terminal& terminal) {
-  std::string out = fmt::format("{}  {}, GGUF version {}\n",
-                                terminal.styled(Style::strong, printable_line(file.path(), 200)),
-                                format_bytes(file.size()), file.version());
+  std::string out =
+      fmt::format("{}  {}, {}\n", terminal.styled(Style::strong, printable_line(file.path(), 200)),
+                  format_bytes(file.size()), file.container());
   if (reading.description) {
     const Description& d = *reading.description;
     out += fmt::format(
@@ -268,7 +269,7 @@ int inspect_command(Arguments arguments) {
   Options options("inspect",
                   "What a model file holds. Works on every GGUF file, also on those that cannot be "
                   "run.");
-  options.positional("MODEL", common.model, "A GGUF file; without one, the bundled model");
+  options.positional("MODEL", common.model, model_help);
   options.flag("--tensors", tensors, "List every tensor");
   options.flag("--json", common.json,
                "Print one JSON object and nothing else: everything, arrays in full");

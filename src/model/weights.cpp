@@ -250,6 +250,7 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
     }
   });
   if (progress) progress({state.total, state.total});
+  file.check_unchanged();
 }
 
 const Matrix& Weights::matrix(Role role, std::int64_t layer) const {
