@@ -431,9 +431,10 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
   const Bytes least = Probe::least_room(key.threads);
   std::optional<Machine> machine;
   if (!anew) machine = load_machine(folder, key);
-  // What was measured with less room saw less of memory.
-  const bool stale =
-      !machine || (room >= least && machine->probe_bytes < Probe::read_bytes(key.threads, room));
+  // What was measured with much less room saw less of memory. (A little less is noise in the size
+  // of this process.)
+  const bool stale = !machine || (room >= least && machine->probe_bytes + machine->probe_bytes / 4 <
+                                                       Probe::read_bytes(key.threads, room));
   std::vector<FormatId> missing;
   const auto want = [&](FormatId format) {
     const bool known = !stale && machine->find(format);
