@@ -1,8 +1,10 @@
 #include "base/process.h"
 
+#include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/small_file.h"
@@ -29,6 +31,13 @@ ProcessMemory process_memory() {
   memory.anonymous = kib_field(*status, "RssAnon:").value_or(memory.resident - memory.file_mapped);
   memory.page_tables = kib_field(*status, "VmPTE:").value_or(0);
   return memory;
+}
+
+void restart_peak() {
+  const int file = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  [[maybe_unused]] const ssize_t written = write(file, "5", 1);
+  close(file);
 }
 
 MemoryAudit audit_memory(const Ledger& ledger, Bytes baseline_resident) {

@@ -19,6 +19,10 @@ struct ProcessMemory {
 /// From /proc/self/status. Throws Error(internal) when /proc is not there.
 ProcessMemory process_memory();
 
+/// Lets ProcessMemory::peak count from now on, where the kernel allows that (proc(5), clear_refs,
+/// since Linux 4.0); otherwise it goes on as it was.
+void restart_peak();
+
 /// The Ledger beside the kernel's count. They agree while every big block is a Region that has been
 /// written.
 struct MemoryAudit {

@@ -51,7 +51,11 @@ std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, 
 }  // namespace
 
 void CommonOptions::declare(Options& options) {
-  options.positional("MODEL", model, "A GGUF file; without one, the bundled model");
+  options.positional("MODEL", model, model_help);
+  declare_running(options);
+}
+
+void CommonOptions::declare_running(Options& options) {
   options.size("--memory", memory,
                "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
                "what this machine or container has to give");
@@ -85,18 +89,22 @@ int CommonOptions::thread_count() const {
   return threads ? static_cast<int>(*threads) : probe_limits().default_threads;
 }
 
-void refuse_long_text(Bytes text_bytes, Bytes budget) {
-  constexpr Bytes always = 64 * KiB;
-  if (text_bytes <= always) return;
+void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, Bytes budget) {
+  constexpr Bytes always = MiB;
+  if (needed && *needed <= always) return;
   const Bytes resident = process_memory().resident;
   const Bytes room = budget > resident ? budget - resident : 0;
-  const auto needed = checked_multiply(text_bytes, bytes_per_text_byte);
   if (needed && *needed <= room) return;
   throw Error(ErrorCode::budget_refused,
-              fmt::format("tokenizing a text of {} may take {}; the budget of {} has {} left",
-                          format_bytes(text_bytes), needed ? format_bytes(*needed) : "too much",
-                          format_bytes(budget), format_bytes(room)),
-              "give a shorter text or a larger --memory");
+              fmt::format("{} may take {}; the budget of {} has {} left", what,
+                          needed ? format_bytes(*needed) : "too much", format_bytes(budget),
+                          format_bytes(room)),
+              "give a shorter one or a larger --memory");
+}
+
+void refuse_long_text(Bytes text_bytes, Bytes budget) {
+  refuse_beyond_budget(fmt::format("tokenizing a text of {}", format_bytes(text_bytes)),
+                       checked_multiply(text_bytes, bytes_per_text_byte), budget);
 }
 
 Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs) {

@@ -14,6 +14,11 @@
 
 namespace plimsoll {
 
+/// What MODEL may be.
+constexpr const char* model_help =
+    "A GGUF file, or a folder with config.json and safetensors files; without one, the bundled "
+    "model";
+
 struct CommonOptions {
   std::string model;  ///< empty: the bundled one
   std::optional<Bytes> memory;
@@ -23,6 +28,8 @@ struct CommonOptions {
 
   /// MODEL, --memory, --threads and --json.
   void declare(Options& options);
+  /// The same without MODEL.
+  void declare_running(Options& options);
   void declare_context(Options& options, const std::string& help);
 
   /// Of MODEL, or of the bundled model: the file that PLIMSOLL_MODEL names, or the one beside this
@@ -34,6 +41,10 @@ struct CommonOptions {
 /// Room that tokenizing may take for each byte of text: an id for every byte in a vector that has
 /// just grown, and the tokenizer's own notes (measured: 2 to 4 on prose).
 constexpr Bytes bytes_per_text_byte = 16;
+
+/// Throws Error(budget_refused) when `what` ("reading a file of 3 MiB") needs more bytes than this
+/// process has left of `budget`; without a number it needs too many. 1 MiB always passes.
+void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, Bytes budget);
 
 /// Throws Error(budget_refused) when tokenizing `text_bytes` could take this process over `budget`.
 /// Texts up to 64 KiB always pass.

@@ -10,6 +10,7 @@
 #include "cli/common.h"
 #include "cli/line.h"
 #include "cli/output.h"
+#include "cli/speeds.h"
 
 namespace plimsoll {
 namespace {
@@ -79,6 +80,11 @@ std::string describe_plan(const OpenModel& model, const Plan& plan, bool context
                        format_nats(plan.kl_nats), describe(plan.quality));
     out += fmt::format("  {:<12}{:>9}   {}\n", "formats", "", format_mix(plan));
   }
+  const auto speed = [&out](const char* what, const std::optional<double>& value) {
+    if (value) out += fmt::format("  {:<12}{:>9}   tokens a second\n", what, format_rate(*value));
+  };
+  speed("prefill", plan.prefill_tokens_per_second);
+  speed("decode", plan.decode_tokens_per_second);
 
   if (plan.context > d.trained_context)
     out += fmt::format("\nbeyond {} tokens this model was never trained: expect nonsense there\n",
@@ -110,16 +116,21 @@ constexpr Bytes prompt_allowance = 320 * KiB;
 
 int plan_command(Arguments arguments) {
   CommonOptions common;
+  bool probe = false;
   Options options("plan", "What a model needs, and whether it fits, before anything is loaded.");
   common.declare(options);
   common.declare_context(options,
                          "Tokens of context; without it, the most useful number that fits");
+  options.flag("--probe", probe, "Measure this machine anew, for every format, and show it");
   if (!options.parse(arguments)) return 0;
 
   choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
   const OpenModel model = OpenModel::open(common.model_path());
-  const Plan plan =
+  Plan plan =
       plan_model(model, common, {.policy = WeightPolicy::fit, .still_to_come = prompt_allowance});
+  std::optional<Machine> machine;
+  if (plan.fits || probe) machine = machine_for(model, plan, probe);
+  if (machine && plan.fits) predict_speeds(*machine, model, plan);
   if (common.json) {
     nlohmann::ordered_json json;
     json["model"] = model.file.path();
@@ -127,6 +138,7 @@ int plan_command(Arguments arguments) {
     for (const char* key : {"budget_bytes", "peak_bytes", "fits", "context"})
       json[key] = values[key];
     for (const auto& [key, value] : values.items()) json[key] = value;
+    if (probe && machine) json["machine"] = to_json(*machine);
     try {
       refuse_unless_it_fits(plan);
     } catch (const Error& error) {
@@ -136,6 +148,8 @@ int plan_command(Arguments arguments) {
     return plan.fits ? 0 : exit_code(ErrorCode::budget_refused);
   }
   write_out(describe_plan(model, plan, common.context.has_value()));
+  if (probe && machine)
+    write_out(fmt::format("\n{}", describe_machine(*machine, Terminal::of(STDOUT_FILENO))));
   refuse_unless_it_fits(plan);
   return 0;
 }

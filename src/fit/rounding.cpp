@@ -9,7 +9,9 @@
 namespace plimsoll {
 namespace {
 
-std::int64_t aligned_scratch_floats(std::int64_t columns) { return columns; }
+std::int64_t aligned_scratch_floats(std::int64_t columns) {
+  return (quantise_scratch_floats(columns) + 15) / 16 * 16;
+}
 
 }  // namespace
 
@@ -47,15 +49,7 @@ double Rounder::round(const Format& format, const float* weights, std::int64_t r
       task.thorough = column_weights.thorough;
       task.blocks = blocks + static_cast<Bytes>(first) * row;
       task.scratch = scratch_.as<float>() + worker * scratch_floats_;
-      format.encode(task.weights, task.blocks, task.rows * columns / format.block_values);
-      std::vector<float> back(task.rows * columns);
-      format.decode(task.blocks, back.data(), task.rows * columns / format.block_values);
-      double c = 0;
-      for (std::size_t i = 0; i < back.size(); ++i) {
-        double e = back[i] - task.weights[i];
-        c += e * e * (task.importance ? task.importance[i % columns] : 1);
-      }
-      costs[group] = c;
+      costs[static_cast<std::size_t>(group)] = context_.kernels.quantise(task);
     }
   });
   return std::accumulate(costs.begin(), costs.end(), 0.0);

@@ -242,4 +242,60 @@ struct TQ2_0 : Block<256, 66> {
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
 
+// Points of a grid: codebook.cpp
+
+template <FormatId id, int bytes>
+struct Codebook : Block<256, bytes> {
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
+    encode_weighted(values, nullptr, block, blocks);
+  }
+  static void encode_weighted(const float* values, const float* importance, std::uint8_t* block,
+                              std::int64_t blocks);
+};
+
+/// Magnitudes of IQ2's grids with both signs. The middle two codes are of no use; they stand where
+/// prefixes of two bits become -34, -8, 8 and 34.
+inline constexpr std::array<std::int8_t, 8> iq2_values = {-43, -25, -8, -8, 8, 8, 25, 43};
+inline constexpr std::array<std::int8_t, 16> iq3_xxs_values = {
+    -62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62};
+inline constexpr std::array<std::int8_t, 16> iq3_s_values = {-15, -13, -11, -9, -7, -5, -3, -1,
+                                                             1,   3,   5,   7,  9,  11, 13, 15};
+/// Eight times minus one, zero and one, shifted down and up by one. The last two codes are of no
+/// use.
+inline constexpr std::array<std::int8_t, 8> iq1_values = {-9, -7, -1, 1, 7, 9, 9, 9};
+
+template <int bits, int scale_width>
+constexpr CodeLayout codebook_layout(const std::int8_t* values, float unit) {
+  return {.bits = bits,
+          .scale_width = scale_width,
+          .scale = ScaleKind::i8,
+          .has_super = true,
+          .values = values,
+          .unit = unit};
+}
+
+struct IQ2_XXS : Codebook<FormatId::IQ2_XXS, 66> {
+  static constexpr CodeLayout layout = codebook_layout<3, 32>(iq2_values.data(), 0x1p-3f);
+};
+struct IQ2_XS : Codebook<FormatId::IQ2_XS, 74> {
+  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq2_values.data(), 0x1p-3f);
+};
+struct IQ2_S : Codebook<FormatId::IQ2_S, 82> {
+  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq2_values.data(), 0x1p-3f);
+};
+struct IQ3_XXS : Codebook<FormatId::IQ3_XXS, 98> {
+  static constexpr CodeLayout layout = codebook_layout<4, 32>(iq3_xxs_values.data(), 0x1p-2f);
+};
+struct IQ3_S : Codebook<FormatId::IQ3_S, 110> {
+  static constexpr CodeLayout layout = codebook_layout<4, 32>(iq3_s_values.data(), 1.0f);
+};
+struct IQ1_S : Codebook<FormatId::IQ1_S, 50> {
+  static constexpr CodeLayout layout = codebook_layout<3, 32>(iq1_values.data(), 0x1p-3f);
+};
+struct IQ1_M : Codebook<FormatId::IQ1_M, 56> {
+  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq1_values.data(), 0x1p-3f);
+};
+
 }  // namespace plimsoll::codecs

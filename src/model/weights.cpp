@@ -17,12 +17,6 @@ MatrixSource matrix_source(std::span<const TensorUse> uses, const Weights::Forma
   return {uses[i].info, formats.empty() ? uses[i].info->format : formats[i]};
 }
 
-DenseView::Type dense_type(const Format& format) {
-  return format.id == FormatId::F32   ? DenseView::Type::f32
-         : format.id == FormatId::F16 ? DenseView::Type::f16
-                                      : DenseView::Type::bf16;
-}
-
 std::int64_t vector_floats(const TensorUse& use) {
   return (use.slot.columns + vector_alignment - 1) / vector_alignment * vector_alignment;
 }
@@ -41,6 +35,12 @@ Bytes place_in_page(const MatrixSource& source) {
 }
 
 }  // namespace
+
+DenseView::Type dense_type(const Format& format) {
+  return format.id == FormatId::F32   ? DenseView::Type::f32
+         : format.id == FormatId::F16 ? DenseView::Type::f16
+                                      : DenseView::Type::bf16;
+}
 
 Bytes Matrix::memory_bytes(const MatrixSource& source) {
   const TensorInfo& info = *source.info;
@@ -250,6 +250,7 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
     }
   });
   if (progress) progress({state.total, state.total});
+  file.check_unchanged();
 }
 
 const Matrix& Weights::matrix(Role role, std::int64_t layer) const {

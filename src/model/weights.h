@@ -26,6 +26,9 @@ struct MatrixSource {
   bool is_rounded() const { return format != info->format; }
 };
 
+/// How kernels see a dense format.
+DenseView::Type dense_type(const Format& format);
+
 /// One matrix. Owns its memory.
 class Matrix {
  public:

@@ -33,6 +33,7 @@ for program in plimsoll plimsoll_make_model; do
   fi
 done
 work=$(mktemp -d)
+export XDG_CACHE_HOME=$work/cache
 cleanup() {
   remove_group
   rm -rf "$work"
