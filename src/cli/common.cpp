@@ -152,7 +152,7 @@ void notice_rounding(const OpenModel& model, const Plan& plan) {
     if (plan.formats[i] != info.format) rounded += info.bytes;
   }
   if (rounded == 0) return;
-  notice(fmt::format("rounding {} of the file's {} to fit: {:.2f} bits per weight, {}",
+  notice(fmt::format("rounded to fit: {} of the file's {}, to {:.2f} bits per weight ({})",
                      format_bytes(rounded), format_bytes(model.facts.file_tensor_bytes),
                      plan.bits_per_weight, format_mix(plan)));
   notice(fmt::format("quality {} nats ({})", format_nats(plan.kl_nats), describe(plan.quality)));

@@ -43,7 +43,7 @@ Bytes least_bytes(const OpenModel& model, const Plan& plan, std::int64_t context
   request.budget = 1;
   request.context = context;
   request.threads = plan.threads;
-  request.runtime_bytes = plan.account(Account::runtime);
+  request.runtime_bytes = plan.process_bytes;
   request.policy = policy;
   return make_plan(model.facts, request).peak_bytes;
 }
@@ -98,7 +98,7 @@ std::string describe_plan(const OpenModel& model, const Plan& plan, bool context
                        format_bytes(least_bytes(model, plan, context, WeightPolicy::exact)),
                        least <= plan.budget_bytes ? "" : ", more than this budget");
   }
-  out += fmt::format("\nrounded as far as it goes, the loss is {} nats\n",
+  out += fmt::format("    rounded as far as that, the loss is {} nats\n",
                      format_nats(plan.least_kl_nats));
   const char* rounded = plan.formats.empty() ? "" : ", with more rounding";
   if (plan.largest_context > plan.context && !context_given)

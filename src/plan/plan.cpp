@@ -36,6 +36,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   const Description& d = facts.description;
   Plan plan;
   plan.budget_bytes = request.budget;
+  plan.process_bytes = request.runtime_bytes;
   plan.context = context;
   plan.chunk_tokens = std::min(chunk, context);
   plan.logit_rows = std::min(request.logit_rows, plan.chunk_tokens);

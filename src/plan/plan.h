@@ -69,6 +69,7 @@ struct Plan {
   Bytes loading_bytes = 0;                      ///< peak while loading
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
+  Bytes process_bytes = 0;                      ///< the request's runtime_bytes
   std::int64_t context = 0;
   std::int64_t largest_context =
       0;  ///< that would fit this budget, up to what the model was trained for; 0 for none

@@ -68,7 +68,7 @@ TEST_F(Fitting, SmallBudgetsAreHeld) {
 TEST_F(Fitting, WhatIsGivenUpIsSaid) {
   const Outcome outcome = run({"--prompt", "The", "--tokens", "1", "--memory", "12MiB"});
   EXPECT_EQ(outcome.exit_code, 0);
-  EXPECT_NE(outcome.error.find("rounding"), std::string::npos) << outcome.error;
+  EXPECT_NE(outcome.error.find("rounded to fit"), std::string::npos) << outcome.error;
   EXPECT_NE(outcome.error.find("nats"), std::string::npos) << outcome.error;
 
   const nlohmann::json fitted = plan("12MiB");

@@ -14,14 +14,14 @@ namespace {
 class KeptWeights : public ::testing::Test {
  protected:
   KeptWeights() : path_(folder_.file("model.gguf")) {
-    model_.layers = 2;
+    model_.layers = 8;
     test::write_synthetic_model(path_, model_, 2);
     ::setenv("XDG_CACHE_HOME", folder_.file("cache").c_str(), 1);
   }
   ~KeptWeights() override { ::unsetenv("XDG_CACHE_HOME"); }
 
   /// A plan that has about this part of the weights' bytes for them.
-  static Plan fitted(const OpenModel& model, double part = 0.5) {
+  static Plan fitted(const OpenModel& model, double part = 0.6) {
     test::LoadOptions options;
     options.context = 64;
     options.chunk_tokens = 16;
@@ -79,7 +79,7 @@ TEST_F(KeptWeights, OtherPlansAndModelsHaveOtherNames) {
   const OpenModel model = OpenModel::open(path_);
   const std::string path = kept_path(context, model, fitted(model));
   EXPECT_EQ(kept_path(context, model, fitted(model)), path);
-  EXPECT_NE(kept_path(context, model, fitted(model, 0.3)), path);
+  EXPECT_NE(kept_path(context, model, fitted(model, 0.45)), path);
   // The same header, other weights.
   model_.seed = 2;
   test::write_synthetic_model(folder_.file("other.gguf"), model_, 2);
@@ -106,7 +106,7 @@ TEST_F(KeptWeights, DamagedOrMisnamedFilesAreNotUsed) {
   test::write_file(path, flipped);
   EXPECT_THROW(open_kept(context, model, path), Error);
 
-  const Plan other = fitted(model, 0.3);
+  const Plan other = fitted(model, 0.45);
   const std::string other_path = kept_path(context, model, other);
   test::write_file(other_path, whole);
   EXPECT_THROW(open_kept(context, model, other_path), Error);
