@@ -7,7 +7,7 @@
 namespace plimsoll {
 namespace {
 
-/// Relative squared error of rounding Gaussian numbers plainly, by format: measured on 2^20
+/// Relative squared error of rounding Gaussian numbers plainly, by format: measured on 2^18
 /// numbers.
 struct TypicalError {
   FormatId id;
