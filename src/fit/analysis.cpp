@@ -12,6 +12,8 @@ namespace {
 
 /// Rows on which formats are compared.
 constexpr std::int64_t sampled_rows = 128;
+/// Of those, for formats that take long, and for plain rounding, whose error varies little from row to row.
+constexpr std::int64_t codebook_rows = 16, plain_rows = 32;
 /// Positions before this share of a sequence have too little before them to count.
 constexpr double unscored_share = 0.25;
 
@@ -108,9 +110,9 @@ class Analysis {
         static_cast<Bytes>((branch_count_ + 1) * tokens_ * description.width) * sizeof(float));
     branches_.reserve(static_cast<std::size_t>(branch_count_));
     result_.source = options.source;
-    result_.error_feedback = options.error_feedback;
     result_.tensors.resize(uses.size());
-    for (TensorQuality& tensor : result_.tensors) tensor.errors.assign(formats().size(), -1);
+    for (TensorQuality& tensor : result_.tensors)
+      tensor.errors.fill(std::vector<double>(formats().size(), -1));
   }
 
   QualityModel run(MomentsWalk& walk,
@@ -199,10 +201,14 @@ class Analysis {
       const double power = squared_norm(rows);
       for (const Format* candidate : rounding_formats())
         if (source.columns() % candidate->block_values == 0)
-          result_.tensors[use].errors[position(*candidate)] =
-              plain_error(*candidate, rows, source.columns()) / power;
-      branch.error = result_.tensors[use].errors[position(*f)];
+          for (std::vector<double>& errors : result_.tensors[use].errors)
+            errors[position(*candidate)] = plain_error(*candidate, rows, source.columns()) / power;
+      branch.error = error(use, Rounding::plain, *f);
     }
+  }
+
+  double& error(std::size_t use, Rounding rounding, const Format& f) {
+    return result_.tensors[use].errors[static_cast<std::size_t>(rounding)][position(f)];
   }
 
   double plain_error(const Format& f, const std::vector<float>& rows, std::int64_t columns) {
@@ -225,36 +231,41 @@ class Analysis {
     return errors;
   }
 
-  /// Relative errors of every format under `moments`, which are factored on the way if there is to
-  /// be error feedback.
-  void measure_errors(std::size_t use, SecondMoments& moments, const std::vector<float>& rows,
-                      double power) {
+  /// Of the rows that formats are compared on, those for one of them: encoding codebooks takes long.
+  static std::int64_t compared_rows(const Format& f, std::int64_t count) {
+    return f.encode_weighted ? std::min(count, codebook_rows) : count;
+  }
+
+  /// Before the moments are factored: relative errors of plain rounding. `powers` are those of the rows.
+  void measure_plain_errors(std::size_t use, SecondMoments& moments, const std::vector<float>& rows,
+                            const std::vector<double>& powers) {
     const std::int64_t columns = uses_[use].slot.columns;
-    const auto count = static_cast<std::int64_t>(rows.size()) / columns;
-    std::vector<double>& errors = result_.tensors[use].errors;
     for (const Format* f : rounding_formats()) {
       if (columns % f->block_values != 0) continue;
-      double& error = errors[position(*f)];
-      if (f->kind == Format::Kind::dense) {
-        error = dense_errors_.empty() ? 0 : dense_errors_[position(*f)] / power;
-        continue;
-      }
-      std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(*f, columns));
-      error =
-          rounder_->round(*f, rows.data(), count, columns, with_feedback(moments), blocks.data()) /
-          power;
+      const std::int64_t count =
+          std::min(compared_rows(*f, static_cast<std::int64_t>(powers.size())), plain_rows);
+      const std::vector<float> compared(rows.begin(), rows.begin() + count * columns);
+      const std::vector<double> costs =
+          moments.powers(plain_errors(*f, compared, columns, {}).data(), count);
+      const double power = std::accumulate(powers.begin(), powers.begin() + count, 0.0);
+      error(use, Rounding::plain, *f) = sum(costs) / power;
+      if (f->kind == Format::Kind::dense)
+        error(use, Rounding::with_feedback, *f) = error(use, Rounding::plain, *f);
     }
   }
 
-  /// Before the moments are factored.
-  void measure_dense_errors(SecondMoments& moments, const std::vector<float>& rows,
-                            std::int64_t columns) {
-    dense_errors_.assign(formats().size(), 0);
-    for (const Format* f : rounding_formats())
-      if (f->kind == Format::Kind::dense)
-        dense_errors_[position(*f)] =
-            sum(moments.powers(plain_errors(*f, rows, columns, {}).data(),
-                               static_cast<std::int64_t>(rows.size()) / columns));
+  /// After it: those of rounding with error feedback.
+  void measure_feedback_errors(std::size_t use, const SecondMoments& moments,
+                               const std::vector<float>& rows, const std::vector<double>& powers) {
+    const std::int64_t columns = uses_[use].slot.columns;
+    for (const Format* f : rounding_formats()) {
+      if (columns % f->block_values != 0 || f->kind == Format::Kind::dense) continue;
+      const std::int64_t count = compared_rows(*f, static_cast<std::int64_t>(powers.size()));
+      std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(*f, columns));
+      error(use, Rounding::with_feedback, *f) =
+          rounder_->round(*f, rows.data(), count, columns, with_feedback(moments), blocks.data()) /
+          std::accumulate(powers.begin(), powers.begin() + count, 0.0);
+    }
   }
 
   /// Errors of an input's columns are independent of each other: they add up by the columns'
@@ -280,34 +291,31 @@ class Analysis {
     struct Tensor {
       std::size_t use;
       std::vector<float> rows;
-      double power;
-      std::vector<double> dense;
+      std::vector<double> powers;
     };
     std::map<Role, std::vector<Tensor>> by_input;
     for (std::size_t use = 0; use < uses_.size(); ++use) {
       const TensorSlot& slot = uses_[use].slot;
       if (slot.layer == layer && !slot.is_vector() && probe_format(slot.columns))
-        by_input[input_role(slot.role)].push_back({use, {}, 0, {}});
+        by_input[input_role(slot.role)].push_back({use, {}, {}});
     }
     for (auto& [input, tensors] : by_input) {
       SecondMoments& inputs = *moments.of(input);
       for (Tensor& tensor : tensors) {
         tensor.rows = sample_rows(matrix(tensor.use));
-        const std::int64_t columns = uses_[tensor.use].slot.columns;
-        tensor.power = sum(inputs.powers(tensor.rows.data(),
-                                         static_cast<std::int64_t>(tensor.rows.size()) / columns));
-        measure_dense_errors(inputs, tensor.rows, columns);
-        tensor.dense = dense_errors_;
+        tensor.powers = inputs.powers(
+            tensor.rows.data(),
+            static_cast<std::int64_t>(tensor.rows.size()) / uses_[tensor.use].slot.columns);
+        measure_plain_errors(tensor.use, inputs, tensor.rows, tensor.powers);
+        measure_input_errors(tensor.use, moments, tensor.rows, sum(tensor.powers));
       }
       inputs.factor(options_.damping);
       for (Tensor& tensor : tensors) {
-        measure_input_errors(tensor.use, moments, tensor.rows, tensor.power);
-        dense_errors_ = tensor.dense;
-        measure_errors(tensor.use, inputs, tensor.rows, tensor.power);
+        measure_feedback_errors(tensor.use, inputs, tensor.rows, tensor.powers);
         const TensorSlot& slot = uses_[tensor.use].slot;
         const Format& f = *probe_format(slot.columns);
         Branch& branch = add_branch(tensor.use);
-        branch.error = result_.tensors[tensor.use].errors[position(f)];
+        branch.error = error(tensor.use, Rounding::with_feedback, f);
         std::copy_n(base(), tokens_ * description_.width, branch.residuals);
         Region memory;
         const Matrix replaced = rounded(matrix(tensor.use), f, with_feedback(inputs), memory);
@@ -330,20 +338,20 @@ class Analysis {
     Matrix replaced;
     std::size_t output_branch = branches_.size();
     std::vector<float> rows;
-    double power = 0;
+    std::vector<double> powers;
     SecondMoments& inputs = *moments.of(Role::output);
     if (const Format* f = probe_format(columns)) {
       rows = sample_rows(matrix(use));
       const auto count = static_cast<std::int64_t>(rows.size()) / columns;
-      power = sum(inputs.powers(rows.data(), count));
-      measure_dense_errors(inputs, rows, columns);
+      powers = inputs.powers(rows.data(), count);
       Branch& branch = add_branch(use);
       std::copy_n(base(), tokens_ * description_.width, branch.residuals);
       // Under the diagonal: what a tied matrix may neglect depends on what comes out here.
       const std::vector<float> importance = inputs.mean_squares();
       const ColumnWeights weights = {importance.data(), nullptr, false};
       branch.error =
-          sum(inputs.powers(plain_errors(*f, rows, columns, weights).data(), count)) / power;
+          sum(inputs.powers(plain_errors(*f, rows, columns, weights).data(), count)) /
+          sum(powers);
       replaced = rounded(matrix(use), *f, weights, memory);
     }
     measure_divergences(output_branch, replaced);
@@ -359,18 +367,15 @@ class Analysis {
         result_.tensors[branch.use].sensitivity = sensitivity;
     }
     if (rows.empty()) return;
-    measure_input_errors(use, moments, rows, power);
+    measure_input_errors(use, moments, rows, sum(powers));
     TensorQuality& output = result_.tensors[use];
     if (lookup > 0 && output.sensitivity > 0) {
       output.lookup_share = lookup / output.sensitivity;
-      const double added = output.lookup_share * power / squared_norm(rows);
-      inputs.add_to_diagonal(added);
-      for (const Format* f : rounding_formats())
-        if (f->kind == Format::Kind::dense)
-          dense_errors_[position(*f)] += added * plain_error(*f, rows, columns);
+      inputs.add_to_diagonal(output.lookup_share * sum(powers) / squared_norm(rows));
     }
+    measure_plain_errors(use, inputs, rows, powers);
     inputs.factor(options_.damping);
-    measure_errors(use, inputs, rows, power);
+    measure_feedback_errors(use, inputs, rows, powers);
   }
 
   void measure_divergences(std::size_t output_branch, const Matrix& replaced) {
@@ -428,22 +433,21 @@ class Analysis {
   std::int64_t scored_ = 0;
   Region residuals_;  ///< f32 [base, then branches][tokens][width]
   std::vector<Branch> branches_;
-  std::vector<double> dense_errors_;  ///< by format, of the tensor at hand
   QualityModel result_;
 };
 
 }  // namespace
 
-QualityModel analyse(Context& context, const Description& description,
-                     std::span<const TensorUse> uses, const Weights& weights,
-                     std::span<const Sequence> moment_sequences,
+QualityModel analyse(Context& context, const ModelFile& file, const Description& description,
+                     std::span<const TensorUse> uses, std::span<const Sequence> moment_sequences,
                      std::span<const Sequence> probe_sequences, const AnalysisOptions& options,
                      const std::function<void(std::int64_t done, std::int64_t total)>& progress) {
   std::size_t longest = 1;
   for (const std::span<const Sequence> sequences : {moment_sequences, probe_sequences})
     for (const Sequence& sequence : sequences) longest = std::max(longest, sequence.size());
+  Weights weights = Weights::without_matrices(context, file, description);
   LayerRunner runner(context, description, weights, static_cast<std::int64_t>(longest));
-  MomentsWalk walk(context, description, runner, moment_sequences);
+  MomentsWalk walk(context, file, description, weights, runner, moment_sequences);
   return Analysis(context, description, uses, weights, probe_sequences, options, runner)
       .run(walk, progress);
 }

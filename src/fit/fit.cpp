@@ -129,7 +129,7 @@ void add_lookup(SecondMoments& moments, double share, Rewriter& rewriter, const 
 }  // namespace
 
 FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
-                         Reader reader, std::span<const Format* const> candidates) {
+                         Rounding rounding, Reader reader, std::span<const Format* const> candidates) {
   FileChoices result;
   for (std::size_t i = 0; i < uses.size(); ++i) {
     const TensorInfo& info = *uses[i].info;
@@ -142,11 +142,11 @@ FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& qu
     };
     add(*info.format, uses[i].slot.is_vector()
                           ? 0
-                          : std::max(0.0, quality.tensors[i].loss(*info.format, reader)));
+                          : std::max(0.0, quality.tensors[i].loss(*info.format, rounding, reader)));
     if (!uses[i].slot.is_vector())
       for (const Format* f : candidates) {
         if (f == info.format || info.columns() % f->block_values != 0) continue;
-        const double loss = quality.tensors[i].loss(*f, reader);
+        const double loss = quality.tensors[i].loss(*f, rounding, reader);
         if (loss >= 0) add(*f, loss);
       }
     result.formats.push_back(std::move(formats));

@@ -115,13 +115,17 @@ Bytes MomentsWalk::memory_bytes(const Description& d, std::span<const Sequence> 
          SecondMoments::memory_bytes(d.feed_forward, workers);
 }
 
-MomentsWalk::MomentsWalk(Context& context, const Description& description, LayerRunner& runner,
+MomentsWalk::MomentsWalk(Context& context, const ModelFile& file, const Description& description,
+                         Weights& weights, LayerRunner& runner,
                          std::span<const Sequence> sequences)
     : context_(context),
+      file_(file),
       description_(description),
+      weights_(weights),
       runner_(runner),
       sequences_(sequences),
       residuals_(context.ledger, Account::io, residual_bytes(description, sequences)) {
+  weights_.take_layer(context_, file_, -1);
   auto* residual = residuals_.as<float>();
   for (const Sequence& sequence : sequences_) {
     runner_.embed(sequence, residual);
@@ -130,6 +134,7 @@ MomentsWalk::MomentsWalk(Context& context, const Description& description, Layer
 }
 
 LayerMoments MomentsWalk::next() {
+  weights_.take_layer(context_, file_, layer_ < description_.layers ? layer_ : -1);
   LayerMoments moments(context_);
   runner_.set_observer(&moments);
   auto* residual = residuals_.as<float>();

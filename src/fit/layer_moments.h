@@ -50,16 +50,19 @@ class MomentsWalk {
   static Bytes memory_bytes(const Description& description, std::span<const Sequence> sequences,
                             int workers);
 
-  MomentsWalk(Context& context, const Description& description, LayerRunner& runner,
-              std::span<const Sequence> sequences);
+  /// Takes the layers into `weights` as it goes; the model's own first, for the embedding.
+  MomentsWalk(Context& context, const ModelFile& file, const Description& description,
+              Weights& weights, LayerRunner& runner, std::span<const Sequence> sequences);
 
-  /// Of the next layer, from 0 on; after the last one, of the output. The previous ones must be
-  /// gone.
+  /// Of the next layer, from 0 on, which is then in `weights`; after the last one, of the output. The previous ones
+  /// must be gone.
   LayerMoments next();
 
  private:
   Context& context_;
+  const ModelFile& file_;
   const Description& description_;
+  Weights& weights_;
   LayerRunner& runner_;
   std::span<const Sequence> sequences_;
   std::int64_t layer_ = 0;

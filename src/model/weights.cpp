@@ -189,49 +189,80 @@ Bytes Weights::heap_bytes(std::span<const TensorUse> uses, std::int64_t layers) 
 
 Weights::Weights(Context& context, const ModelFile& file, const Description& description,
                  const Formats& formats, const std::function<void(Progress)>& progress) {
-  const std::vector<TensorUse> uses = find_tensors(file, description);
+  declare(context, file, description);
+  load(context, file, formats, [](const TensorUse&) { return true; }, progress);
+  file.check_unchanged();
+}
+
+Weights Weights::without_matrices(Context& context, const ModelFile& file,
+                                  const Description& description) {
+  Weights weights;
+  weights.declare(context, file, description);
+  return weights;
+}
+
+void Weights::take_layer(Context& context, const ModelFile& file, std::int64_t layer) {
+  for (const TensorUse& use : uses_)
+    if (!use.slot.is_vector() && use.slot.layer != layer)
+      matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])] = {};
+  load(context, file, {}, [layer](const TensorUse& use) { return use.slot.layer == layer; }, {});
+}
+
+/// Tables and vectors; a place for every matrix.
+void Weights::declare(Context& context, const ModelFile& file, const Description& description) {
+  uses_ = find_tensors(file, description);
   const std::size_t places = place(Role::token_embedding, description.layers);
   matrix_index_.assign(places, -1);
   vectors_.assign(places, nullptr);
-
-  std::int64_t floats = 0;
-  Progress state{0, 0};
-  for (const TensorUse& use : uses) {
-    state.total += use.info->bytes;
-    if (use.slot.is_vector()) floats += vector_floats(use);
+  std::int64_t floats = 0, matrices = 0;
+  for (const TensorUse& use : uses_) {
+    if (use.slot.is_vector())
+      floats += vector_floats(use);
+    else
+      matrix_index_[place(use.slot.role, use.slot.layer)] = static_cast<std::int32_t>(matrices++);
   }
+  matrices_.resize(static_cast<std::size_t>(matrices));
   vector_memory_ =
       Region(context.ledger, Account::weights, static_cast<Bytes>(floats) * sizeof(float));
   auto* next = vector_memory_.as<float>();
-
-  matrices_.reserve(static_cast<std::size_t>(std::count_if(
-      uses.begin(), uses.end(), [](const TensorUse& use) { return !use.slot.is_vector(); })));
-  std::vector<Loading> loadings;
-  loadings.reserve(matrices_.capacity());
-  std::int64_t chunks = 0;
-  for (std::size_t i = 0; i < uses.size(); ++i) {
-    const TensorUse& use = uses[i];
+  for (const TensorUse& use : uses_) {
+    if (!use.slot.is_vector()) continue;
     const TensorInfo& info = *use.info;
+    std::vector<std::byte> raw(info.bytes);
+    file.read(info.offset, info.bytes, raw.data());
+    if (!all_finite(*info.format, raw.data(), info.columns())) throw_not_finite(info, 0, 1);
+    info.format->decode(reinterpret_cast<const std::uint8_t*>(raw.data()), next, info.columns());
+    vectors_[place(use.slot.role, use.slot.layer)] = next;
+    next += vector_floats(use);
+  }
+}
+
+void Weights::load(Context& context, const ModelFile& file, const Formats& formats,
+                   const std::function<bool(const TensorUse&)>& wanted,
+                   const std::function<void(Progress)>& progress) {
+  Progress state{0, 0};
+  std::vector<Loading> loadings;
+  std::int64_t chunks = 0;
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    const TensorUse& use = uses_[i];
+    const TensorInfo& info = *use.info;
+    if (!wanted(use)) continue;
+    state.total += info.bytes;
     if (use.slot.is_vector()) {
-      std::vector<std::byte> raw(info.bytes);
-      file.read(info.offset, info.bytes, raw.data());
-      if (!all_finite(*info.format, raw.data(), info.columns())) throw_not_finite(info, 0, 1);
-      info.format->decode(reinterpret_cast<const std::uint8_t*>(raw.data()), next, info.columns());
-      vectors_[place(use.slot.role, use.slot.layer)] = next;
-      next += vector_floats(use);
       state.done += info.bytes;
       continue;
     }
-    matrix_index_[place(use.slot.role, use.slot.layer)] =
-        static_cast<std::int32_t>(matrices_.size());
-    const MatrixSource source = matrix_source(uses, formats, i);
-    loadings.push_back({source, &matrices_.emplace_back(context.ledger, source), chunks});
+    const MatrixSource source = matrix_source(uses_, formats, i);
+    Matrix& matrix =
+        matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])];
+    matrix = Matrix(context.ledger, source);
+    loadings.push_back({source, &matrix, chunks});
     const std::int64_t step = chunk_rows(info);
     chunks += (info.rows() + step - 1) / step;
   }
 
   const int workers = context.threads.size();
-  const Region staging(context.ledger, Account::io, staging_bytes(uses, workers, formats),
+  const Region staging(context.ledger, Account::io, staging_bytes(uses_, workers, formats),
                        Region::Pages::normal);
   const Bytes staging_stride = staging.size() / static_cast<Bytes>(workers);
   std::atomic<Bytes> done = state.done;
@@ -250,7 +281,6 @@ Weights::Weights(Context& context, const ModelFile& file, const Description& des
     }
   });
   if (progress) progress({state.total, state.total});
-  file.check_unchanged();
 }
 
 const Matrix& Weights::matrix(Role role, std::int64_t layer) const {

@@ -100,6 +100,14 @@ class Weights {
   Weights(Context& context, const ModelFile& file, const Description& description,
           const Formats& formats = {}, const std::function<void(Progress)>& progress = {});
 
+  /// Vectors only, for those who take the model layer by layer: see take_layer().
+  static Weights without_matrices(Context& context, const ModelFile& file,
+                                  const Description& description);
+
+  /// Loads the matrices of one layer (-1: the model's own) as the file has them and lets go of all others. Of what
+  /// without_matrices() made. Throws as loading does.
+  void take_layer(Context& context, const ModelFile& file, std::int64_t layer);
+
   /// Empty Matrix or null for a tensor that the model does not have. layer -1 for the model's own.
   const Matrix& matrix(Role role, std::int64_t layer = -1) const;
   const float* vector(Role role, std::int64_t layer = -1) const;
@@ -110,7 +118,15 @@ class Weights {
   std::vector<std::span<const std::byte>> decode_spans() const;
 
  private:
+  Weights() = default;
   static std::size_t place(Role role, std::int64_t layer);
+  void declare(Context& context, const ModelFile& file, const Description& description);
+  /// The matrices that `wanted` is true for; their rows too.
+  void load(Context& context, const ModelFile& file, const Formats& formats,
+            const std::function<bool(const TensorUse&)>& wanted,
+            const std::function<void(Progress)>& progress);
+
+  std::vector<TensorUse> uses_;
   std::vector<Matrix> matrices_;            ///< those that there are
   std::vector<std::int32_t> matrix_index_;  ///< by place(): into matrices_, -1 for none
   std::vector<const float*> vectors_;       ///< by place()

@@ -20,7 +20,9 @@ bool is_divided_by_a_block(std::int64_t columns) {
 
 }  // namespace
 
-FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& quality) : facts_(facts) {
+FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& quality,
+                             Rounding rounding)
+    : facts_(facts) {
   const std::size_t count = facts.tensors.size();
   formats_.resize(count);
   choices_.resize(count);
@@ -37,10 +39,11 @@ FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& qualit
     }
     // A coded file's products round their inputs as it is: only what is beyond that is lost.
     const TensorQuality& tensor = quality.tensors[i];
-    const double own_loss = std::max(0.0, tensor.loss(*info.format, Reader::plimsoll));
+    const double own_loss = std::max(0.0, tensor.loss(*info.format, rounding, Reader::plimsoll));
     for (const Format* format : rounding_formats()) {
-      if (format->encode_weighted) continue;  // too slow to be found while loading
-      const double loss = tensor.loss(*format, Reader::plimsoll);
+      if (format->encode_weighted && rounding == Rounding::plain)
+        continue;  // too slow to be found while loading
+      const double loss = tensor.loss(*format, rounding, Reader::plimsoll);
       if (loss < 0 || !shrinks(*format, info)) continue;
       add(*format, Matrix::memory_bytes({&info, format}), std::max(0.0, loss - own_loss));
       most_staging_ = std::max(most_staging_, Matrix::staging_bytes({&info, format}));

@@ -23,7 +23,7 @@ struct HeldWeights {
 /// Pure. Refers to the facts.
 class FormatChoices {
  public:
-  FormatChoices(const ModelFacts& facts, const QualityModel& quality);
+  FormatChoices(const ModelFacts& facts, const QualityModel& quality, Rounding rounding);
 
   /// Every tensor in its smallest format.
   HeldWeights smallest() const;

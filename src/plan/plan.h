@@ -51,6 +51,7 @@ struct PlanRequest {
   WeightPolicy policy = WeightPolicy::exact;
   /// What rounding costs; without it, prior_quality().
   std::optional<QualityModel> quality;
+  Rounding rounding = Rounding::plain;
 };
 
 /// What a plan's weights hold in one format.

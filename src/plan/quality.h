@@ -35,6 +35,13 @@ enum class InputRounding { none, rows, blocks_of_32, blocks_of_256 };
 constexpr int input_rounding_count = 4;
 InputRounding input_rounding(const Format& format, Reader reader);
 
+/// How weights are rounded.
+enum class Rounding {
+  plain,          ///< each number by itself, under the scales that cost least
+  with_feedback,  ///< with error feedback through the second moments of the inputs
+};
+constexpr int rounding_count = 2;
+
 /// One tensor's part.
 struct TensorQuality {
   /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second
@@ -44,20 +51,19 @@ struct TensorQuality {
   /// looked up, over what error costs in the product with the output's inputs. Its errors are the
   /// sum of both, weighted so.
   double lookup_share = 0;
-  /// By position in formats(): relative error in that format; negative where it is not known or not
+  /// By Rounding, then by position in formats(): relative error in that format; negative where it is not known or not
   /// possible.
-  std::vector<double> errors;
+  std::array<std::vector<double>, rounding_count> errors;
   /// By InputRounding: relative error of the product from rounding its inputs.
   std::array<double, input_rounding_count> input_errors{};
 
   /// Nats; negative where the format's error is not known.
-  double loss(const Format& format, Reader reader) const;
+  double loss(const Format& format, Rounding rounding, Reader reader) const;
 };
 
 /// By position in find_tensors(); vectors have sensitivity 0.
 struct QualityModel {
   QualitySource source = QualitySource::prior;
-  bool error_feedback = false;  ///< errors are those of rounding with it
   std::vector<TensorQuality> tensors;
 };
 
