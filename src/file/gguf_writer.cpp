@@ -171,7 +171,7 @@ Bytes GgufWriter::header_bytes(Bytes declarations) const {
   constexpr Bytes head = 4 + sizeof(gguf_version) + 2 * sizeof(std::uint64_t);
   for (const State::Declared& tensor : state_->tensors)
     declarations += declaration_bytes(tensor.name, static_cast<int>(tensor.shape.size()));
-  return state_->padded(head + state_->metadata.size() + declarations);
+  return state_->padded(head + state_->metadata.bytes().size() + declarations);
 }
 
 void GgufWriter::write(std::span<const std::uint8_t> data) {
