@@ -138,7 +138,7 @@ int plan_command(Arguments arguments) {
     for (const char* key : {"budget_bytes", "peak_bytes", "fits", "context"})
       json[key] = values[key];
     for (const auto& [key, value] : values.items()) json[key] = value;
-    if (probe && machine) json["machine"] = to_json(*machine);
+    if (probe) json["machine"] = machine ? to_json(*machine) : nlohmann::json();
     try {
       refuse_unless_it_fits(plan);
     } catch (const Error& error) {
@@ -148,8 +148,10 @@ int plan_command(Arguments arguments) {
     return plan.fits ? 0 : exit_code(ErrorCode::budget_refused);
   }
   write_out(describe_plan(model, plan, common.context.has_value()));
-  if (probe && machine)
+  if (machine && probe)
     write_out(fmt::format("\n{}", describe_machine(*machine, Terminal::of(STDOUT_FILENO))));
+  else if (probe)
+    write_out("\nThe budget leaves no room to measure this machine.\n");
   refuse_unless_it_fits(plan);
   return 0;
 }

@@ -55,7 +55,12 @@ class Drawing {
     axes();
     markers();
     lines();
-    points();
+    // Labels keep clear of all marks.
+    each_point(
+        [this](std::size_t s, const Point& point, double x, double y) { mark(point, s, x, y); });
+    label_markers();
+    each_point(
+        [this](std::size_t, const Point& point, double x, double y) { label_point(point, x, y); });
     return out_ + "</svg>\n";
   }
 
@@ -103,22 +108,34 @@ class Drawing {
     for (const Marker& marker : plot_.markers) {
       const auto place = (marker.vertical ? x_ : y_).place(marker.at);
       if (!place) continue;
-      const std::string label = printable_line(marker.label, longest_label);
-      const double width = width_of(label);
+      const double x = at_x(*place), y = at_y(*place);
       if (marker.vertical) {
-        const double x = at_x(*place);
         line("marker", x, top(), x, bottom());
         taken_.push_back({x - 1, top(), 2, area_.height});
-        const bool fits = x + 6 + width <= right();
-        taken_.push_back({fits ? x + 6 : x - 6 - width, top(), width, text_height + 4});
-        text(fits ? "start" : "end", fits ? x + 6 : x - 6, top() + text_height, label);
       } else {
-        const double y = at_y(*place);
         line("marker", left(), y, right(), y);
         taken_.push_back({left(), y - 1, area_.width, 2});
-        taken_.push_back({right() - width, y - text_height - 4, width, text_height + 4});
-        text("end", right(), y - 5, label);
       }
+    }
+  }
+
+  void label_markers() {
+    constexpr double away = 5, half = text_height / 2;
+    for (const Marker& marker : plot_.markers) {
+      const auto place = (marker.vertical ? x_ : y_).place(marker.at);
+      if (!place) continue;
+      const double x = at_x(*place), y = at_y(*place);
+      if (marker.vertical)
+        label(marker.label, {{"start", x + away, top() + half},
+                             {"end", x - away, top() + half},
+                             {"start", x + away, bottom() - half - 2},
+                             {"end", x - away, bottom() - half - 2}});
+      else
+        label(marker.label, {{"end", right(), y - half - 2},
+                             {"start", left() + away, y - half - 2},
+                             {"end", right(), y + half + 2},
+                             {"start", left() + away, y + half + 2},
+                             {"middle", (left() + right()) / 2, y - half - 2}});
     }
   }
 
@@ -134,17 +151,13 @@ class Drawing {
     }
   }
 
-  void points() {
-    for (int pass = 0; pass < 2; ++pass)  // marks first: labels keep clear of all of them
-      for (std::size_t s = 0; s < plot_.series.size(); ++s)
-        for (const Point& point : plot_.series[s].points) {
-          const auto px = x_.place(point.x), py = y_.place(point.y);
-          if (!px || !py) continue;
-          if (pass == 0)
-            mark(point, s, at_x(*px), at_y(*py));
-          else
-            label(point, at_x(*px), at_y(*py));
-        }
+  /// Calls draw(series, point, x, y) for every point that has a place.
+  template <class Draw>
+  void each_point(Draw&& draw) {
+    for (std::size_t s = 0; s < plot_.series.size(); ++s)
+      for (const Point& point : plot_.series[s].points)
+        if (const auto px = x_.place(point.x), py = y_.place(point.y); px && py)
+          draw(s, point, at_x(*px), at_y(*py));
   }
 
   void mark(const Point& point, std::size_t series, double x, double y) {
@@ -167,28 +180,34 @@ class Drawing {
         series % looks, x, y, escape_markup(about), interval, shape(series));
   }
 
-  /// Beside the point where that touches nothing; the tooltip says it in any case.
-  void label(const Point& point, double x, double y) {
-    if (point.label.empty()) return;
-    const std::string what = printable_line(point.label, longest_label);
-    const double width = width_of(what), height = text_height, away = mark_radius + 3;
-    struct Place {
-      const char* anchor;  ///< of the text at (x, y), the middle of its height
-      double x, y;
-    };
-    const std::array<Place, 8> places = {{{"start", x + away, y},
-                                          {"end", x - away, y},
-                                          {"middle", x, y - away - height / 2},
-                                          {"middle", x, y + away + height / 2},
-                                          {"start", x + away, y - away},
-                                          {"start", x + away, y + away},
-                                          {"end", x - away, y - away},
-                                          {"end", x - away, y + away}}};
+  /// Beside the point; the tooltip has it in any case.
+  void label_point(const Point& point, double x, double y) {
+    constexpr double away = mark_radius + 3, up = away + text_height / 2;
+    label(point.label, {{"start", x + away, y},
+                        {"end", x - away, y},
+                        {"middle", x, y - up},
+                        {"middle", x, y + up},
+                        {"start", x + away, y - away},
+                        {"start", x + away, y + away},
+                        {"end", x - away, y - away},
+                        {"end", x - away, y + away}});
+  }
+
+  struct Place {
+    const char* anchor;  ///< of the text at x; y is the middle of its height
+    double x, y;
+  };
+
+  /// At the first place where it touches nothing; nowhere if there is none.
+  void label(const std::string& whole, std::initializer_list<Place> places) {
+    if (whole.empty()) return;
+    const std::string what = printable_line(whole, longest_label);
+    const double width = width_of(what);
     for (const Place& place : places) {
       const double share = *place.anchor == 's' ? 0 : *place.anchor == 'e' ? 1 : 0.5;
-      const Box box = {place.x - share * width, place.y - height / 2, width, height};
+      const Box box = {place.x - share * width, place.y - text_height / 2, width, text_height};
       const bool inside = box.x >= left() && box.x + width <= whole_.width && box.y >= top() &&
-                          box.y + height <= bottom();
+                          box.y + text_height <= bottom();
       if (!inside || std::any_of(taken_.begin(), taken_.end(),
                                  [&box](const Box& other) { return box.overlaps(other); }))
         continue;

@@ -96,8 +96,9 @@ struct ConsecutiveValues {
 /// table[index] of sixteen entries.
 HWY_INLINE Vector look_up(const float* table, Ints index) {
   const IntTag tag;
-  const Ints lane = hn::And(index, hn::Set(tag, kLanes - 1));
-  const auto indices = hn::IndicesFromVec(kTag, lane);
+  if constexpr (kLanes == 16)
+    return hn::TableLookupLanes(load(table), hn::IndicesFromVec(kTag, index));
+  const auto indices = hn::IndicesFromVec(kTag, hn::And(index, hn::Set(tag, kLanes - 1)));
   Vector result = hn::TableLookupLanes(load(table), indices);
   for (std::int64_t part = kLanes; part < 16; part += kLanes) {
     const auto beyond = hn::Gt(index, hn::Set(tag, static_cast<std::int32_t>(part - 1)));
@@ -265,8 +266,9 @@ struct Group {
 struct Choice {
   Vector scale, min, cost;
 
-  void replace_if_less(const Choice& other) {
-    const Mask less = hn::Lt(other.cost, cost);
+  /// Costs below `noise` are alike.
+  void replace_if_less(const Choice& other, Vector noise) {
+    const Mask less = hn::Lt(hn::Max(other.cost, noise), cost);
     scale = hn::IfThenElse(less, other.scale, scale);
     min = hn::IfThenElse(less, other.min, min);
     cost = hn::IfThenElse(less, other.cost, cost);
@@ -330,6 +332,8 @@ class Search {
   /// super scales.
   Choice best(const Group& group, const Scales& scales) const {
     const Extremes extremes = find_extremes(group);
+    const Vector noise =
+        hn::Mul(hn::Mul(extremes.greatest, extremes.greatest), splat(search_noise * group.total));
     Choice choice = {hn::Zero(kTag), hn::Zero(kTag), splat(__builtin_inff())};
     for (int i = 0; i < effort_.candidates; ++i) {
       const float offset = effort_.offsets[i];
@@ -340,19 +344,22 @@ class Search {
             hn::Mul(hn::Sub(extremes.high, extremes.low), splat(1 / (steps + offset)));
         // What falls outside falls outside on both sides.
         const Vector min = hn::MulAdd(scale, splat(offset / 2), extremes.low);
-        choice.replace_if_less(fitted(group, scales, scale, min));
+        choice.replace_if_less(fitted(group, scales, scale, min), noise);
       } else {
         const float reach = __builtin_fabsf(grid_.extreme) + offset * grid_.step;
         if (reach <= 0) continue;
         const Vector scale =
             hn::Mul(extremes.greatest, splat(1 / __builtin_copysignf(reach, grid_.extreme)));
-        choice.replace_if_less(fitted(group, scales, scale, hn::Zero(kTag)));
+        choice.replace_if_less(fitted(group, scales, scale, hn::Zero(kTag)), noise);
         if (effort_.both_signs && !grid_.symmetric)
-          choice.replace_if_less(fitted(group, scales, hn::Neg(scale), hn::Zero(kTag)));
+          choice.replace_if_less(fitted(group, scales, hn::Neg(scale), hn::Zero(kTag)), noise);
       }
     }
+    // Values that reach further on one side may suit the group the other way round.
+    if (!kMin && !effort_.both_signs && !grid_.symmetric)
+      choice.replace_if_less(fitted(group, scales, hn::Neg(choice.scale), choice.min), noise);
     for (int i = 0; i < effort_.refits; ++i)
-      choice.replace_if_less(fitted(group, scales, choice.scale, choice.min));
+      choice.replace_if_less(fitted(group, scales, choice.scale, choice.min), noise);
     return choice;
   }
 
@@ -360,7 +367,8 @@ class Search {
   Vector curvature(const Group& group, const Choice& choice) const {
     const Sums s = measure(group, choice.scale, choice.min);
     if constexpr (!kMin) return s.value_square;
-    const Mask follows = hn::Lt(choice.min, hn::Zero(kTag));
+    // Up to rounding errors of the fit.
+    const Mask follows = hn::Lt(choice.min, hn::Mul(choice.scale, splat(-0x1p-16f)));
     return hn::NegMulAdd(s.value, hn::IfThenElseZero(follows, mean_value(group, s)),
                          s.value_square);
   }
@@ -406,7 +414,7 @@ class Search {
       const Mask less = hn::Lt(other.choice.cost, best.choice.cost);
       best.raw_scale = hn::IfThenElse(less, other.raw_scale, best.raw_scale);
       best.raw_min = hn::IfThenElse(less, other.raw_min, best.raw_min);
-      best.choice.replace_if_less(other.choice);
+      best.choice.replace_if_less(other.choice, hn::Zero(kTag));
     }
     return best;
   }

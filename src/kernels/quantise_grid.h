@@ -65,16 +65,22 @@ struct QuantiseState {
 struct SearchEffort {
   const float* offsets;  ///< in steps of the codes, the first 0
   int candidates;
-  bool both_signs;   ///< where the values reach further on one side
+  bool both_signs;   ///< of every candidate, not of the best alone, where values are not symmetric
   int refits;        ///< times that the best is rounded and fitted again
   int super_rounds;  ///< times that super scales are fitted to codes, and codes to them
 };
-constexpr float few_offsets[] = {0.0f, -0.9f, -0.5f, 0.4f, 0.8f, 1.3f, 2.0f};
+/// The best seven of a random search, on normal numbers and on such of varying size: at most 1.6 %
+/// above the cost with all offsets, 0.5 % on average.
+constexpr float few_offsets[] = {0.0f, -1.2f, -0.6f, 0.4f, 1.0f, 1.5f, 2.2f};
 constexpr float many_offsets[] = {0.0f, -1.2f, -1.0f, -0.8f, -0.6f, -0.4f, -0.2f, 0.2f,
                                   0.4f, 0.6f,  0.8f,  1.0f,  1.2f,  1.4f,  1.6f,  1.8f,
                                   2.0f, 2.2f,  2.4f,  2.7f,  3.0f,  3.5f,  4.0f,  5.0f};
-constexpr SearchEffort fast_search = {few_offsets, 7, false, 1, 0};
+constexpr SearchEffort fast_search = {few_offsets, 7, false, 2, 0};
 constexpr SearchEffort thorough_search = {many_offsets, 24, true, 3, 3};
+
+/// Costs of a group below this, times its importance and its greatest magnitude squared, are
+/// rounding errors: the first of such candidates is kept.
+constexpr float search_noise = 1e-13f;
 
 /// Super scales tried: those that put the extreme group scale at bound * (1 - i / 32), i from -1.
 constexpr int super_candidates = 16;

@@ -42,18 +42,17 @@ double weight_seconds(const FormatSpeed& speed, std::int64_t tokens) {
   return speed.weight_seconds[above - 1] * (1 - part) + speed.weight_seconds[above] * part;
 }
 
-double product_seconds(const Machine& machine, std::size_t with, const Format& format,
-                       std::int64_t rows, std::int64_t columns, std::int64_t tokens,
-                       bool from_memory) {
+/// `bytes_per_second` reaches the workers from where the weights are.
+double product_seconds(const Machine& machine, std::size_t with, double bytes_per_second,
+                       const Format& format, std::int64_t rows, std::int64_t columns,
+                       std::int64_t tokens) {
   const FormatSpeed* const speed = machine.find(format.id);
   if (!speed)
     throw Error(ErrorCode::internal, fmt::format("products of {} were not measured", format.name));
-  const WorkerSpeeds& workers = machine.speeds[with];
-  const double compute =
-      static_cast<double>(rows * columns) * weight_seconds(*speed, tokens) / workers.compute_factor;
-  if (!from_memory) return compute;
+  const double compute = static_cast<double>(rows * columns) * weight_seconds(*speed, tokens) /
+                         machine.speeds[with].compute_factor;
   const double read = static_cast<double>(memory_bytes(format, rows, columns)) /
-                      (workers.read_bytes_per_second * speed->bandwidth_fractions[with]);
+                      (bytes_per_second * speed->bandwidth_fractions[with]);
   return std::max(compute, read);
 }
 
@@ -72,7 +71,8 @@ class Pass {
       if (multiplies(shape.uses[i]))
         bytes +=
             memory_bytes(*shape.formats[i], shape.uses[i].slot.rows, shape.uses[i].slot.columns);
-    from_memory_ = bytes > machine.cache_bytes;
+    bytes_per_second_ = bytes > machine.cache_bytes ? workers_.read_bytes_per_second
+                                                    : workers_.cached_read_bytes_per_second;
   }
 
   /// Everything but attention, logits for `logit_rows` of the tokens.
@@ -82,8 +82,8 @@ class Pass {
       const TensorUse& use = shape_.uses[i];
       const std::int64_t count = use.slot.layer < 0 ? logit_rows : tokens;
       if (!multiplies(use) || count == 0) continue;
-      total += product_seconds(machine_, with_, *shape_.formats[i], use.slot.rows, use.slot.columns,
-                               count, from_memory_);
+      total += product_seconds(machine_, with_, bytes_per_second_, *shape_.formats[i],
+                               use.slot.rows, use.slot.columns, count);
     }
     const std::int64_t q_rows = d_.heads * d_.head_dim;
     const auto inputs = static_cast<double>(2 * d_.width + q_rows + d_.feed_forward);
@@ -104,11 +104,10 @@ class Pass {
                         static_cast<double>(d_.heads * d_.head_dim) * machine_.query_seconds;
     const double compute = each * share(d_.kv_heads * sequences, threads_);
     const double bytes = static_cast<double>(2 * sizeof(std::uint16_t) * d_.kv_heads * d_.head_dim);
-    const double read = bytes / workers_.read_bytes_per_second;
+    const double read = bytes / bytes_per_second_;
     double positions = 0;
     for (const LayerDescription& layer : d_.per_layer) positions += seen(layer, depth);
-    return positions * static_cast<double>(sequences) *
-           std::max(compute, from_memory_ ? read : 0.0);
+    return positions * static_cast<double>(sequences) * std::max(compute, read);
   }
 
   /// Of `tokens` queries of one sequence behind `depth` others.
@@ -144,14 +143,16 @@ class Pass {
   const ModelShape& shape_;
   const Description& d_;
   int threads_;
-  bool from_memory_;
+  double bytes_per_second_;
 };
 
 }  // namespace
 
 double decode_seconds(const Machine& machine, const Format& format, std::int64_t rows,
                       std::int64_t columns, int threads) {
-  return product_seconds(machine, machine.with(threads), format, rows, columns, 1, true);
+  const std::size_t with = machine.with(threads);
+  return product_seconds(machine, with, machine.speeds[with].read_bytes_per_second, format, rows,
+                         columns, 1);
 }
 
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,

@@ -39,6 +39,7 @@ FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& qualit
     const TensorQuality& tensor = quality.tensors[i];
     const double own_loss = std::max(0.0, tensor.loss(*info.format, Reader::plimsoll));
     for (const Format* format : rounding_formats()) {
+      if (format->encode_weighted) continue;  // too slow to be found while loading
       const double loss = tensor.loss(*format, Reader::plimsoll);
       if (loss < 0 || !shrinks(*format, info)) continue;
       add(*format, Matrix::memory_bytes({&info, format}), std::max(0.0, loss - own_loss));

@@ -73,6 +73,7 @@ WorkerSpeeds parse_speeds(const Json& json) {
   WorkerSpeeds speeds;
   speeds.workers = json.at("workers");
   speeds.read_bytes_per_second = measured(json.at("read_bytes_per_second"));
+  speeds.cached_read_bytes_per_second = measured(json.at("cached_read_bytes_per_second"));
   speeds.compute_factor = measured(json.at("compute_factor"));
   speeds.dispatch_seconds = measured(json.at("dispatch_seconds"));
   return speeds;
@@ -122,6 +123,7 @@ nlohmann::json to_json(const Machine& m) {
   for (const WorkerSpeeds& s : m.speeds)
     speeds.push_back({{"workers", s.workers},
                       {"read_bytes_per_second", s.read_bytes_per_second},
+                      {"cached_read_bytes_per_second", s.cached_read_bytes_per_second},
                       {"compute_factor", s.compute_factor},
                       {"dispatch_seconds", s.dispatch_seconds}});
   for (const FormatSpeed& f : m.formats)

@@ -25,17 +25,18 @@ struct FormatSpeed {
   /// By measured_batches: seconds per weight of one worker for all tokens together, weights in
   /// cache.
   std::array<double, measured_batches.size()> weight_seconds{};
-  /// By Machine::speeds: of the read bandwidth, what a product with one token reaches with weights
-  /// from memory.
+  /// By Machine::speeds: of the read bandwidth, what a product with one token reaches (measured
+  /// with weights from memory).
   std::vector<double> bandwidth_fractions;
 };
 
 /// With one number of workers.
 struct WorkerSpeeds {
   int workers = 1;
-  double read_bytes_per_second = 0;  ///< from memory
-  double compute_factor = 1;         ///< of one worker's speed, in registers
-  double dispatch_seconds = 0;       ///< to start workers on something and to wait for them
+  double read_bytes_per_second = 0;         ///< from memory
+  double cached_read_bytes_per_second = 0;  ///< from the last cache, of what no other holds
+  double compute_factor = 1;                ///< of one worker's speed, in registers
+  double dispatch_seconds = 0;              ///< to start workers on something and to wait for them
 };
 
 /// What decides speeds; a machine that differs in any of it is measured anew.

@@ -23,6 +23,8 @@ using Clock = std::chrono::steady_clock;
 /// What is read to see memory's bandwidth: more than caches hold, so that reading it leaves nothing
 /// there of the weights that are then multiplied.
 constexpr Bytes most_read_bytes = 64 * MiB, least_read_bytes = 2 * MiB;
+/// More than the caches of one core hold, and less than the last one.
+constexpr Bytes cached_read_bytes = 8 * MiB;
 /// Of the program and of stacks, what measuring touches.
 constexpr Bytes touched_bytes = 1 * MiB, touched_bytes_per_worker = 128 * KiB;
 
@@ -261,8 +263,12 @@ class Probe {
           },
           seconds_of);
       std::vector<double> rates;
-      for (int i = 0; i < read_repeats; ++i) rates.push_back(read_rate(*workers));
+      for (int i = 0; i < read_repeats; ++i) rates.push_back(read_rate(*workers, read_.size()));
       speeds.read_bytes_per_second = usual(std::move(rates));
+      const Bytes cached = std::min(cached_read_bytes, read_.size() / 2);
+      for (int i = 0; i < read_repeats; ++i)
+        speeds.cached_read_bytes_per_second =
+            std::max(speeds.cached_read_bytes_per_second, read_rate(*workers, cached));
       const double each = seconds_of_each(*workers);
       if (workers == workers_.front()) alone = each;
       speeds.compute_factor = speeds.workers * std::min(1.0, alone / each);
@@ -291,11 +297,11 @@ class Probe {
     return workers.count() == 1 ? processor_seconds_of(body) : seconds_of(body);
   }
 
-  double read_rate(Workers& workers) {
+  double read_rate(Workers& workers, Bytes bytes) {
     const double seconds = seconds_with(workers, [&] {
-      measure_read(workers.context(), {{read_.data(), read_.size()}});
+      measure_read(workers.context(), {{read_.data(), bytes}});
     });
-    return static_cast<double>(read_.size()) / seconds;
+    return static_cast<double>(bytes) / seconds;
   }
 
   /// Processor time of a worker for one loop in registers while all of them run it: more than alone
@@ -325,7 +331,7 @@ class Probe {
     double best_read = 0, best_product = 0;
     const auto start = Clock::now();
     for (int i = 0; i < repeats && Clock::now() - start < stream_patience; ++i) {
-      best_read = std::max(best_read, read_rate(workers));
+      best_read = std::max(best_read, read_rate(workers, read_.size()));
       const double seconds = seconds_with(workers, [&] { workers.multiply(op, x_.data(), 1); });
       best_product = std::max(best_product, static_cast<double>(matrix.bytes()) / seconds);
     }
@@ -424,9 +430,10 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
   const Bytes least = Probe::least_room(key.threads);
   std::optional<Machine> machine;
   if (!anew) machine = load_machine(folder, key);
-  // What was measured with less room saw less of memory.
-  const bool stale =
-      !machine || (room >= least && machine->probe_bytes < Probe::read_bytes(key.threads, room));
+  // What was measured with much less room saw less of memory. (A little less is noise in the size
+  // of this process.)
+  const bool stale = !machine || (room >= least && machine->probe_bytes + machine->probe_bytes / 4 <
+                                                       Probe::read_bytes(key.threads, room));
   std::vector<FormatId> missing;
   const auto want = [&](FormatId format) {
     const bool known = !stale && machine->find(format);

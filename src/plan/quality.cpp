@@ -14,12 +14,14 @@ struct TypicalError {
   double error;
 };
 constexpr TypicalError typical_errors[] = {
-    {FormatId::Q2_K, 0.085},    {FormatId::Q3_K, 0.021},   {FormatId::Q4_0, 0.0080},
-    {FormatId::Q4_1, 0.0060},   {FormatId::Q4_K, 0.0052},  {FormatId::IQ4_NL, 0.0056},
-    {FormatId::IQ4_XS, 0.0058}, {FormatId::Q5_0, 0.0020},  {FormatId::Q5_1, 0.0014},
-    {FormatId::Q5_K, 0.0013},   {FormatId::Q6_K, 0.00040}, {FormatId::Q8_0, 0.000028},
-    {FormatId::MXFP4, 0.013},   {FormatId::BF16, 1.3e-6},  {FormatId::F16, 2e-8},
-    {FormatId::F32, 0}};
+    {FormatId::IQ1_S, 0.209},    {FormatId::IQ1_M, 0.178},    {FormatId::IQ2_XXS, 0.108},
+    {FormatId::IQ2_XS, 0.0812},  {FormatId::IQ2_S, 0.0569},   {FormatId::Q2_K, 0.0699},
+    {FormatId::IQ3_XXS, 0.0312}, {FormatId::IQ3_S, 0.0166},   {FormatId::Q3_K, 0.0206},
+    {FormatId::MXFP4, 0.0125},   {FormatId::Q4_0, 0.00656},   {FormatId::Q4_1, 0.00516},
+    {FormatId::Q4_K, 0.0052},    {FormatId::IQ4_NL, 0.00557}, {FormatId::IQ4_XS, 0.00563},
+    {FormatId::Q5_0, 0.00162},   {FormatId::Q5_1, 0.00123},   {FormatId::Q5_K, 0.00128},
+    {FormatId::Q6_K, 0.000296},  {FormatId::Q8_0, 2.5e-5},    {FormatId::BF16, 1.3e-6},
+    {FormatId::F16, 2e-8},       {FormatId::F32, 0}};
 
 std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
 

@@ -9,11 +9,11 @@
 namespace plimsoll {
 namespace {
 
-/// Round numbers: reading 1 GB/s and 1.5 GB/s.
+/// Round numbers: reading 1 GB/s and 1.5 GB/s, some ten times that from caches.
 Machine machine() {
   Machine m;
   m.cache_bytes = 32 * KiB;
-  m.speeds = {{1, 1e9, 1, 1e-6}, {2, 1.5e9, 2, 2e-6}};
+  m.speeds = {{1, 1e9, 10e9, 1, 1e-6}, {2, 1.5e9, 20e9, 2, 2e-6}};
   // Seconds per weight for 1, 2, 4, 8, 16, 64 and 256 tokens.
   m.formats = {{FormatId::F16, {1e-9, 2e-9, 4e-9, 8e-9, 16e-9, 64e-9, 256e-9}, {0.8, 0.9}},
                {FormatId::Q8_0, {5e-9, 6e-9, 8e-9, 12e-9, 20e-9, 60e-9, 220e-9}, {0.5, 0.75}}};
@@ -98,7 +98,7 @@ TEST(Costs, DecodingIsTheSumOfItsParts) {
               1e-15);
 }
 
-TEST(Costs, WhatFitsTheCachesIsNotRead) {
+TEST(Costs, WhatFitsTheCachesIsReadFromThere) {
   Machine m = machine();
   const Model model(FormatId::F16);
   const double from_memory = decode_seconds(m, model.shape(), 0, 1, 1);

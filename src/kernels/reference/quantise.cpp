@@ -175,8 +175,8 @@ class Rounder {
   }
 
   /// Keeps scale and min fitted, by least squares, to the codes that these lead to, if they are
-  /// better than `best`.
-  void fit(const Group& group, double scale, double min, Choice& best) const {
+  /// better than `best`; costs below `noise` are alike.
+  void fit(const Group& group, double scale, double min, double noise, Choice& best) const {
     scale = storable_scale(scale);
     Choice fitted{scale, 0, 0};
     if (layout_.has_min) {
@@ -196,7 +196,7 @@ class Rounder {
       fitted.scale = storable_scale(scale + quotient_or_zero(s.error_value, s.value_square));
       fitted.cost = cost_after(group, s, fitted.scale - scale, 0);
     }
-    if (fitted.cost < best.cost) best = fitted;
+    if (std::max(fitted.cost, noise) < best.cost) best = fitted;
   }
 
   Choice best(const Group& group) const {
@@ -209,6 +209,7 @@ class Rounder {
       first = false;
     }
     double extreme = -low > high ? low : high;
+    const double noise = search_noise * group.total * extreme * extreme;
     if (grid_.symmetric) extreme = std::fabs(extreme);
     Choice choice;
     for (int i = 0; i < effort_.candidates; ++i) {
@@ -217,16 +218,19 @@ class Rounder {
         const double steps = grid_.count - 1 + offset;
         if (steps <= 0) continue;
         const double scale = (high - low) / steps;
-        fit(group, scale, low + scale * offset / 2, choice);
+        fit(group, scale, low + scale * offset / 2, noise, choice);
       } else {
         const double reach = std::fabs(grid_.extreme) + offset * grid_.step;
         if (reach <= 0) continue;
         const double scale = extreme / std::copysign(reach, grid_.extreme);
-        fit(group, scale, 0, choice);
-        if (effort_.both_signs && !grid_.symmetric) fit(group, -scale, 0, choice);
+        fit(group, scale, 0, noise, choice);
+        if (effort_.both_signs && !grid_.symmetric) fit(group, -scale, 0, noise, choice);
       }
     }
-    for (int i = 0; i < effort_.refits; ++i) fit(group, choice.scale, choice.min, choice);
+    // Values that reach further on one side may suit the group the other way round.
+    if (!layout_.has_min && !effort_.both_signs && !grid_.symmetric)
+      fit(group, -choice.scale, 0, noise, choice);
+    for (int i = 0; i < effort_.refits; ++i) fit(group, choice.scale, choice.min, noise, choice);
     return choice;
   }
 
@@ -270,7 +274,7 @@ class Rounder {
       mins[g] = wanted_[g].min;
       scale_weights[g] = s.value_square;
       // A min follows the scale, unless it has to stay at 0.
-      if (wanted_[g].min < 0)
+      if (layout_.has_min && wanted_[g].min < -0x1p-16 * wanted_[g].scale)
         scale_weights[g] -= s.value * quotient_or_zero(s.value, columns.total);
       min_weights[g] = columns.total;
     }
