@@ -202,8 +202,9 @@ class Evaluating {
   void plan_beside_reference(Bytes for_reference) {
     PlanNeeds needs;
     needs.logit_rows = scored_rows;
-    // Without a budget the question is how good the file is, not how good it is here.
-    if (common_.memory) needs.policy = WeightPolicy::fit;
+    // With a budget the question may be how good a model is inside it; without one, and among
+    // several, it is how good the files are.
+    if (common_.memory && entries_.size() == 1) needs.policy = WeightPolicy::fit;
     needs.still_to_come = scoring_allowance + 2 * Scores::memory_bytes(chunks_) +
                           (resume_ ? ResumeFile::memory_bytes(chunks_, entries_.size()) : 0);
     if (reference_) {

@@ -17,6 +17,14 @@ namespace {
 /// What this process may still touch beside the measurement.
 constexpr Bytes kept_back = 1 * MiB;
 
+/// By position in the facts' tensors: in memory.
+std::vector<const Format*> formats_held(const OpenModel& model, const Plan& plan) {
+  if (!plan.formats.empty()) return plan.formats;
+  std::vector<const Format*> formats;
+  for (const TensorUse& use : model.facts.tensors) formats.push_back(use.info->format);
+  return formats;
+}
+
 }  // namespace
 
 std::optional<Machine> machine_for(const OpenModel& model, const Plan& plan, bool anew) {
@@ -24,8 +32,9 @@ std::optional<Machine> machine_for(const OpenModel& model, const Plan& plan, boo
   if (anew) {
     formats = matrix_formats();
   } else {
-    for (const TensorUse& use : find_tensors(model.file, model.facts.description))
-      if (!use.slot.is_vector()) formats.push_back(use.info->format->id);
+    const std::vector<const Format*> held = formats_held(model, plan);
+    for (std::size_t i = 0; i < held.size(); ++i)
+      if (!model.facts.tensors[i].slot.is_vector()) formats.push_back(held[i]->id);
   }
   const Bytes held = process_memory().resident + kept_back;
   const Bytes room = plan.budget_bytes > held ? plan.budget_bytes - held : 0;
@@ -33,10 +42,8 @@ std::optional<Machine> machine_for(const OpenModel& model, const Plan& plan, boo
 }
 
 void predict_speeds(const Machine& machine, const OpenModel& model, Plan& plan) {
-  const std::vector<TensorUse> uses = find_tensors(model.file, model.facts.description);
-  std::vector<const Format*> formats;
-  for (const TensorUse& use : uses) formats.push_back(use.info->format);
-  const ModelShape shape{model.facts.description, uses, formats};
+  const std::vector<const Format*> formats = formats_held(model, plan);
+  const ModelShape shape{model.facts.description, model.facts.tensors, formats};
   const std::int64_t prompt = std::min(BenchRequest{}.prompt, plan.context);
   plan.prefill_tokens_per_second =
       static_cast<double>(prompt) /

@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
 #include "base/error.h"
 #include "file/gguf_writer.h"
 #include "model/row_rounder.h"
+#include "plan/machine.h"
 #include "text/hash.h"
 
 namespace plimsoll {
@@ -115,13 +115,8 @@ std::string file_name(std::uint64_t fingerprint) {
 }  // namespace
 
 std::string kept_folder() {
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string(value ? value : "");
-  };
-  std::string cache = variable("XDG_CACHE_HOME");
-  if (cache.empty() && !variable("HOME").empty()) cache = variable("HOME") + "/.cache";
-  return cache.empty() ? cache : cache + "/plimsoll/fitted";
+  const std::string cache = cache_folder();
+  return cache.empty() ? cache : cache + "/fitted";
 }
 
 std::string kept_path(Context& context, const OpenModel& model, const Plan& plan) {

@@ -10,7 +10,7 @@
 
 namespace plimsoll {
 
-/// ${XDG_CACHE_HOME:-~/.cache}/plimsoll/fitted; empty where the environment names neither.
+/// ${XDG_CACHE_HOME:-~/.cache}/plimsoll/fitted; empty where there is none (see cache_folder).
 std::string kept_folder();
 
 /// The file in the folder that holds, or would hold, the model's weights in the plan's formats. Its

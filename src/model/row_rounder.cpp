@@ -105,8 +105,9 @@ bool RowRounder::round(const std::uint8_t* rows, std::int64_t count, std::uint8_
     kernels_.half_from_float(values_, values, reinterpret_cast<std::uint16_t*>(out));
     return true;
   }
-  if (target_.kind == Format::Kind::dense) {
-    target_.encode(values_, out, values);
+  // Codebooks have their own search.
+  if (target_.kind == Format::Kind::dense || target_.encode_weighted) {
+    target_.encode(values_, out, values / target_.block_values);
     return true;
   }
   kernels_.quantise({.format = &target_,

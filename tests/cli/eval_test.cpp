@@ -134,8 +134,9 @@ TEST_F(EvalSeveral, TheLargestPairIsPredictedAndHeld) {
   for (std::size_t i = 0; i < 2; ++i)
     EXPECT_NEAR(bound["models"][i].value("kl", 0.0), free["models"][i].value("kl", 0.0), 1e-4);
   // Enough for the small one alone, too little for the large one: refused before anything is done.
-  const Outcome refused = run_program(with(several, {"--json", "--resume", resume, "--memory",
-                                                     enough_memory == "4GiB" ? "8MiB" : "22MiB"}));
+  const Outcome refused =
+      run_program(with(several, {"--json", "--resume", resume, "--memory",
+                                 enough_memory == "4GiB" ? "8MiB" : "21.4MiB"}));
   expect_error(refused, 3, "budget_refused");
   EXPECT_FALSE(exists(resume));
 }
