@@ -13,6 +13,8 @@
 #include "base/process.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "plan/machine.h"
+#include "plan/quality_file.h"
 #include "engine/kept_weights.h"
 
 namespace plimsoll {
@@ -119,6 +121,9 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
   request.context = options.context ? options.context : needs.context;
   request.logit_rows = needs.logit_rows;
   request.policy = needs.policy;
+  if (request.policy == WeightPolicy::fit)
+    request.quality =
+        load_quality(cache_folder(), model_fingerprint(model.file), model.facts.tensors);
   return make_plan(model.facts, request);
 }
 

@@ -12,7 +12,8 @@ namespace {
 
 /// Rows on which formats are compared.
 constexpr std::int64_t sampled_rows = 128;
-/// Of those, for formats that take long, and for plain rounding, whose error varies little from row to row.
+/// Of those, for formats that take long, and for plain rounding, whose error varies little from row
+/// to row.
 constexpr std::int64_t codebook_rows = 16, plain_rows = 32;
 /// Positions before this share of a sequence have too little before them to count.
 constexpr double unscored_share = 0.25;
@@ -231,12 +232,14 @@ class Analysis {
     return errors;
   }
 
-  /// Of the rows that formats are compared on, those for one of them: encoding codebooks takes long.
+  /// Of the rows that formats are compared on, those for one of them: encoding codebooks takes
+  /// long.
   static std::int64_t compared_rows(const Format& f, std::int64_t count) {
     return f.encode_weighted ? std::min(count, codebook_rows) : count;
   }
 
-  /// Before the moments are factored: relative errors of plain rounding. `powers` are those of the rows.
+  /// Before the moments are factored: relative errors of plain rounding. `powers` are those of the
+  /// rows.
   void measure_plain_errors(std::size_t use, SecondMoments& moments, const std::vector<float>& rows,
                             const std::vector<double>& powers) {
     const std::int64_t columns = uses_[use].slot.columns;
@@ -303,9 +306,9 @@ class Analysis {
       SecondMoments& inputs = *moments.of(input);
       for (Tensor& tensor : tensors) {
         tensor.rows = sample_rows(matrix(tensor.use));
-        tensor.powers = inputs.powers(
-            tensor.rows.data(),
-            static_cast<std::int64_t>(tensor.rows.size()) / uses_[tensor.use].slot.columns);
+        tensor.powers =
+            inputs.powers(tensor.rows.data(), static_cast<std::int64_t>(tensor.rows.size()) /
+                                                  uses_[tensor.use].slot.columns);
         measure_plain_errors(tensor.use, inputs, tensor.rows, tensor.powers);
         measure_input_errors(tensor.use, moments, tensor.rows, sum(tensor.powers));
       }
@@ -350,8 +353,7 @@ class Analysis {
       const std::vector<float> importance = inputs.mean_squares();
       const ColumnWeights weights = {importance.data(), nullptr, false};
       branch.error =
-          sum(inputs.powers(plain_errors(*f, rows, columns, weights).data(), count)) /
-          sum(powers);
+          sum(inputs.powers(plain_errors(*f, rows, columns, weights).data(), count)) / sum(powers);
       replaced = rounded(matrix(use), *f, weights, memory);
     }
     measure_divergences(output_branch, replaced);

@@ -33,7 +33,6 @@ CalibrationSize calibration_size(const Description& d, std::int64_t parameters,
       std::min(2 * work / weights / branches,
                probe_bytes / branches / (static_cast<double>(d.width) * sizeof(float)));
   size.probes = sequences(tokens, size.sequence_tokens, 1, 32);
-  if(getenv("FIT_M")){size.moments=atoi(getenv("FIT_M"));size.probes=atoi(getenv("FIT_P"));}
   return size;
 }
 

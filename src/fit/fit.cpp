@@ -129,7 +129,8 @@ void add_lookup(SecondMoments& moments, double share, Rewriter& rewriter, const 
 }  // namespace
 
 FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
-                         Rounding rounding, Reader reader, std::span<const Format* const> candidates) {
+                         Rounding rounding, Reader reader,
+                         std::span<const Format* const> candidates) {
   FileChoices result;
   for (std::size_t i = 0; i < uses.size(); ++i) {
     const TensorInfo& info = *uses[i].info;
@@ -140,15 +141,19 @@ FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& qu
       formats.push_back(&f);
       choices.push_back({round_up(bytes, default_alignment), loss, 0});
     };
-    add(*info.format, uses[i].slot.is_vector()
-                          ? 0
-                          : std::max(0.0, quality.tensors[i].loss(*info.format, rounding, reader)));
-    if (!uses[i].slot.is_vector())
+    add(*info.format, 0);
+    if (!uses[i].slot.is_vector()) {
+      // A coded source's products round their inputs as it is: only what is beyond that is lost.
+      const TensorQuality& tensor = quality.tensors[i];
+      const double own = std::max(0.0, tensor.loss(*info.format, rounding, reader));
       for (const Format* f : candidates) {
-        if (f == info.format || info.columns() % f->block_values != 0) continue;
-        const double loss = quality.tensors[i].loss(*f, rounding, reader);
-        if (loss >= 0) add(*f, loss);
+        if (info.columns() % f->block_values != 0 ||
+            row_bytes(*f, info.columns()) >= row_bytes(*info.format, info.columns()))
+          continue;
+        const double loss = tensor.loss(*f, rounding, reader);
+        if (loss >= 0) add(*f, std::max(0.0, loss - own));
       }
+    }
     result.formats.push_back(std::move(formats));
     result.choices.push_back(std::move(choices));
   }

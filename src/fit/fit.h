@@ -28,7 +28,8 @@ struct FileChoices {
 /// `candidates`, where a row divides into their blocks and the quality model knows them, and the
 /// file's own format.
 FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
-                         Rounding rounding, Reader reader, std::span<const Format* const> candidates);
+                         Rounding rounding, Reader reader,
+                         std::span<const Format* const> candidates);
 
 struct FitProgress {
   Bytes done, total;  ///< of the source's tensors

@@ -116,8 +116,7 @@ Bytes MomentsWalk::memory_bytes(const Description& d, std::span<const Sequence> 
 }
 
 MomentsWalk::MomentsWalk(Context& context, const ModelFile& file, const Description& description,
-                         Weights& weights, LayerRunner& runner,
-                         std::span<const Sequence> sequences)
+                         Weights& weights, LayerRunner& runner, std::span<const Sequence> sequences)
     : context_(context),
       file_(file),
       description_(description),

@@ -54,8 +54,8 @@ class MomentsWalk {
   MomentsWalk(Context& context, const ModelFile& file, const Description& description,
               Weights& weights, LayerRunner& runner, std::span<const Sequence> sequences);
 
-  /// Of the next layer, from 0 on, which is then in `weights`; after the last one, of the output. The previous ones
-  /// must be gone.
+  /// Of the next layer, from 0 on, which is then in `weights`; after the last one, of the output.
+  /// The previous ones must be gone.
   LayerMoments next();
 
  private:

@@ -35,4 +35,10 @@ struct QuantiseTask {
 constexpr std::int64_t quantise_rows_together = 64;
 std::int64_t quantise_scratch_floats(std::int64_t columns);
 
+/// Does a task and returns its cost. Codebook formats have no codes that could be rounded one by
+/// one: they are encoded under the diagonal of H, without feedback, many times slower; the cost is
+/// then that under H all the same.
+struct Kernels;
+double quantise_rows(const Kernels& kernels, const QuantiseTask& task);
+
 }  // namespace plimsoll

@@ -110,7 +110,7 @@ bool RowRounder::round(const std::uint8_t* rows, std::int64_t count, std::uint8_
     target_.encode(values_, out, values / target_.block_values);
     return true;
   }
-  kernels_.quantise({.format = &target_,
+  quantise_rows(kernels_, {.format = &target_,
                      .weights = values_,
                      .rows = count,
                      .columns = columns_,

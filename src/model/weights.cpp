@@ -190,7 +190,8 @@ Bytes Weights::heap_bytes(std::span<const TensorUse> uses, std::int64_t layers) 
 Weights::Weights(Context& context, const ModelFile& file, const Description& description,
                  const Formats& formats, const std::function<void(Progress)>& progress) {
   declare(context, file, description);
-  load(context, file, formats, [](const TensorUse&) { return true; }, progress);
+  load(
+      context, file, formats, [](const TensorUse&) { return true; }, progress);
   file.check_unchanged();
 }
 

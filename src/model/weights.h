@@ -104,8 +104,8 @@ class Weights {
   static Weights without_matrices(Context& context, const ModelFile& file,
                                   const Description& description);
 
-  /// Loads the matrices of one layer (-1: the model's own) as the file has them and lets go of all others. Of what
-  /// without_matrices() made. Throws as loading does.
+  /// Loads the matrices of one layer (-1: the model's own) as the file has them and lets go of all
+  /// others. Of what without_matrices() made. Throws as loading does.
   void take_layer(Context& context, const ModelFile& file, std::int64_t layer);
 
   /// Empty Matrix or null for a tensor that the model does not have. layer -1 for the model's own.

@@ -164,7 +164,7 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
   if (request.policy == WeightPolicy::fit && !facts.tensors.empty()) {
     const QualityModel quality =
         request.quality ? *request.quality : prior_quality(facts.description, facts.tensors);
-    const FormatChoices choices(facts, quality);
+    const FormatChoices choices(facts, quality, request.rounding);
     const HeldWeights smallest = choices.smallest();
     const Plan least = plan_around(facts, request, smallest, fitted_context);
     const std::int64_t enough =

@@ -51,8 +51,8 @@ struct TensorQuality {
   /// looked up, over what error costs in the product with the output's inputs. Its errors are the
   /// sum of both, weighted so.
   double lookup_share = 0;
-  /// By Rounding, then by position in formats(): relative error in that format; negative where it is not known or not
-  /// possible.
+  /// By Rounding, then by position in formats(): relative error in that format; negative where it
+  /// is not known or not possible.
   std::array<std::vector<double>, rounding_count> errors;
   /// By InputRounding: relative error of the product from rounding its inputs.
   std::array<double, input_rounding_count> input_errors{};
