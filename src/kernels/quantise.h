@@ -22,16 +22,23 @@ struct QuantiseTask {
   const Format* format;  ///< of Kind::coded
   const float* weights;  ///< [rows][columns], finite
   std::int64_t rows;
-  std::int64_t columns;     ///< a multiple of the format's block
-  const float* importance;  ///< [columns], >= 0: diagonal of H, or D with feedback; null for ones
-  const float*
-      feedback;   ///< U, [columns][columns] row-major, entries above the diagonal are read; or null
-  bool thorough;  ///< tries more scales; several times slower
+  std::int64_t columns;  ///< a multiple of the format's block
+  /// [columns], >= 0: the diagonal of H, or D with feedback; null for ones.
+  const float* importance;
+  /// U, [columns][columns] row-major, of which only entries above the diagonal are read; or null.
+  const float* feedback;
+  bool thorough;  ///< tries more scales; three to five times slower
+  /// Without feedback: scales (super scales, where the format has them) are last multiplied so that
+  /// each block has <w, ŵ> = <w, w>, weighted by importance. What fits best is shorter than the
+  /// weights, so that products shrink: the cost rises, but less of it is a shared factor. Formats
+  /// whose scales are powers of two or eighths are left alone.
+  bool unbiased = false;
   std::uint8_t* blocks;  ///< the rows as the file has them, row_bytes(*format, columns) each
   float* scratch;  ///< quantise_scratch_floats(columns) floats, 64-byte aligned, this worker's own
 };
 
-/// Rows that a task rounds together (others are padded): give tasks a multiple of it.
+/// Rows that a task rounds together (others are padded): give tasks a multiple of it. As many as
+/// let U be read seldom enough.
 constexpr std::int64_t quantise_rows_together = 64;
 std::int64_t quantise_scratch_floats(std::int64_t columns);
 

@@ -82,6 +82,9 @@ constexpr SearchEffort thorough_search = {many_offsets, 24, true, 3, 3};
 /// rounding errors: the first of such candidates is kept.
 constexpr float search_noise = 1e-13f;
 
+/// Scales are multiplied at most by this, or divided, where bias is removed.
+constexpr float most_gain = 2;
+
 /// Super scales tried: those that put the extreme group scale at bound * (1 - i / 32), i from -1.
 constexpr int super_candidates = 16;
 

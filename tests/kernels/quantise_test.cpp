@@ -78,6 +78,7 @@ struct Problem {
   Floats importance;  // [columns] or empty
   Floats feedback;    // [columns][columns] or empty
   bool thorough = false;
+  bool unbiased = false;
 };
 
 struct Result {
@@ -101,6 +102,7 @@ Result quantise(Isa isa, const Problem& p) {
                              .importance = p.importance.empty() ? nullptr : p.importance.data(),
                              .feedback = p.feedback.empty() ? nullptr : p.feedback.data(),
                              .thorough = p.thorough,
+                             .unbiased = p.unbiased,
                              .blocks = blocks.data(),
                              .scratch = scratch.data()};
   Result result{kernels_for(isa).quantise(task), {}};
@@ -283,6 +285,31 @@ TEST_P(Quantise, AgreesWithTheReference) {
     p.thorough = thorough;
     const double wanted = quantise(Isa::reference, p).cost;
     EXPECT_NEAR(quantise(isa(), p).cost, wanted, 0.01 * wanted) << thorough;
+  }
+}
+
+// Up to the rounding of scales to halves, of which the super scales of these weights are the least
+// normal ones.
+TEST_P(Quantise, UnbiasedBlocksAreAsLongAsTheWeights) {
+  const std::int64_t n = columns();
+  Problem p(format(), make_rows(Shape::gaussian, 17, n), n);
+  p.importance = random_importance(n, 11);
+  const double least = quantise(isa(), p).cost;
+  p.unbiased = true;
+  const Result result = quantise(isa(), p);
+  EXPECT_NEAR(result.cost, plain_cost(p, result.decoded), 1e-3 * result.cost);
+  EXPECT_LE(result.cost, 1.5 * least);
+  const ScaleKind kind = format().layout.scale;
+  if (kind == ScaleKind::e8m0 || kind == ScaleKind::ue4m3) return;
+  for (std::int64_t at = 0; at < 17 * n; at += block()) {
+    double product = 0, square = 0;
+    for (std::int64_t i = at; i < at + block(); ++i) {
+      const auto k = static_cast<std::size_t>(i);
+      const double weighted = p.importance[k % static_cast<std::size_t>(n)] * p.weights[k];
+      product += weighted * result.decoded[k];
+      square += weighted * p.weights[k];
+    }
+    EXPECT_NEAR(product, square, 3e-3 * square) << at;
   }
 }
 

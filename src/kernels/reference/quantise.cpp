@@ -77,6 +77,7 @@ class Rounder {
         charge(weights, c, width_, 0, c);
         cost += round_group(weights, c, g);
       }
+      if (task_.unbiased && !task_.feedback && (free_ || has_super_)) cost += remove_bias(first);
       write(blocks + first / block_ * task_.format->block_bytes);
     }
     return cost;
@@ -358,16 +359,54 @@ class Rounder {
       task_.scratch[c + i] = static_cast<float>(weights[c + i] - decoded);
       parts_.codes[c % block_ + i] = grid_.codes[at];
     }
-    const int raw = chosen.raw_scale;
-    parts_.scales[g] =
-        static_cast<std::uint16_t>(layout_.scale == ScaleKind::u4   ? raw | chosen.raw_min << 4
-                                   : layout_.scale == ScaleKind::i8 ? raw & 255
-                                                                    : raw);
-    parts_.mins[g] = static_cast<std::uint16_t>(chosen.raw_min);
+    chosen_[g] = chosen;
     return cost;
   }
 
+  /// Multiplies the block's scales and mins so that targets times decoded values sum up to the
+  /// targets' squares; the change of the cost.
+  double remove_bias(std::int64_t first) {
+    Sums sums[kGroups];
+    double product = 0, square = 0;
+    for (int g = 0; g < groups_; ++g) {
+      const Group columns = group(first + g * width_);
+      const double scale = chosen_[g].choice.scale, min = chosen_[g].choice.min;
+      sums[g] = measure(columns, scale, min);
+      for (int i = 0; i < width_; ++i) {
+        const double target = columns.targets[i];
+        const double decoded = scale * grid_.values[nearest(target, scale, min)] + min;
+        product += columns.importance[i] * target * decoded;
+        square += columns.importance[i] * target * target;
+      }
+    }
+    const double gain =
+        product > 0 ? std::clamp<double>(square / product, 1 / most_gain, most_gain) : 1;
+    super_scale_ = nearest_half(gain * super_scale_);
+    super_min_ = nearest_half(gain * super_min_);
+    double change = 0;
+    for (int g = 0; g < groups_; ++g) {
+      Stored& now = chosen_[g];
+      const double scale = now.choice.scale, min = now.choice.min;
+      if (!has_super_) {
+        now.raw_scale = nearest_raw(gain * scale);
+        now.raw_min = nearest_raw_min(gain * min);
+      }
+      change += cost_after(group(first + g * width_), sums[g], of_raw(now.raw_scale) - scale,
+                           of_raw_min(now.raw_min) - min) -
+                sums[g].cost;
+    }
+    return change;
+  }
+
   void write(std::uint8_t* block) {
+    for (int g = 0; g < groups_; ++g) {
+      const int raw = chosen_[g].raw_scale, raw_min = chosen_[g].raw_min;
+      parts_.scales[g] =
+          static_cast<std::uint16_t>(layout_.scale == ScaleKind::u4   ? raw | raw_min << 4
+                                     : layout_.scale == ScaleKind::i8 ? raw & 255
+                                                                      : raw);
+      parts_.mins[g] = static_cast<std::uint16_t>(raw_min);
+    }
     parts_.super_scale = has_super_ ? half_bits(super_scale_) : parts_.scales[0];
     parts_.super_min = half_bits(super_min_);
     task_.format->join(&parts_, block, 1);
@@ -382,6 +421,7 @@ class Rounder {
   bool has_super_;              // beside group scales
   double targets_[quantise_chunk] = {};
   Choice wanted_[kGroups];
+  Stored chosen_[kGroups];
   double super_scale_ = 0, super_min_ = 0;
   BlockParts parts_{};
 };
