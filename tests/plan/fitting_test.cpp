@@ -60,11 +60,12 @@ class FittedPlan : public ::testing::Test {
     for (const TensorUse& use : facts_.tensors) {
       TensorQuality tensor;
       tensor.sensitivity = use.slot.is_vector() ? 0 : 0.4 / static_cast<double>(use.slot.layer + 2);
-      for (const Format& f : formats())
-        tensor.errors.push_back(
-            &f == use.info->format
-                ? 0
-                : std::pow(4, -8.0 * f.block_bytes / static_cast<double>(f.block_values)));
+      for (std::vector<double>& errors : tensor.errors)
+        for (const Format& f : formats())
+          errors.push_back(
+              &f == use.info->format
+                  ? 0
+                  : std::pow(4, -8.0 * f.block_bytes / static_cast<double>(f.block_values)));
       model.tensors.push_back(std::move(tensor));
     }
     return model;
@@ -131,7 +132,7 @@ TEST_F(FittedPlan, EveryBudgetIsKeptAndMoreBytesNeverLoseMore) {
     for (std::size_t i = 0; i < found.formats.size(); ++i)
       sum += facts_.tensors[i].slot.is_vector()
                  ? 0
-                 : model.tensors[i].loss(*found.formats[i], Reader::plimsoll);
+                 : model.tensors[i].loss(*found.formats[i], Rounding::plain, Reader::plimsoll);
     EXPECT_NEAR(found.kl_nats, sum, 1e-12);
     // The budget is used: what is free is less than a step of what the process holds, a chunk's
     // difference, and the gap of a tensor.
