@@ -1,8 +1,11 @@
 #include "base/process.h"
 
+#include <fcntl.h>
+#include <link.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/small_file.h"
@@ -29,6 +32,30 @@ ProcessMemory process_memory() {
   memory.anonymous = kib_field(*status, "RssAnon:").value_or(memory.resident - memory.file_mapped);
   memory.page_tables = kib_field(*status, "VmPTE:").value_or(0);
   return memory;
+}
+
+void hold_program() {
+  // The first object is the program itself; the others are libraries, of which little is used.
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void*) {
+        constexpr std::uintptr_t page = 4096;
+        for (int i = 0; i < object->dlpi_phnum; ++i) {
+          const ElfW(Phdr)& segment = object->dlpi_phdr[i];
+          if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+          const std::uintptr_t begin = object->dlpi_addr + segment.p_vaddr;
+          for (std::uintptr_t at = begin; at < begin + segment.p_memsz; at += page)
+            static_cast<void>(*reinterpret_cast<const volatile char*>(at));
+        }
+        return 1;
+      },
+      nullptr);
+}
+
+void restart_peak() {
+  const int file = open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  [[maybe_unused]] const ssize_t written = write(file, "5", 1);
+  close(file);
 }
 
 MemoryAudit audit_memory(const Ledger& ledger, Bytes baseline_resident) {

@@ -19,6 +19,15 @@ struct ProcessMemory {
 /// From /proc/self/status. Throws Error(internal) when /proc is not there.
 ProcessMemory process_memory();
 
+/// Touches all of the program's own code and constants, so that what is measured afterwards does
+/// not grow with the code that happens to run: which of its pages the kernel maps together is
+/// different from start to start.
+void hold_program();
+
+/// Lets ProcessMemory::peak count from now on, where the kernel allows that (proc(5), clear_refs,
+/// since Linux 4.0); otherwise it goes on as it was.
+void restart_peak();
+
 /// The Ledger beside the kernel's count. They agree while every big block is a Region that has been
 /// written.
 struct MemoryAudit {

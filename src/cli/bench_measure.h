@@ -6,7 +6,7 @@
 #include <functional>
 #include <vector>
 
-#include "cli/bench_probe.h"
+#include "plan/hardware.h"
 #include "engine/engine.h"
 
 namespace plimsoll {

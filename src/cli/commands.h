@@ -15,5 +15,6 @@ int inspect_command(Arguments arguments);
 int tokenize_command(Arguments arguments);
 int eval_command(Arguments arguments);
 int bench_command(Arguments arguments);
+int fit_command(Arguments arguments);
 
 }  // namespace plimsoll

@@ -11,7 +11,11 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
+#include "cli/output.h"
 #include "cli/terminal.h"
+#include "plan/machine.h"
+#include "plan/quality_file.h"
+#include "engine/kept_weights.h"
 
 namespace plimsoll {
 namespace {
@@ -23,10 +27,37 @@ constexpr Bytes sampling_bytes_per_token = 8;
 constexpr std::int64_t most_threads = 256;
 constexpr std::int64_t most_context = std::int64_t{1} << 30;
 
+/// The file with the plan's rounded weights; with `keep`, one is made where there is none.
+std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, const Plan& plan,
+                                      bool keep) {
+  const std::string folder = kept_folder();
+  if (keep && folder.empty())
+    throw Error(ErrorCode::write_failed, "there is no folder to keep weights in",
+                "set XDG_CACHE_HOME or HOME");
+  std::error_code ignored;
+  if (!keep && (folder.empty() || !std::filesystem::exists(folder, ignored))) return std::nullopt;
+  const std::string path = kept_path(context, model, plan);
+  try {
+    if (std::optional<ModelFile> kept = open_kept(context, model, path)) return kept;
+  } catch (const Error& error) {
+    notice("kept weights are not used: " + error.message());
+  }
+  if (!keep) return std::nullopt;
+  ProgressBar bar("rounding", ProgressBar::Unit::bytes);
+  keep_weights(context, model, plan, path,
+               [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); });
+  bar.clear();
+  return open_kept(context, model, path);
+}
+
 }  // namespace
 
 void CommonOptions::declare(Options& options) {
-  options.positional("MODEL", model, "A GGUF file; without one, the bundled model");
+  options.positional("MODEL", model, model_help);
+  declare_running(options);
+}
+
+void CommonOptions::declare_running(Options& options) {
   options.size("--memory", memory,
                "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
                "what this machine or container has to give");
@@ -60,18 +91,22 @@ int CommonOptions::thread_count() const {
   return threads ? static_cast<int>(*threads) : probe_limits().default_threads;
 }
 
-void refuse_long_text(Bytes text_bytes, Bytes budget) {
-  constexpr Bytes always = 64 * KiB;
-  if (text_bytes <= always) return;
+void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, Bytes budget) {
+  constexpr Bytes always = MiB;
+  if (needed && *needed <= always) return;
   const Bytes resident = process_memory().resident;
   const Bytes room = budget > resident ? budget - resident : 0;
-  const auto needed = checked_multiply(text_bytes, bytes_per_text_byte);
   if (needed && *needed <= room) return;
   throw Error(ErrorCode::budget_refused,
-              fmt::format("tokenizing a text of {} may take {}; the budget of {} has {} left",
-                          format_bytes(text_bytes), needed ? format_bytes(*needed) : "too much",
-                          format_bytes(budget), format_bytes(room)),
-              "give a shorter text or a larger --memory");
+              fmt::format("{} may take {}; the budget of {} has {} left", what,
+                          needed ? format_bytes(*needed) : "too much", format_bytes(budget),
+                          format_bytes(room)),
+              "give a shorter one or a larger --memory");
+}
+
+void refuse_long_text(Bytes text_bytes, Bytes budget) {
+  refuse_beyond_budget(fmt::format("tokenizing a text of {}", format_bytes(text_bytes)),
+                       checked_multiply(text_bytes, bytes_per_text_byte), budget);
 }
 
 Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs) {
@@ -85,6 +120,10 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
   request.budget = needs.budget ? *needs.budget : decide_budget(options.memory);
   request.context = options.context ? options.context : needs.context;
   request.logit_rows = needs.logit_rows;
+  request.policy = needs.policy;
+  if (request.policy == WeightPolicy::fit)
+    request.quality =
+        load_quality(cache_folder(), model_fingerprint(model.file), model.facts.tensors);
   return make_plan(model.facts, request);
 }
 
@@ -92,13 +131,48 @@ std::unique_ptr<Context> make_context(const CommonOptions& options) {
   return std::make_unique<Context>(options.thread_count(), choose_isa());
 }
 
+std::string format_mix(const Plan& plan) {
+  std::string out;
+  for (const FormatShare& share : plan.shares)
+    out += fmt::format("{}{} {}", out.empty() ? "" : ", ", share.format->name,
+                       format_bytes(share.bytes));
+  return out;
+}
+
+std::string_view describe(QualitySource source) {
+  switch (source) {
+    case QualitySource::prior:
+      return "prior: kind and depth of tensors";
+    case QualitySource::own_text:
+      return "measured on the model's own text";
+    default:
+      return "measured on a text";
+  }
+}
+
+void notice_rounding(const OpenModel& model, const Plan& plan) {
+  Bytes rounded = 0;
+  for (std::size_t i = 0; i < plan.formats.size(); ++i) {
+    const TensorInfo& info = *model.facts.tensors[i].info;
+    if (plan.formats[i] != info.format) rounded += info.bytes;
+  }
+  if (rounded == 0) return;
+  notice(fmt::format("rounded to fit: {} of the file's {}, to {:.2f} bits per weight ({})",
+                     format_bytes(rounded), format_bytes(model.facts.file_tensor_bytes),
+                     plan.bits_per_weight, format_mix(plan)));
+  notice(fmt::format("quality {} nats ({})", format_nats(plan.kl_nats), describe(plan.quality)));
+}
+
 std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
-                                    double* seconds) {
+                                    double* seconds, bool keep) {
   const auto start = std::chrono::steady_clock::now();
-  ProgressBar bar("loading", ProgressBar::Unit::bytes);
-  auto engine = std::make_unique<Engine>(context, model, plan, [&bar](Weights::Progress progress) {
-    bar.update(progress.done, progress.total);
-  });
+  std::optional<ModelFile> kept;
+  if (!plan.formats.empty()) kept = kept_weights(context, model, plan, keep);
+  ProgressBar bar(plan.formats.empty() || kept ? "loading" : "rounding", ProgressBar::Unit::bytes);
+  auto engine = std::make_unique<Engine>(
+      context, model, plan,
+      [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); },
+      kept ? &*kept : nullptr);
   if (seconds)
     *seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return engine;

@@ -14,6 +14,11 @@
 
 namespace plimsoll {
 
+/// What MODEL may be.
+constexpr const char* model_help =
+    "A GGUF file, or a folder with config.json and safetensors files; without one, the bundled "
+    "model";
+
 struct CommonOptions {
   std::string model;  ///< empty: the bundled one
   std::optional<Bytes> memory;
@@ -23,6 +28,8 @@ struct CommonOptions {
 
   /// MODEL, --memory, --threads and --json.
   void declare(Options& options);
+  /// The same without MODEL.
+  void declare_running(Options& options);
   void declare_context(Options& options, const std::string& help);
 
   /// Of MODEL, or of the bundled model: the file that PLIMSOLL_MODEL names, or the one beside this
@@ -35,6 +42,10 @@ struct CommonOptions {
 /// just grown, and the tokenizer's own notes (measured: 2 to 4 on prose).
 constexpr Bytes bytes_per_text_byte = 16;
 
+/// Throws Error(budget_refused) when `what` ("reading a file of 3 MiB") needs more bytes than this
+/// process has left of `budget`; without a number it needs too many. 1 MiB always passes.
+void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, Bytes budget);
+
 /// Throws Error(budget_refused) when tokenizing `text_bytes` could take this process over `budget`.
 /// Texts up to 64 KiB always pass.
 void refuse_long_text(Bytes text_bytes, Bytes budget);
@@ -43,6 +54,7 @@ void refuse_long_text(Bytes text_bytes, Bytes budget);
 struct PlanNeeds {
   std::optional<std::int64_t> context;  ///< where the options have none
   std::int64_t logit_rows = 1;
+  WeightPolicy policy = WeightPolicy::exact;
   std::optional<Bytes> budget;  ///< instead of the options' one
   /// Of the process; none for the plan of a second model beside the first.
   bool counts_process = true;
@@ -58,9 +70,18 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
 /// Workers and kernels as the options and the environment say. Throws as choose_isa does.
 std::unique_ptr<Context> make_context(const CommonOptions& options);
 
-/// Loads with a progress bar on a terminal; `seconds`, if given, becomes the time it took.
+/// "Q4_K 512 MiB, Q6_K 61.2 MiB, F32 264 KiB": what the plan's weights are held in, most bytes
+/// first.
+std::string format_mix(const Plan& plan);
+/// "prior: kind and depth of tensors".
+std::string_view describe(QualitySource source);
+/// Says on standard error what a plan rounds, if anything.
+void notice_rounding(const OpenModel& model, const Plan& plan);
+
+/// Loads with a progress bar on a terminal; `seconds`, if given, becomes the time it took. Rounded
+/// weights come from a file that was kept of them, if there is one; with `keep`, one is made.
 std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
-                                    double* seconds = nullptr);
+                                    double* seconds = nullptr, bool keep = false);
 
 /// What the Ledger holds by account, as the line shows it.
 std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);

@@ -1,20 +1,25 @@
-// plimsoll eval: how likely a text is to a model, and how far the model is from a reference.
+// plimsoll eval: how likely a text is to models, and how far they are from a reference.
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
+#include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/eval_report.h"
+#include "cli/eval_resume.h"
 #include "cli/input.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/evaluate.h"
+#include "file/output_file.h"
 #include "plan/facts.h"
+#include "text/hash.h"
 
 namespace plimsoll {
 namespace {
@@ -22,162 +27,314 @@ namespace {
 /// Rows of logits that are looked at together.
 constexpr std::int64_t scored_rows = 64;
 constexpr std::int64_t default_chunk = 256;
-/// Of a normal distribution: 95 % lie within this many standard errors.
-constexpr double interval = 1.96;
+/// Scoring maps more of the program than generating does (RssFile grows by up to 1,080 KiB after
+/// planning; measured over the formats, with and without a reference).
+constexpr Bytes scoring_allowance = 448 * KiB;
+/// An interruption loses no more than this, or one chunk.
+constexpr auto saved_every = std::chrono::seconds(1);
 
 struct EvalOptions {
   CommonOptions common;
-  std::optional<std::string> text, reference;
+  std::vector<std::string> models;
+  std::optional<std::string> text, reference, html, resume;
   std::optional<std::int64_t> chunks;
 
   bool parse(Arguments arguments) {
     Options options("eval",
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
-                    "scored; with a reference, also the KL divergence from it.");
-    common.declare(options);
+                    "scored; with a reference, also the KL divergence from it. Several models are "
+                    "evaluated one after the other.");
+    options.positionals("MODEL", models, "GGUF files; without one, the bundled model");
+    common.declare_running(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
     options.text("--text", "FILE", text, "The text (required)");
     options.text("--against", "REFERENCE", reference,
-                 "A second model file, to compare with; both must fit the budget");
+                 "Another model file, to compare with; it must fit the budget beside each model");
     options.count("--chunks", chunks, 1, std::int64_t{1} << 30,
                   "Use only the first N chunks of the text");
+    options.text("--html", "FILE", html, "Also write a web page with the table and plots");
+    options.text("--resume", "FILE", resume,
+                 "Keep what is found in FILE and go on from there after an interruption");
     if (!options.parse(arguments)) return false;
     if (!text) throw Error(ErrorCode::usage, "there is no text to score", "give --text FILE");
+    if (models.empty()) models.push_back(common.model_path());
+    if (!common.context) common.context = default_chunk;
+    refuse_twins();
     return true;
   }
-};
 
-/// One for each model, together inside the budget.
-struct Plans {
-  Plan model;
-  std::optional<Plan> reference;
-
-  Bytes peak_bytes() const { return model.peak_bytes + (reference ? reference->peak_bytes : 0); }
-};
-
-/// Throws Error(budget_refused).
-Plans make_plans(const OpenModel& model, const std::optional<OpenModel>& reference,
-                 const CommonOptions& common, Bytes budget) {
-  PlanNeeds needs, reference_needs;
-  needs.logit_rows = reference_needs.logit_rows = scored_rows;
-  reference_needs.counts_process = false;
-  Plans plans;
-  const auto plan_both = [&](Bytes for_reference) {
-    reference_needs.budget = for_reference;
-    plans.reference = plan_model(*reference, common, reference_needs);
-    needs.counted_elsewhere = reference->facts.text_bytes;
-    needs.budget = budget - std::min(budget, plans.reference->peak_bytes);
-    plans.model = plan_model(model, common, needs);
-  };
-  if (!reference) {
-    needs.budget = budget;
-    plans.model = plan_model(model, common, needs);
-  } else {
-    plan_both(budget);
-    // The reference took what it liked: now the least that it can do with.
-    if (!plans.model.fits) {
-      plan_both(1);
-      plan_both(plans.reference->peak_bytes);
+ private:
+  void refuse_twins() const {
+    std::vector<std::filesystem::path> seen;
+    for (const std::string& model : models) {
+      std::error_code ignored;
+      const auto path =
+          std::filesystem::weakly_canonical(std::filesystem::absolute(model), ignored);
+      if (std::find(seen.begin(), seen.end(), path) != seen.end())
+        throw Error(ErrorCode::usage, fmt::format("{} is given twice", model),
+                    "name each model once");
+      seen.push_back(path);
     }
   }
-  if (!plans.model.fits) {
-    Plan both = plans.model;
-    both.peak_bytes = plans.peak_bytes();
-    both.budget_bytes = budget;
+};
+
+/// One model under one budget.
+struct Entry {
+  std::string path;
+  Bytes budget = 0;
+  Plan plan = {};
+  Bytes file_bytes = 0;
+  nlohmann::json inputs = {};  ///< of its evaluation, as the resume file knows them
+  Found found = {};
+};
+
+/// What `tokenizer` makes of a text's tokens: equal for equal vocabularies.
+std::uint64_t vocabulary_hash(const Tokenizer& tokenizer) {
+  std::uint64_t hash = static_cast<std::uint64_t>(tokenizer.bos().value_or(-1));
+  for (TokenId token = 0; token < tokenizer.vocabulary_size(); ++token)
+    hash = mix(hash ^ hash_text(tokenizer.piece(token)), 0x9E3779B97F4A7C15u);
+  return hash;
+}
+
+/// From options to a report: everything is planned before anything big is loaded.
+class Evaluating {
+ public:
+  explicit Evaluating(const EvalOptions& options)
+      : options_(options), common_(options.common), budget_(decide_budget(common_.memory)) {
+    for (const std::string& path : options.models) entries_.push_back({path, budget_});
+    if (options.reference) reference_ = OpenModel::open(*options.reference);
+    open(entries_.front());
+    read_text();
+    if (options.resume)
+      resume_.emplace(*options.resume, [this, &options](Bytes size) {
+        refuse_beyond_budget(fmt::format("reading {} of {}", *options.resume, format_bytes(size)),
+                             checked_multiply(size, ResumeFile::bytes_per_byte), budget_);
+      });
+    plan();
+    if (resume_) recall();
+  }
+
+  EvalReport run() {
+    const auto context = make_context(common_);
+    context->ledger.set_budget(budget_);
+    const bool anything_left = std::any_of(entries_.begin(), entries_.end(), [this](const auto& e) {
+      return e.found.scores.chunks() < chunks_.count;
+    });
+    std::unique_ptr<Engine> reference_engine;
+    std::optional<Session> reference_session;
+    if (reference_ && anything_left) {
+      reference_engine = load_engine(*context, *reference_, *reference_plan_);
+      reference_session.emplace(*reference_engine);
+    }
+    const auto caps = ledger_caps(context->ledger);
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      Entry& entry = entries_[i];
+      if (entry.found.scores.chunks() == chunks_.count) continue;
+      if (i > 0) {
+        highest_peak_ = std::max(highest_peak_, process_memory().peak);
+        open_.reset();
+        trim_allocator();
+        restart_peak();
+      }
+      // The caps of the model before went with it.
+      for (const Account account : all_accounts)
+        context->ledger.set_cap(account, caps[static_cast<std::size_t>(account)]);
+      evaluate_entry(entry, i, *context, reference_session ? &*reference_session : nullptr);
+    }
+    return report();
+  }
+
+ private:
+  static std::array<Bytes, account_count> ledger_caps(const Ledger& ledger) {
+    std::array<Bytes, account_count> caps{};
+    for (const Account account : all_accounts)
+      caps[static_cast<std::size_t>(account)] = ledger.cap(account);
+    return caps;
+  }
+
+  /// One model at a time is open, beside the reference.
+  const OpenModel& open(const Entry& entry) {
+    if (!open_ || open_->file.path() != entry.path) {
+      open_.reset();
+      open_ = OpenModel::open(entry.path);
+    }
+    return *open_;
+  }
+
+  void read_text() {
+    const std::string text =
+        read_text_file(*options_.text, [this](Bytes size) { refuse_long_text(size, budget_); });
+    text_inputs_ = {{"bytes", text.size()}, {"hash", fmt::format("{:016x}", hash_text(text))}};
+    ids_ = open_->tokenizer->encode(text);
+    ids_.shrink_to_fit();
+    chunks_ = cut(*open_->tokenizer, static_cast<std::int64_t>(ids_.size()), *common_.context,
+                  options_.chunks.value_or(0));
+  }
+
+  /// The text is cut into tokens once, for all.
+  void refuse_other_vocabulary(const OpenModel& model) {
+    const std::uint64_t hash = vocabulary_hash(*model.tokenizer);
+    if (!vocabulary_) vocabulary_ = {model.file.path(), hash};
+    if (vocabulary_->second == hash) return;
+    throw Error(
+        ErrorCode::invalid_model,
+        fmt::format("{} and {} have different vocabularies", vocabulary_->first, model.file.path()),
+        "compare models of the same vocabulary");
+  }
+
+  /// Throws Error(budget_refused) when one of them does not fit beside the reference.
+  void plan() {
+    plan_beside_reference(budget_);
+    // The reference took what it liked: now the least that it can do with.
+    if (reference_ && refused_ != nullptr) {
+      plan_beside_reference(1);
+      plan_beside_reference(reference_plan_->peak_bytes);
+    }
+    if (refused_ == nullptr) return;
+    Plan both = refused_->plan;
+    both.peak_bytes = peak_with(*refused_);
+    both.budget_bytes = refused_->budget;
     both.largest_context = 0;
     refuse_unless_it_fits(both);
   }
-  return plans;
-}
 
-std::string human(const Evaluation& e, Bytes budget) {
-  std::string out;
-  const auto row = [&out](const char* name, const std::string& value, const std::string& rest) {
-    out += fmt::format("{:<11}{:>10}  {}\n", name, value, rest);
-  };
-  const char* about = Terminal::of(STDOUT_FILENO).utf8 ? "±" : "+-";
-  const double low = std::exp(e.nll - interval * e.nll_error);
-  const double high = std::exp(e.nll + interval * e.nll_error);
-  row("perplexity", fmt::format("{:.3f}", e.perplexity()),
-      fmt::format("{:.3f} to {:.3f}", low, high));
-  row("nll", fmt::format("{:.4f}", e.nll),
-      fmt::format("{} {:.4f} nats per token", about, interval * e.nll_error));
-  if (e.has_reference) {
-    row("kl", fmt::format("{:.6f}", e.kl),
-        fmt::format("{} {:.6f} nats per token from the reference", about, interval * e.kl_error));
-    row("same top", fmt::format("{:.2f} %", 100 * e.same_top),
-        "of positions have the same likeliest token");
+  void plan_beside_reference(Bytes for_reference) {
+    PlanNeeds needs;
+    needs.logit_rows = scored_rows;
+    // With a budget the question may be how good a model is inside it; without one, and among
+    // several, it is how good the files are.
+    if (common_.memory && entries_.size() == 1) needs.policy = WeightPolicy::fit;
+    needs.still_to_come = scoring_allowance + 2 * Scores::memory_bytes(chunks_) +
+                          (resume_ ? ResumeFile::memory_bytes(chunks_, entries_.size()) : 0);
+    if (reference_) {
+      refuse_other_vocabulary(*reference_);
+      PlanNeeds reference_needs;
+      reference_needs.logit_rows = scored_rows;
+      reference_needs.counts_process = false;
+      reference_needs.budget = for_reference;
+      reference_plan_ = plan_model(*reference_, common_, reference_needs);
+      needs.counted_elsewhere = reference_->facts.text_bytes;
+    }
+    refused_ = nullptr;
+    for (Entry& entry : entries_) {
+      const OpenModel& model = open(entry);
+      refuse_other_vocabulary(model);
+      needs.budget = entry.budget;
+      if (reference_) *needs.budget -= std::min(entry.budget, reference_plan_->peak_bytes);
+      entry.plan = plan_model(model, common_, needs);
+      entry.file_bytes = model.file.size();
+      if (!entry.plan.fits && (refused_ == nullptr || peak_with(entry) > peak_with(*refused_)))
+        refused_ = &entry;
+    }
   }
-  row("scored", grouped(e.scored_tokens), "tokens; intervals hold 95 %");
-  row("peak", format_bytes(process_memory().peak), fmt::format("of {}", format_bytes(budget)));
-  return out;
-}
+
+  /// Of the process, with the reference.
+  Bytes peak_with(const Entry& entry) const {
+    return entry.plan.peak_bytes + (reference_ ? reference_plan_->peak_bytes : 0);
+  }
+
+  /// Gives every entry what the resume file has of it, and makes sure that it can be written.
+  void recall() {
+    std::size_t known = 0;
+    for (Entry& entry : entries_) {
+      entry.inputs = {{"model", file_identity(entry.path)},
+                      {"bits_per_weight", entry.plan.bits_per_weight},
+                      {"reference", nullptr},
+                      {"text", text_inputs_},
+                      {"context", chunks_.context},
+                      {"chunks", chunks_.count}};
+      if (reference_) entry.inputs["reference"] = file_identity(reference_->file.path());
+      const auto found = resume_->find(entry.inputs, chunks_, reference_.has_value());
+      if (!found) continue;
+      ++known;
+      entry.found = *found;
+      notice(fmt::format("{}: {} of {} chunks were scored before", entry.path,
+                         entry.found.scores.chunks(), chunks_.count));
+    }
+    if (const std::size_t others = resume_->count() - known; others > 0)
+      notice(fmt::format("{} also holds {} of other inputs; {} there", resume_->path(),
+                         others == 1 ? "an evaluation" : fmt::format("{} evaluations", others),
+                         others == 1 ? "it stays" : "they stay"));
+    resume_->save();
+  }
+
+  void evaluate_entry(Entry& entry, std::size_t index, Context& context, Session* reference) {
+    if (!common_.json) notice_rounding(open(entry), entry.plan);
+    const auto engine = load_engine(context, open(entry), entry.plan);
+    Session session(*engine);
+    ProgressBar bar(entries_.size() == 1
+                        ? "scoring"
+                        : fmt::format("scoring {} of {}", index + 1, entries_.size()),
+                    ProgressBar::Unit::chunks);
+    auto saved = std::chrono::steady_clock::now();
+    Found& found = entry.found;
+    const Bytes peak_before = found.peak_bytes;
+    evaluate(*engine, session, reference, ids_, chunks_, found.scores, [&] {
+      const std::int64_t done = found.scores.chunks();
+      bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(chunks_.count));
+      const auto now = std::chrono::steady_clock::now();
+      if (!resume_ || (done < chunks_.count && now - saved < saved_every)) return;
+      found.peak_bytes = std::max(peak_before, process_memory().peak);
+      resume_->put(entry.inputs, found);
+      resume_->save();
+      saved = now;
+    });
+    found.peak_bytes = std::max(peak_before, process_memory().peak);
+  }
+
+  EvalReport report() {
+    EvalReport report;
+    report.reference = options_.reference;
+    report.text = *options_.text;
+    report.context = chunks_.context;
+    report.budget_bytes = budget_;
+    report.peak_bytes = std::max(highest_peak_, process_memory().peak);
+    for (const Entry& entry : entries_)
+      report.peak_bytes = std::max(report.peak_bytes, entry.found.peak_bytes);
+    const std::vector<std::string> names = short_names(options_.models);
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const Entry& entry = entries_[i];
+      report.results.push_back({entry.path, names[i], entry.file_bytes, entry.plan.bits_per_weight,
+                                peak_with(entry), entry.found.peak_bytes,
+                                summarise(entry.found.scores, chunks_)});
+    }
+    return report;
+  }
+
+  const EvalOptions& options_;
+  const CommonOptions& common_;
+  Bytes budget_;
+  std::vector<Entry> entries_;
+  std::optional<OpenModel> reference_, open_;
+  std::optional<std::pair<std::string, std::uint64_t>> vocabulary_;  ///< whose, and its hash
+  nlohmann::json text_inputs_;
+  std::vector<TokenId> ids_;
+  Chunks chunks_;
+  std::optional<ResumeFile> resume_;
+  std::optional<Plan> reference_plan_;
+  const Entry* refused_ = nullptr;  ///< the largest that does not fit
+  Bytes highest_peak_ = 0;
+};
 
 }  // namespace
 
 int eval_command(Arguments arguments) {
   EvalOptions options;
   if (!options.parse(arguments)) return 0;
-  CommonOptions& common = options.common;
-  if (!common.context) common.context = default_chunk;
   choose_isa();
-  const Bytes budget = decide_budget(common.memory);
-
-  const OpenModel model = OpenModel::open(common.model_path());
-  std::optional<OpenModel> reference;
-  if (options.reference) reference = OpenModel::open(*options.reference);
-  std::vector<TokenId> ids;
-  {
-    const std::string text =
-        read_text_file(*options.text, [&](Bytes size) { refuse_long_text(size, budget); });
-    ids = model.tokenizer->encode(text);
-    ids.shrink_to_fit();
+  std::optional<OutputFile> html;  // a place that cannot be written is known before the work
+  if (options.html) html.emplace(*options.html);
+  const EvalReport report = Evaluating(options).run();
+  if (html) {
+    const std::string page = report_page(report);
+    html->append({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()});
+    html->commit();
   }
-
-  const Plans plans = make_plans(model, reference, common, budget);
-  const Plan& plan = plans.model;
-
-  const auto context = make_context(common);
-  context->ledger.set_budget(budget);
-  const auto engine = load_engine(*context, model, plan);
-  std::unique_ptr<Engine> reference_engine;
-  std::optional<Session> reference_session;
-  if (reference) {
-    reference_engine = load_engine(*context, *reference, *plans.reference);
-    reference_session.emplace(*reference_engine);
-  }
-  Session session(*engine);
-  EvaluateOptions evaluate_options;
-  evaluate_options.context = *common.context;
-  evaluate_options.chunks = options.chunks.value_or(0);
-  Evaluation result;
-  {
-    ProgressBar bar("scoring", ProgressBar::Unit::chunks);
-    result = evaluate(*engine, session, reference_session ? &*reference_session : nullptr, ids,
-                      evaluate_options, [&bar](std::int64_t chunk, std::int64_t chunks) {
-                        bar.update(static_cast<std::uint64_t>(chunk),
-                                   static_cast<std::uint64_t>(chunks));
-                      });
-  }
-  if (!common.json) {
-    write_out(human(result, budget));
-    return 0;
-  }
-  const auto with_reference = [&](double value) {
-    return result.has_reference ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
-  };
-  print_json({{"scored_tokens", result.scored_tokens},
-              {"nll", result.nll},
-              {"nll_error", result.nll_error},
-              {"perplexity", result.perplexity()},
-              {"kl", with_reference(result.kl)},
-              {"kl_error", with_reference(result.kl_error)},
-              {"same_top", with_reference(result.same_top)},
-              {"context", *common.context},
-              {"peak_bytes", process_memory().peak},
-              {"budget_bytes", budget},
-              {"predicted_peak_bytes", plans.peak_bytes()}});
+  if (options.common.json)
+    print_json(report_json(report));
+  else
+    write_out(describe_report(report, Terminal::of(STDOUT_FILENO)));
   return 0;
 }
 

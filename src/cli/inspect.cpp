@@ -38,11 +38,6 @@ Reading read_description(const ModelFile& file) {
   try {
     reading.description = describe(file);
     find_tensors(file, *reading.description);
-    for (const TensorInfo& tensor : file.tensors())
-      if (tensor.format->kind == Format::Kind::not_yet)
-        throw Error(ErrorCode::unsupported_format,
-                    fmt::format("tensor {} is in {}, which is not read yet", tensor.name,
-                                tensor.format->name));
     Tokenizer::from_metadata(file.metadata());
   } catch (const Error& error) {
     reading.problem = error.message();
@@ -75,12 +70,10 @@ std::map<std::string_view, FormatTotal> totals_by_format(const ModelFile& file) 
   return totals;
 }
 
-/// Empty for a format that is not held in memory yet.
-std::optional<Bytes> memory_bytes(const TensorInfo& tensor) {
-  if (tensor.format->kind == Format::Kind::not_yet) return std::nullopt;
+Bytes memory_bytes(const TensorInfo& tensor) {
   // Vectors are kept as f32 whatever the file has.
   if (tensor.rank == 1) return static_cast<Bytes>(tensor.columns()) * sizeof(float);
-  return Matrix::memory_bytes(tensor);
+  return Matrix::memory_bytes({&tensor, tensor.format});
 }
 
 // --- JSON ---
@@ -142,7 +135,8 @@ Json whole_json(const ModelFile& file, const Reading& reading) {
   Json json;
   json["path"] = file.path();
   json["file_bytes"] = file.size();
-  json["gguf_version"] = file.version();
+  json["container"] = file.container();
+  json["gguf_version"] = file.version() ? Json(file.version()) : Json();
   json["runs"] = reading.problem.empty();
   json["problem"] = reading.problem.empty() ? Json() : Json(reading.problem);
   json["description"] = reading.description ? description_json(*reading.description) : Json();
@@ -167,12 +161,11 @@ Json whole_json(const ModelFile& file, const Reading& reading) {
   json["metadata"] = std::move(metadata);
   Json tensors = Json::array();
   for (const TensorInfo& tensor : file.tensors()) {
-    const auto memory = memory_bytes(tensor);
     tensors.push_back({{"name", tensor.name},
                        {"format", tensor.format->name},
                        {"shape", shape_json(tensor)},
                        {"file_bytes", tensor.bytes},
-                       {"memory_bytes", memory ? Json(*memory) : Json()}});
+                       {"memory_bytes", memory_bytes(tensor)}});
   }
   json["tensors"] = std::move(tensors);
   return json;
@@ -199,9 +192,9 @@ std::string value_text(const MetadataValue& value, std::size_t most) {
 }
 
 std::string overview(const ModelFile& file, const Reading& reading, const Terminal& terminal) {
-  std::string out = fmt::format("{}  {}, GGUF version {}\n",
-                                terminal.styled(Style::strong, printable_line(file.path(), 200)),
-                                format_bytes(file.size()), file.version());
+  std::string out =
+      fmt::format("{}  {}, {}\n", terminal.styled(Style::strong, printable_line(file.path(), 200)),
+                  format_bytes(file.size()), file.container());
   if (reading.description) {
     const Description& d = *reading.description;
     out += fmt::format(
@@ -261,10 +254,9 @@ std::string tensor_table(const ModelFile& file, const Terminal& terminal) {
     std::string shape;
     for (int i = 0; i < tensor.rank; ++i)
       shape += fmt::format("{}{}", i ? "x" : "", tensor.shape[static_cast<std::size_t>(i)]);
-    const auto memory = memory_bytes(tensor);
     out += fmt::format("{:<{}}  {:<8}{:>16}  {:>9}  {:>9}\n", printable_line(tensor.name, 200),
                        widest, tensor.format->name, shape, format_bytes(tensor.bytes),
-                       memory ? format_bytes(*memory) : "-");
+                       format_bytes(memory_bytes(tensor)));
   }
   return out;
 }
@@ -277,7 +269,7 @@ int inspect_command(Arguments arguments) {
   Options options("inspect",
                   "What a model file holds. Works on every GGUF file, also on those that cannot be "
                   "run.");
-  options.positional("MODEL", common.model, "A GGUF file; without one, the bundled model");
+  options.positional("MODEL", common.model, model_help);
   options.flag("--tensors", tensors, "List every tensor");
   options.flag("--json", common.json,
                "Print one JSON object and nothing else: everything, arrays in full");

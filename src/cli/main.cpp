@@ -28,6 +28,7 @@ constexpr Command commands[] = {
     {"plan", plan_command, "what a model needs, and whether it fits, before anything is loaded"},
     {"eval", eval_command, "perplexity on a text, and the distance from a reference"},
     {"bench", bench_command, "speed, beside the limits of this machine"},
+    {"fit", fit_command, "a model rewritten to a number of bytes"},
     {"inspect", inspect_command, "what a model file holds"},
     {"tokenize", tokenize_command, "a text as a model's tokens"},
 };

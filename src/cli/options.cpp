@@ -94,6 +94,13 @@ void Options::positional(const std::string& name, std::string& target, const std
   state_->app.add_option(name, target);
 }
 
+void Options::positionals(const std::string& name, std::vector<std::string>& targets,
+                          const std::string& help) {
+  state_->positionals += fmt::format(" [{}...]", name);
+  state_->rows.push_back({name + "...", help});
+  state_->app.add_option(name, targets);
+}
+
 void Options::flag(const std::string& name, bool& target, const std::string& help) {
   state_->rows.push_back({name, help});
   state_->app.add_flag(name, target);
@@ -139,8 +146,8 @@ void Options::count(const std::string& name, std::optional<std::int64_t>& target
   });
 }
 
-void Options::counts(const std::string& name, std::vector<std::int64_t>& target,
-                     std::int64_t least, std::int64_t most, const std::string& help) {
+void Options::counts(const std::string& name, std::vector<std::int64_t>& target, std::int64_t least,
+                     std::int64_t most, const std::string& help) {
   state_->add(name, "N,N", help, [&target, name, least, most](const std::string& text) {
     target.clear();
     for (std::size_t begin = 0; begin <= text.size();) {

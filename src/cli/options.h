@@ -23,6 +23,9 @@ class Options {
   Options& operator=(const Options&) = delete;
 
   void positional(const std::string& name, std::string& target, const std::string& help);
+  /// Any number of them.
+  void positionals(const std::string& name, std::vector<std::string>& targets,
+                   const std::string& help);
   void flag(const std::string& name, bool& target, const std::string& help);
   void text(const std::string& name, const std::string& placeholder,
             std::optional<std::string>& target, const std::string& help);

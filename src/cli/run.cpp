@@ -30,7 +30,7 @@ constexpr std::int64_t usual_answer = 1024;
 struct RunOptions {
   CommonOptions common;
   std::optional<std::string> prompt;
-  bool chat = false;
+  bool chat = false, keep = false;
   std::optional<std::int64_t> tokens, top_k, seed;
   GenerateOptions generate;
 
@@ -69,6 +69,8 @@ bool RunOptions::parse(Arguments arguments) {
                              sampling.repetition_penalty));
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
+  options.flag("--keep", keep,
+               "Keep weights that are rounded to fit in a file, for the next run with this budget");
   if (!options.parse(arguments)) return false;
 
   if (tokens) generate.max_tokens = *tokens;
@@ -168,6 +170,8 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
               {"threads", plan.threads},
               {"budget_bytes", plan.budget_bytes},
               {"predicted_peak_bytes", plan.peak_bytes},
+              {"bits_per_weight", plan.bits_per_weight},
+              {"kl_nats", plan.kl_nats},
               {"load_seconds", load_seconds},
               {"first_token_seconds", g.prefill_seconds},
               {"ledger_bytes", audit.ledger},
@@ -184,6 +188,7 @@ int run_command(Arguments arguments) {
   const std::optional<Prompt> prompt = find_prompt(options);
   std::vector<TokenId> tokens;
   PlanNeeds needs;
+  needs.policy = WeightPolicy::fit;
   if (prompt) {
     tokens = tokens_of(model, options, prompt->text);
     const auto length = static_cast<std::int64_t>(tokens.size());
@@ -201,9 +206,11 @@ int run_command(Arguments arguments) {
     notice(fmt::format("beyond {} tokens this model was never trained: expect nonsense there",
                        grouped(trained)));
 
+  if (!options.common.json) notice_rounding(model, plan);
+
   const auto context = make_context(options.common);
   double load_seconds = 0;
-  const auto engine = load_engine(*context, model, plan, &load_seconds);
+  const auto engine = load_engine(*context, model, plan, &load_seconds, options.keep);
   Session session(*engine);
   const bool json = options.common.json;
   const Terminal terminal = Terminal::of(STDERR_FILENO);

@@ -22,7 +22,7 @@ int tokenize_command(Arguments arguments) {
   Options options("tokenize",
                   "A text as a model's tokens, without BOS. The text is --text, --file, or "
                   "standard input.");
-  options.positional("MODEL", common.model, "A GGUF file; without one, the bundled model");
+  options.positional("MODEL", common.model, model_help);
   options.text("--text", "TEXT", text, "The text");
   options.text("--file", "FILE", file, "A file that holds it");
   options.flag("--json", common.json, "Print one JSON object and nothing else");

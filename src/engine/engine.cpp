@@ -20,7 +20,7 @@ OpenModel OpenModel::open(const std::string& path) {
 }
 
 Engine::Engine(Context& context, const OpenModel& model, const Plan& plan,
-               const std::function<void(Weights::Progress)>& progress)
+               const std::function<void(Weights::Progress)>& progress, const ModelFile* kept)
     : context_(&context), model_(&model), plan_(plan) {
   refuse_unless_it_fits(plan);
   Ledger& ledger = context.ledger;
@@ -30,7 +30,8 @@ Engine::Engine(Context& context, const OpenModel& model, const Plan& plan,
     ledger.set_cap(a, (ledger.cap(a) == Ledger::no_cap ? 0 : ledger.cap(a)) + plan.account(a));
   runtime_ = ledger.reserve(Account::runtime, plan.account(Account::runtime));
   text_ = ledger.reserve(Account::text, plan.account(Account::text));
-  weights_ = std::make_unique<Weights>(context, model.file, model.facts.description, progress);
+  weights_ = std::make_unique<Weights>(context, kept ? *kept : model.file, model.facts.description,
+                                       kept ? Weights::Formats() : plan.formats, progress);
   trim_allocator();
   transformer_ = std::make_unique<Transformer>(context, description(), *weights_, plan.context,
                                                plan.chunk_tokens, plan.logit_rows);

@@ -36,10 +36,12 @@ class Engine {
  public:
   /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and adds the
   /// plan's accounts to its caps, reserves the runtime and text accounts, loads the weights.
-  /// `progress` is called on this thread. Throws Error(budget_refused) when the plan does not fit,
+  /// `progress` is called on this thread. `kept`, if given, has the weights in the plan's formats
+  /// already (engine/kept_weights.h). Throws Error(budget_refused) when the plan does not fit,
   /// and whatever loading throws.
   Engine(Context& context, const OpenModel& model, const Plan& plan,
-         const std::function<void(Weights::Progress)>& progress = {});
+         const std::function<void(Weights::Progress)>& progress = {},
+         const ModelFile* kept = nullptr);
 
   Context& context() const { return *context_; }
   const Description& description() const { return model_->facts.description; }

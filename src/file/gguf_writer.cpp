@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "file/header_bytes.h"
-#include "file/metadata_reader.h"
+#include "file/metadata_builder.h"
 #include "file/output_file.h"
 #include "file/tensor_table.h"
 
@@ -23,18 +23,6 @@ constexpr std::uint32_t gguf_version = 3;
 template <class T>
 void put(std::string& out, const T& value) {
   out.append(reinterpret_cast<const char*>(&value), sizeof value);
-}
-void put_string(std::string& out, std::string_view text) {
-  put(out, static_cast<std::uint64_t>(text.size()));
-  out += text;
-}
-
-/// Appends `value` as a T. Throws where it does not fit.
-template <class T>
-void put_as(std::string& out, std::int64_t value) {
-  if (!std::in_range<T>(value))
-    throw Error(ErrorCode::internal, fmt::format("metadata value {} does not fit its type", value));
-  put(out, static_cast<T>(value));
 }
 
 std::span<const std::uint8_t> bytes_of(const std::string& text) {
@@ -54,9 +42,7 @@ struct GgufWriter::State {
   };
 
   OutputFile file;
-  std::string metadata;  ///< all entries, as they stand in the file
-  std::uint64_t keys = 0;
-  std::set<std::string, std::less<>> key_names;
+  MetadataBuilder metadata;
   std::set<std::string, std::less<>> tensor_names;
   std::int64_t alignment = default_alignment;
   std::vector<Declared> tensors;
@@ -65,20 +51,9 @@ struct GgufWriter::State {
   std::size_t current = 0;  ///< tensor that data go to
   Bytes current_bytes = 0;  ///< of it that are written
 
-  /// Opens an entry: key and type follow each other.
-  void begin_entry(std::string_view key, MetadataType type) {
+  MetadataBuilder& open_metadata() {
     if (header_written) throw Error(ErrorCode::internal, "metadata after tensor data");
-    if (key.empty() || key.size() > MetadataReader::longest_key || !key_names.emplace(key).second)
-      throw Error(ErrorCode::internal,
-                  fmt::format("metadata key {} is empty, too long or there already", quoted(key)));
-    put_string(metadata, key);
-    put(metadata, type);
-    ++keys;
-  }
-  void begin_array(std::string_view key, MetadataType element, std::uint64_t size) {
-    begin_entry(key, MetadataType::array);
-    put(metadata, element);
-    put(metadata, size);
+    return metadata;
   }
   void set_alignment(std::int64_t value) {
     if (!is_alignment(value))
@@ -104,7 +79,7 @@ struct GgufWriter::State {
     std::string table;
     std::uint64_t offset = 0;
     for (const Declared& tensor : tensors) {
-      put_string(table, tensor.name);
+      MetadataBuilder::append_string(table, tensor.name);
       put(table, static_cast<std::uint32_t>(tensor.shape.size()));
       for (const std::int64_t dimension : tensor.shape)
         put(table, static_cast<std::uint64_t>(dimension));
@@ -115,13 +90,12 @@ struct GgufWriter::State {
     std::string head = "GGUF";
     put(head, gguf_version);
     put(head, static_cast<std::uint64_t>(tensors.size()));
-    put(head, keys);
-    file.preallocate(padded(head.size() + metadata.size() + table.size()) + offset);
-    for (const std::string* part :
-         {&std::as_const(head), &std::as_const(metadata), &std::as_const(table)})
+    put(head, metadata.keys());
+    const std::string entries = metadata.take();
+    file.preallocate(padded(head.size() + entries.size() + table.size()) + offset);
+    for (const std::string* part : {&std::as_const(head), &entries, &std::as_const(table)})
       file.append(bytes_of(*part));
     pad();
-    std::string().swap(metadata);
   }
 
   /// Moves on from tensors that have all their data.
@@ -139,73 +113,29 @@ GgufWriter::~GgufWriter() = default;
 
 void GgufWriter::add_integer(std::string_view key, std::int64_t value, MetadataType type) {
   if (key == alignment_key) state_->set_alignment(value);
-  state_->begin_entry(key, type);
-  std::string& out = state_->metadata;
-  switch (type) {
-    case MetadataType::u8:
-      return put_as<std::uint8_t>(out, value);
-    case MetadataType::i8:
-      return put_as<std::int8_t>(out, value);
-    case MetadataType::u16:
-      return put_as<std::uint16_t>(out, value);
-    case MetadataType::i16:
-      return put_as<std::int16_t>(out, value);
-    case MetadataType::u32:
-      return put_as<std::uint32_t>(out, value);
-    case MetadataType::i32:
-      return put_as<std::int32_t>(out, value);
-    case MetadataType::u64:
-      return put_as<std::uint64_t>(out, value);
-    case MetadataType::i64:
-      return put_as<std::int64_t>(out, value);
-    default:
-      throw Error(ErrorCode::internal, fmt::format("{} is no integer type", plimsoll::name(type)));
-  }
+  state_->open_metadata().add_integer(key, value, type);
 }
-
 void GgufWriter::add_number(std::string_view key, double value, MetadataType type) {
-  state_->begin_entry(key, type);
-  if (type == MetadataType::f32)
-    put(state_->metadata, static_cast<float>(value));
-  else if (type == MetadataType::f64)
-    put(state_->metadata, value);
-  else
-    throw Error(ErrorCode::internal, fmt::format("{} is no type of numbers", plimsoll::name(type)));
+  state_->open_metadata().add_number(key, value, type);
 }
-
 void GgufWriter::add_bool(std::string_view key, bool value) {
-  state_->begin_entry(key, MetadataType::boolean);
-  put(state_->metadata, static_cast<std::uint8_t>(value));
+  state_->open_metadata().add_bool(key, value);
 }
-
 void GgufWriter::add_string(std::string_view key, std::string_view value) {
-  state_->begin_entry(key, MetadataType::string);
-  put_string(state_->metadata, value);
+  state_->open_metadata().add_string(key, value);
 }
-
 void GgufWriter::add_strings(std::string_view key, std::span<const std::string> values) {
-  state_->begin_array(key, MetadataType::string, values.size());
-  for (const std::string& value : values) put_string(state_->metadata, value);
+  state_->open_metadata().add_strings(key, values);
 }
-
 void GgufWriter::add_integers(std::string_view key, std::span<const std::int32_t> values) {
-  state_->begin_array(key, MetadataType::i32, values.size());
-  for (const std::int32_t value : values) put(state_->metadata, value);
+  state_->open_metadata().add_integers(key, values);
 }
-
 void GgufWriter::add_numbers(std::string_view key, std::span<const float> values) {
-  state_->begin_array(key, MetadataType::f32, values.size());
-  for (const float value : values) put(state_->metadata, value);
+  state_->open_metadata().add_numbers(key, values);
 }
-
 void GgufWriter::add_value(std::string_view key, const MetadataValue& value) {
   if (key == alignment_key) state_->set_alignment(value.as_integer());
-  if (value.is_array())
-    state_->begin_array(key, value.element_type(), value.size());
-  else
-    state_->begin_entry(key, value.type());
-  const std::span<const std::uint8_t> payload = MetadataReader::payload(value);
-  state_->metadata.append(reinterpret_cast<const char*>(payload.data()), payload.size());
+  state_->open_metadata().add_value(key, value);
 }
 
 void GgufWriter::add_tensor(std::string_view name, const Format& format,
@@ -229,6 +159,19 @@ void GgufWriter::add_tensor(std::string_view name, const Format& format,
           : std::nullopt;
   if (!bytes) refuse("is larger than 2^63 rows or 2^64 bytes");
   state_->tensors.push_back({std::string(name), &format, {shape.begin(), shape.end()}, *bytes});
+}
+
+Bytes GgufWriter::declaration_bytes(std::string_view name, int rank) {
+  return sizeof(std::uint64_t) + name.size() + sizeof(std::uint32_t) +
+         static_cast<Bytes>(rank) * sizeof(std::uint64_t) + sizeof(std::uint32_t) +
+         sizeof(std::uint64_t);
+}
+
+Bytes GgufWriter::header_bytes(Bytes declarations) const {
+  constexpr Bytes head = 4 + sizeof(gguf_version) + 2 * sizeof(std::uint64_t);
+  for (const State::Declared& tensor : state_->tensors)
+    declarations += declaration_bytes(tensor.name, static_cast<int>(tensor.shape.size()));
+  return state_->padded(head + state_->metadata.bytes().size() + declarations);
 }
 
 void GgufWriter::write(std::span<const std::uint8_t> data) {

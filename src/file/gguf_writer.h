@@ -38,6 +38,11 @@ class GgufWriter {
   /// shape[0] is the contiguous dimension and a multiple of the format's block.
   void add_tensor(std::string_view name, const Format& format, std::span<const std::int64_t> shape);
 
+  /// What a tensor's declaration takes of the header.
+  static Bytes declaration_bytes(std::string_view name, int rank);
+  /// Of the file before its tensors' data, with `declarations` still to come.
+  Bytes header_bytes(Bytes declarations) const;
+
   /// Data of the declared tensors in order, in any pieces. The first call writes the header.
   /// Throws Error(write_failed) (not writable, disk full); the target is then unchanged.
   void write(std::span<const std::uint8_t> data);

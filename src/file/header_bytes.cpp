@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 
@@ -15,22 +16,32 @@ constexpr Bytes most_read_ahead = 4 * MiB;
 /// A multiple of every page size in use.
 constexpr Bytes step = 64 * KiB;
 
-[[noreturn]] void throw_no_memory(const InputFile& file, Bytes bytes) {
+[[noreturn]] void throw_no_memory(const std::string& path, Bytes bytes) {
   throw Error(ErrorCode::machine_limit,
-              fmt::format("{}: no memory for {} of its header", file.path(), format_bytes(bytes)),
+              fmt::format("{}: no memory for {} of its header", path, format_bytes(bytes)),
               "free memory or raise the process's limit");
 }
 
 }  // namespace
 
 HeaderBytes::HeaderBytes(const InputFile& file)
-    : file_(file), reserved_(round_up(std::min(file.size(), limit), step)) {
+    : file_(&file),
+      path_(file.path()),
+      file_bytes_(file.size()),
+      reserved_(round_up(std::min(file.size(), limit), step)) {
   if (reserved_ == 0) return;
   // Address space only; fill_to() makes memory of it by pieces.
   void* space = ::mmap(nullptr, reserved_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (space == MAP_FAILED) throw_no_memory(file, reserved_);
+  if (space == MAP_FAILED) throw_no_memory(path_, reserved_);
   data_ = static_cast<std::uint8_t*>(space);
 }
+
+HeaderBytes::HeaderBytes(std::string path, std::string made)
+    : made_(std::move(made)),
+      path_(std::move(path)),
+      file_bytes_(made_.size()),
+      data_(reinterpret_cast<std::uint8_t*>(made_.data())),
+      filled_(made_.size()) {}
 
 HeaderBytes::~HeaderBytes() {
   if (reserved_ > 0) ::munmap(data_, reserved_);
@@ -40,12 +51,12 @@ void HeaderBytes::fill_to(Bytes wanted) {
   if (wanted <= filled_) return;
   const Bytes ahead = std::clamp(filled_, first_read, most_read_ahead);
   const Bytes present = round_up(filled_, step);
-  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_.size(), limit});
+  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_bytes_, limit});
   const Bytes needed = round_up(to, step);
   if (needed > present &&
       ::mprotect(data_ + present, needed - present, PROT_READ | PROT_WRITE) != 0)
-    throw_no_memory(file_, needed);
-  file_.read(filled_, to - filled_, data_ + filled_);
+    throw_no_memory(path_, needed);
+  file_->read(filled_, to - filled_, data_ + filled_);
   filled_ = to;
 }
 
@@ -88,7 +99,7 @@ std::string_view HeaderCursor::string(std::string_view what) {
 }
 
 void HeaderCursor::corrupt(const std::string& message) const {
-  throw Error(ErrorCode::file_corrupt, fmt::format("{}: {}", file_.path(), message),
+  throw Error(ErrorCode::file_corrupt, fmt::format("{}: {}", path(), message),
               "the file is incomplete or damaged: download or convert it again");
 }
 

@@ -14,7 +14,7 @@ namespace plimsoll {
 
 /// Owns address space for as much of the file as a header may take, and memory for what has been
 /// read of it, so that views stay valid while it grows and nothing is ever held twice. The file
-/// must outlive fill_to() only.
+/// must outlive fill_to() only. A header that was made rather than read is there from the start.
 class HeaderBytes {
  public:
   /// No header is longer: vocabularies of 256k pieces take some 10 MB.
@@ -22,10 +22,14 @@ class HeaderBytes {
 
   /// Throws Error(machine_limit) when there is no address space.
   explicit HeaderBytes(const InputFile& file);
+  /// All of a header that stands for a file's; `path` names it in messages.
+  HeaderBytes(std::string path, std::string made);
   ~HeaderBytes();
   HeaderBytes(const HeaderBytes&) = delete;
   HeaderBytes& operator=(const HeaderBytes&) = delete;
 
+  const std::string& path() const { return path_; }
+  Bytes file_bytes() const { return file_bytes_; }
   const std::uint8_t* data() const { return data_; }
   Bytes filled() const { return filled_; }
 
@@ -37,9 +41,12 @@ class HeaderBytes {
   void trim(Bytes used);
 
  private:
-  const InputFile& file_;
+  const InputFile* file_ = nullptr;
+  std::string made_;
+  std::string path_;
+  Bytes file_bytes_ = 0;
   std::uint8_t* data_ = nullptr;
-  Bytes reserved_ = 0;
+  Bytes reserved_ = 0;  ///< of address space
   Bytes filled_ = 0;
 };
 
@@ -48,11 +55,11 @@ class HeaderBytes {
 /// field, the wanted and the found bytes.
 class HeaderCursor {
  public:
-  HeaderCursor(const InputFile& file, HeaderBytes& bytes) : file_(file), bytes_(bytes) {}
+  explicit HeaderCursor(HeaderBytes& bytes) : bytes_(bytes) {}
 
   std::uint64_t position() const { return position_; }
-  Bytes remaining() const { return file_.size() - position_; }
-  const std::string& path() const { return file_.path(); }
+  Bytes remaining() const { return bytes_.file_bytes() - position_; }
+  const std::string& path() const { return bytes_.path(); }
 
   std::uint32_t u32(std::string_view what) { return number<std::uint32_t>(what); }
   std::uint64_t u64(std::string_view what) { return number<std::uint64_t>(what); }
@@ -74,7 +81,6 @@ class HeaderCursor {
     return value;
   }
 
-  const InputFile& file_;
   HeaderBytes& bytes_;
   std::uint64_t position_ = 0;
 };

@@ -55,6 +55,8 @@ ssize_t read_some(int fd, void* buffer, Bytes bytes, std::uint64_t offset) {
 
 }  // namespace
 
+bool file_exists(const std::string& path) { return ::access(path.c_str(), F_OK) == 0; }
+
 InputFile::InputFile(std::string path, Mode mode) : path_(std::move(path)) {
   // O_NONBLOCK: opening a pipe must not wait for somebody to write to it.
   fd_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -75,6 +77,7 @@ InputFile::InputFile(std::string path, Mode mode) : path_(std::move(path)) {
                 directory ? "name the .gguf file inside it" : "copy the model to a file first");
   }
   size_ = static_cast<Bytes>(found.st_size);
+  modified_ = found.st_mtim;
   // Reading what is cached must not start reading ahead into the cache.
   ::posix_fadvise(fd_, 0, 0, POSIX_FADV_RANDOM);
 
@@ -99,6 +102,19 @@ void InputFile::throw_shorter(std::uint64_t wanted_end) const {
           "{}: wanted bytes up to {}, found a file of {} bytes (it had {} when it was opened)",
           path_, wanted_end, size, size_),
       "do not change the file while it is in use");
+}
+
+void InputFile::check_unchanged() const {
+  struct stat now;
+  if (::fstat(fd_, &now) != 0) throw_unreadable(errno);
+  if (static_cast<Bytes>(now.st_size) == size_ && now.st_mtim.tv_sec == modified_.tv_sec &&
+      now.st_mtim.tv_nsec == modified_.tv_nsec)
+    return;
+  throw Error(ErrorCode::file_corrupt,
+              fmt::format("{}: was changed while it was being read (it had {} bytes when it was "
+                          "opened, and has {} now)",
+                          path_, size_, static_cast<Bytes>(now.st_size)),
+              "wait until whatever writes it has finished, then try again");
 }
 
 void InputFile::throw_unreadable(int error) const {

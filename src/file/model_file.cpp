@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "file/header_bytes.h"
+#include "file/hf_folder.h"
 #include "file/input_file.h"
 #include "file/metadata_reader.h"
 #include "file/tensor_table.h"
@@ -16,12 +17,22 @@
 namespace plimsoll {
 
 struct ModelFile::State {
-  explicit State(const std::string& path) : file(path), header(file) {}
+  explicit State(std::unique_ptr<InputFile> input) : header(*input), file(std::move(input)) {}
+  State(const std::string& path, std::string made, std::unique_ptr<ByteSource> bytes)
+      : header(path, std::move(made)), file(std::move(bytes)) {}
 
-  InputFile file;
+  /// What the parts take beside the file's own `other` bytes.
+  void count_bytes(Bytes other) {
+    header_bytes = header.filled() + MetadataReader::table_bytes(metadata) +
+                   table.tensors.capacity() * sizeof(TensorInfo) +
+                   table.by_name.capacity() * sizeof(std::uint32_t) + other;
+  }
+
   HeaderBytes header;  ///< what the views in metadata and table point into
+  std::unique_ptr<ByteSource> file;
   Bytes header_bytes = 0;
   std::uint32_t version = 0;
+  std::string container;
   Metadata metadata;
   TensorTable table;
 };
@@ -86,28 +97,53 @@ ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
 ModelFile::~ModelFile() = default;
 
 ModelFile ModelFile::open(const std::string& path) {
-  auto state = std::make_unique<State>(path);
-  HeaderCursor cursor(state->file, state->header);
-  if (state->file.size() == 0) cursor.corrupt("wanted a GGUF file, found an empty one");
+  return names_hf_folder(path) ? open_folder(path) : open_gguf(path);
+}
+
+ModelFile ModelFile::open_gguf(const std::string& path) {
+  auto state = std::make_unique<State>(std::make_unique<InputFile>(path));
+  HeaderCursor cursor(state->header);
+  if (state->file->size() == 0) cursor.corrupt("wanted a GGUF file, found an empty one");
   check_magic(cursor);
   state->version = checked_version(cursor);
+  state->container = fmt::format("GGUF version {}", state->version);
   const std::uint64_t tensors = cursor.u64("number of tensors");
   const std::uint64_t keys = cursor.u64("number of metadata keys");
   state->metadata = MetadataReader::read(cursor, keys);
   const std::int64_t alignment = checked_alignment(cursor, state->metadata);
-  state->table = read_tensor_table(cursor, tensors, alignment, state->file.size());
-
+  state->table = read_tensor_table(cursor, tensors, alignment, state->file->size());
   state->header.trim(cursor.position());
-  state->header_bytes = state->header.filled() + MetadataReader::table_bytes(state->metadata) +
-                        state->table.tensors.capacity() * sizeof(TensorInfo) +
-                        state->table.by_name.capacity() * sizeof(std::uint32_t);
+  state->count_bytes(0);
   return ModelFile(std::move(state));
 }
 
-const std::string& ModelFile::path() const { return state_->file.path(); }
-Bytes ModelFile::size() const { return state_->file.size(); }
+ModelFile ModelFile::open_folder(const std::string& path) {
+  HfFolder folder = open_hf_folder(path);
+  std::string header = std::move(folder.metadata);
+  for (const std::string& name : folder.names) header += name;
+  const std::size_t files = folder.bytes->files();
+  const Bytes source_bytes = folder.bytes->memory_bytes();
+  auto state = std::make_unique<State>(path, std::move(header), std::move(folder.bytes));
+  state->container = fmt::format("safetensors in {} file{}", files, files == 1 ? "" : "s");
+  HeaderCursor cursor(state->header);
+  state->metadata = MetadataReader::read(cursor, folder.keys);
+  state->table.tensors = std::move(folder.tensors);
+  for (std::size_t i = 0; i < folder.names.size(); ++i) {
+    const Bytes length = folder.names[i].size();
+    state->table.tensors[i].name = {
+        reinterpret_cast<const char*>(cursor.skip(length, "tensor name")), length};
+  }
+  if (const auto twice = index_names(state->table))
+    cursor.corrupt(fmt::format("tensor {}: wanted once, found twice", quoted(*twice)));
+  state->count_bytes(source_bytes);
+  return ModelFile(std::move(state));
+}
+
+const std::string& ModelFile::path() const { return state_->file->path(); }
+Bytes ModelFile::size() const { return state_->file->size(); }
 Bytes ModelFile::header_bytes() const { return state_->header_bytes; }
 std::uint32_t ModelFile::version() const { return state_->version; }
+const std::string& ModelFile::container() const { return state_->container; }
 const Metadata& ModelFile::metadata() const { return state_->metadata; }
 std::span<const TensorInfo> ModelFile::tensors() const { return state_->table.tensors; }
 
@@ -120,7 +156,9 @@ const TensorInfo* ModelFile::find_tensor(std::string_view name) const {
 }
 
 void ModelFile::read(std::uint64_t offset, Bytes bytes, void* destination) const {
-  state_->file.read(offset, bytes, destination);
+  state_->file->read(offset, bytes, destination);
 }
+
+void ModelFile::check_unchanged() const { state_->file->check_unchanged(); }
 
 }  // namespace plimsoll

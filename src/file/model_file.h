@@ -1,5 +1,7 @@
-// A GGUF model file (versions 2 and 3): its header is read and checked whole when opened; tensors are read later, by
-// bounded ranges, without being mapped and without leaving pages in the kernel's file cache that were not there before.
+// A model: a GGUF file (versions 2 and 3), or a Hugging Face folder with safetensors files that is presented as the GGUF
+// file that would be converted from it: same keys, same tensors, byte for byte. Its header is read and checked whole when
+// opened; tensors are read later, by bounded ranges, without being mapped and without leaving pages in the kernel's file
+// cache that were not there before.
 // Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 #pragma once
 
@@ -21,7 +23,7 @@ struct TensorInfo {
   const Format* format;                ///< never null: unknown formats are refused at opening
   int rank;                            ///< 1 to 4
   std::array<std::int64_t, 4> shape;   ///< shape[0] is the contiguous one (columns); unused ones are 1
-  std::uint64_t offset;                ///< from the start of the file
+  std::uint64_t offset;                ///< from the start of the file, for ModelFile::read
   Bytes bytes;
 
   std::int64_t columns() const { return shape[0]; }
@@ -30,17 +32,20 @@ struct TensorInfo {
 
 class ModelFile {
  public:
-  /// Throws Error: file_not_found, file_unreadable (directory, permission, I/O), file_corrupt (magic, truncation, counts,
-  /// offsets, overlaps), unsupported_version, unsupported_format. Allocates no more than the file's size justifies.
+  /// Of a GGUF file; of a folder, or a .safetensors file or index (.safetensors.index.json) in one.
+  /// Throws Error: file_not_found, file_unreadable (no model in the folder, permission, I/O), file_corrupt (magic,
+  /// truncation, counts, offsets, overlaps), unsupported_version, unsupported_format; for folders also unsupported_model
+  /// and invalid_model. Allocates no more than the files' sizes justify.
   static ModelFile open(const std::string& path);
   ModelFile(ModelFile&&) noexcept;
   ModelFile& operator=(ModelFile&&) noexcept;
   ~ModelFile();
 
   const std::string& path() const;
-  Bytes size() const;          ///< of the file
+  Bytes size() const;          ///< of the file, or of all files with tensors
   Bytes header_bytes() const;  ///< held in memory for metadata and tensor table
-  std::uint32_t version() const;
+  std::uint32_t version() const;         ///< of the GGUF format; 0 for folders
+  const std::string& container() const;  ///< "GGUF version 3", "safetensors in 2 files"
   const Metadata& metadata() const;
   std::span<const TensorInfo> tensors() const;  ///< in file order
   const TensorInfo* find_tensor(std::string_view name) const;
@@ -50,7 +55,13 @@ class ModelFile {
   /// Throws Error(file_unreadable) on an I/O error and Error(file_corrupt) when the file has become shorter.
   void read(std::uint64_t offset, Bytes bytes, void* destination) const;
 
+  /// Throws Error(file_corrupt) when a file is no longer what was opened. To be called when all has been read.
+  void check_unchanged() const;
+
  private:
+  static ModelFile open_gguf(const std::string& path);
+  static ModelFile open_folder(const std::string& path);
+
   struct State;
   explicit ModelFile(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;

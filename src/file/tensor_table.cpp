@@ -21,16 +21,13 @@ constexpr Bytes least_entry_bytes = 33;
 const Format& checked_format(const HeaderCursor& cursor, std::string_view tensor,
                              std::uint32_t type) {
   const Format* f = find_format(type);
-  if (f && f->kind != Format::Kind::not_yet) return *f;
+  if (f) return *f;
   std::string readable;
   for (const Format& row : formats())
-    if (row.kind != Format::Kind::not_yet)
-      readable += fmt::format("{}{}", readable.empty() ? "" : ", ", row.name);
+    readable += fmt::format("{}{}", readable.empty() ? "" : ", ", row.name);
   throw Error(ErrorCode::unsupported_format,
-              f ? fmt::format("{}: tensor {} has format {}, which is not read yet", cursor.path(),
-                              quoted(tensor), f->name)
-                : fmt::format("{}: tensor {} has type number {}, which is unknown", cursor.path(),
-                              quoted(tensor), type),
+              fmt::format("{}: tensor {} has type number {}, which is unknown", cursor.path(),
+                          quoted(tensor), type),
               fmt::format("take a version of the model in one of: {}", readable));
 }
 
@@ -55,16 +52,6 @@ void read_shape(HeaderCursor& cursor, TensorInfo& tensor) {
   }
 }
 
-void check_names(const HeaderCursor& cursor, TensorTable& table) {
-  table.by_name.resize(table.tensors.size());
-  std::iota(table.by_name.begin(), table.by_name.end(), 0u);
-  const auto tensor_name = [&](std::uint32_t i) { return table.tensors[i].name; };
-  std::ranges::sort(table.by_name, {}, tensor_name);
-  const auto twice = std::ranges::adjacent_find(table.by_name, {}, tensor_name);
-  if (twice != table.by_name.end())
-    cursor.corrupt(fmt::format("tensor {}: wanted once, found twice", quoted(tensor_name(*twice))));
-}
-
 void check_overlaps(const HeaderCursor& cursor, const std::vector<TensorInfo>& tensors) {
   std::vector<std::uint32_t> order(tensors.size());
   std::iota(order.begin(), order.end(), 0u);
@@ -85,6 +72,16 @@ std::optional<Bytes> tensor_bytes(const Format& format, std::int64_t columns, st
   const std::optional<Bytes> row = checked_multiply(
       static_cast<Bytes>(columns / format.block_values), static_cast<Bytes>(format.block_bytes));
   return row ? checked_multiply(*row, static_cast<Bytes>(rows)) : std::nullopt;
+}
+
+std::optional<std::string_view> index_names(TensorTable& table) {
+  table.by_name.resize(table.tensors.size());
+  std::iota(table.by_name.begin(), table.by_name.end(), 0u);
+  const auto tensor_name = [&](std::uint32_t i) { return table.tensors[i].name; };
+  std::ranges::sort(table.by_name, {}, tensor_name);
+  const auto twice = std::ranges::adjacent_find(table.by_name, {}, tensor_name);
+  if (twice == table.by_name.end()) return std::nullopt;
+  return tensor_name(*twice);
 }
 
 TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::int64_t alignment,
@@ -134,7 +131,8 @@ TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::in
     tensor.offset = *start;
     tensor.bytes = *bytes;
   }
-  check_names(cursor, table);
+  if (const auto twice = index_names(table))
+    cursor.corrupt(fmt::format("tensor {}: wanted once, found twice", quoted(*twice)));
   check_overlaps(cursor, table.tensors);
   return table;
 }

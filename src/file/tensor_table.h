@@ -26,6 +26,9 @@ struct TensorTable {
   std::vector<std::uint32_t> by_name;  ///< indices, sorted by name
 };
 
+/// Fills by_name. The first name that is there twice, or empty.
+std::optional<std::string_view> index_names(TensorTable& table);
+
 /// `count` tensors from the cursor on, in a file of `file_bytes`. The data start at the next
 /// multiple of `alignment`. Throws Error: file_corrupt (claims beyond the file's end, empty or
 /// overflowing shapes, rows that are no whole number of blocks, misaligned or overlapping tensors,

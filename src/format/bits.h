@@ -41,10 +41,11 @@ inline void split_nibbles(const std::uint8_t* packed, std::uint8_t* codes) {
     codes[bytes + i] = packed[i] >> 4;
   }
 }
+/// The inverse, of the lower four bits of each code.
 template <int bytes>
 inline void join_nibbles(const std::uint8_t* codes, std::uint8_t* packed) {
   for (int i = 0; i < bytes; ++i)
-    packed[i] = static_cast<std::uint8_t>(codes[i] | codes[bytes + i] << 4);
+    packed[i] = static_cast<std::uint8_t>((codes[i] & 15) | codes[bytes + i] << 4);
 }
 
 }  // namespace plimsoll

@@ -1,6 +1,6 @@
 // One struct per format that has a codec; format.cpp makes the table's rows of them. The meaning of
-// split(), decode() and encode() is in format.h; the bytes of each block are described where the
-// codec is implemented.
+// split(), join(), decode() and encode() is in format.h; the bytes of each block are described
+// where the codec is implemented.
 #pragma once
 
 #include <array>
@@ -46,6 +46,7 @@ struct Q4_0 : Block<32, 18> {
   static constexpr CodeLayout layout = {
       .bits = 4, .scale_width = 32, .scale = ScaleKind::f16, .values = linear_values<4, 8>.data()};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -56,6 +57,7 @@ struct Q4_1 : Block<32, 20> {
                                         .has_min = true,
                                         .values = linear_values<4, 0>.data()};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -63,6 +65,7 @@ struct Q5_0 : Block<32, 22> {
   static constexpr CodeLayout layout = {
       .bits = 5, .scale_width = 32, .scale = ScaleKind::f16, .values = linear_values<5, 16>.data()};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -73,6 +76,7 @@ struct Q5_1 : Block<32, 24> {
                                         .has_min = true,
                                         .values = linear_values<5, 0>.data()};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -80,8 +84,10 @@ struct Q8_0 : Block<32, 34> {
   static constexpr CodeLayout layout = {.bits = 8,
                                         .scale_width = 32,
                                         .scale = ScaleKind::f16,
-                                        .values = linear_values<8, 128>.data()};
+                                        .values = linear_values<8, 128>.data(),
+                                        .unused_low = 1};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -94,8 +100,10 @@ struct Q2_K : Block<256, 84> {
                                         .scale = ScaleKind::u4,
                                         .has_min = true,
                                         .has_super = true,
-                                        .values = linear_values<2, 0>.data()};
+                                        .values = linear_values<2, 0>.data(),
+                                        .scale_high = 15};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -104,8 +112,11 @@ struct Q3_K : Block<256, 110> {
                                         .scale_width = 16,
                                         .scale = ScaleKind::i8,
                                         .has_super = true,
-                                        .values = linear_values<3, 4>.data()};
+                                        .values = linear_values<3, 4>.data(),
+                                        .scale_low = -32,
+                                        .scale_high = 31};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -115,8 +126,10 @@ struct Q4_K : Block<256, 144> {
                                         .scale = ScaleKind::u8,
                                         .has_min = true,
                                         .has_super = true,
-                                        .values = linear_values<4, 0>.data()};
+                                        .values = linear_values<4, 0>.data(),
+                                        .scale_high = 63};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -126,8 +139,10 @@ struct Q5_K : Block<256, 176> {
                                         .scale = ScaleKind::u8,
                                         .has_min = true,
                                         .has_super = true,
-                                        .values = linear_values<5, 0>.data()};
+                                        .values = linear_values<5, 0>.data(),
+                                        .scale_high = 63};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -136,8 +151,11 @@ struct Q6_K : Block<256, 210> {
                                         .scale_width = 16,
                                         .scale = ScaleKind::i8,
                                         .has_super = true,
-                                        .values = linear_values<6, 32>.data()};
+                                        .values = linear_values<6, 32>.data(),
+                                        .scale_low = -128,
+                                        .scale_high = 127};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -156,6 +174,7 @@ struct IQ4_NL : Block<32, 18> {
   static constexpr CodeLayout layout = {
       .bits = 4, .scale_width = 32, .scale = ScaleKind::f16, .values = uneven_values.data()};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -164,22 +183,34 @@ struct IQ4_XS : Block<256, 136> {
                                         .scale_width = 32,
                                         .scale = ScaleKind::i8,
                                         .has_super = true,
-                                        .values = uneven_values.data()};
+                                        .values = uneven_values.data(),
+                                        .scale_low = -32,
+                                        .scale_high = 31};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
 struct MXFP4 : Block<32, 17> {
-  static constexpr CodeLayout layout = {
-      .bits = 4, .scale_width = 32, .scale = ScaleKind::e8m0, .values = e2m1_doubled.data()};
+  static constexpr CodeLayout layout = {.bits = 4,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::e8m0,
+                                        .values = e2m1_doubled.data(),
+                                        // 12 * 2^(252 - 128) is still finite
+                                        .scale_high = 252};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
 struct NVFP4 : Block<64, 36> {
-  static constexpr CodeLayout layout = {
-      .bits = 4, .scale_width = 16, .scale = ScaleKind::ue4m3, .values = e2m1_doubled.data()};
+  static constexpr CodeLayout layout = {.bits = 4,
+                                        .scale_width = 16,
+                                        .scale = ScaleKind::ue4m3,
+                                        .values = e2m1_doubled.data(),
+                                        .scale_high = 126};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -191,8 +222,10 @@ struct TQ1_0 : Block<256, 54> {
                                         .scale_width = 256,
                                         .scale = ScaleKind::none,
                                         .has_super = true,
-                                        .values = linear_values<2, 1>.data()};
+                                        .values = linear_values<2, 1>.data(),
+                                        .unused_high = 1};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
@@ -201,10 +234,68 @@ struct TQ2_0 : Block<256, 66> {
                                         .scale_width = 256,
                                         .scale = ScaleKind::none,
                                         .has_super = true,
-                                        .values = linear_values<2, 1>.data()};
+                                        .values = linear_values<2, 1>.data(),
+                                        .unused_high = 1};
   static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
+// Points of a grid: codebook.cpp
+
+template <FormatId id, int bytes>
+struct Codebook : Block<256, bytes> {
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
+    encode_weighted(values, nullptr, block, blocks);
+  }
+  static void encode_weighted(const float* values, const float* importance, std::uint8_t* block,
+                              std::int64_t blocks);
+};
+
+/// Magnitudes of IQ2's grids with both signs. The middle two codes are of no use; they stand where
+/// prefixes of two bits become -34, -8, 8 and 34.
+inline constexpr std::array<std::int8_t, 8> iq2_values = {-43, -25, -8, -8, 8, 8, 25, 43};
+inline constexpr std::array<std::int8_t, 16> iq3_xxs_values = {
+    -62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62};
+inline constexpr std::array<std::int8_t, 16> iq3_s_values = {-15, -13, -11, -9, -7, -5, -3, -1,
+                                                             1,   3,   5,   7,  9,  11, 13, 15};
+/// Eight times minus one, zero and one, shifted down and up by one. The last two codes are of no
+/// use.
+inline constexpr std::array<std::int8_t, 8> iq1_values = {-9, -7, -1, 1, 7, 9, 9, 9};
+
+template <int bits, int scale_width>
+constexpr CodeLayout codebook_layout(const std::int8_t* values, float unit) {
+  return {.bits = bits,
+          .scale_width = scale_width,
+          .scale = ScaleKind::i8,
+          .has_super = true,
+          .values = values,
+          .unit = unit};
+}
+
+struct IQ2_XXS : Codebook<FormatId::IQ2_XXS, 66> {
+  static constexpr CodeLayout layout = codebook_layout<3, 32>(iq2_values.data(), 0x1p-3f);
+};
+struct IQ2_XS : Codebook<FormatId::IQ2_XS, 74> {
+  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq2_values.data(), 0x1p-3f);
+};
+struct IQ2_S : Codebook<FormatId::IQ2_S, 82> {
+  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq2_values.data(), 0x1p-3f);
+};
+struct IQ3_XXS : Codebook<FormatId::IQ3_XXS, 98> {
+  static constexpr CodeLayout layout = codebook_layout<4, 32>(iq3_xxs_values.data(), 0x1p-2f);
+};
+struct IQ3_S : Codebook<FormatId::IQ3_S, 110> {
+  static constexpr CodeLayout layout = codebook_layout<4, 32>(iq3_s_values.data(), 1.0f);
+};
+struct IQ1_S : Codebook<FormatId::IQ1_S, 50> {
+  static constexpr CodeLayout layout = codebook_layout<3, 32>(iq1_values.data(), 0x1p-3f);
+};
+struct IQ1_M : Codebook<FormatId::IQ1_M, 56> {
+  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq1_values.data(), 0x1p-3f);
 };
 
 }  // namespace plimsoll::codecs

@@ -17,8 +17,10 @@ constexpr Format dense(FormatId id, std::string_view name) {
           .block_bytes = Codec::block_bytes,
           .layout = {},
           .split = nullptr,
+          .join = nullptr,
           .decode = Codec::decode,
-          .encode = Codec::encode};
+          .encode = Codec::encode,
+          .encode_weighted = nullptr};
 }
 
 template <class Codec>
@@ -30,20 +32,25 @@ constexpr Format coded(FormatId id, std::string_view name) {
           .block_bytes = Codec::block_bytes,
           .layout = Codec::layout,
           .split = Codec::split,
+          .join = Codec::join,
           .decode = Codec::decode,
-          .encode = Codec::encode};
+          .encode = Codec::encode,
+          .encode_weighted = nullptr};
 }
 
-constexpr Format not_yet(FormatId id, std::string_view name, int block_values, int block_bytes) {
+template <class Codec>
+constexpr Format codebook(FormatId id, std::string_view name) {
   return {.id = id,
           .name = name,
-          .kind = Format::Kind::not_yet,
-          .block_values = block_values,
-          .block_bytes = block_bytes,
-          .layout = {},
-          .split = nullptr,
-          .decode = nullptr,
-          .encode = nullptr};
+          .kind = Format::Kind::coded,
+          .block_values = Codec::block_values,
+          .block_bytes = Codec::block_bytes,
+          .layout = Codec::layout,
+          .split = Codec::split,
+          .join = nullptr,
+          .decode = Codec::decode,
+          .encode = Codec::encode,
+          .encode_weighted = Codec::encode_weighted};
 }
 
 constexpr Format table[] = {
@@ -59,15 +66,15 @@ constexpr Format table[] = {
     coded<codecs::Q4_K>(FormatId::Q4_K, "Q4_K"),
     coded<codecs::Q5_K>(FormatId::Q5_K, "Q5_K"),
     coded<codecs::Q6_K>(FormatId::Q6_K, "Q6_K"),
-    not_yet(FormatId::IQ2_XXS, "IQ2_XXS", 256, 66),
-    not_yet(FormatId::IQ2_XS, "IQ2_XS", 256, 74),
-    not_yet(FormatId::IQ3_XXS, "IQ3_XXS", 256, 98),
-    not_yet(FormatId::IQ1_S, "IQ1_S", 256, 50),
+    codebook<codecs::IQ2_XXS>(FormatId::IQ2_XXS, "IQ2_XXS"),
+    codebook<codecs::IQ2_XS>(FormatId::IQ2_XS, "IQ2_XS"),
+    codebook<codecs::IQ3_XXS>(FormatId::IQ3_XXS, "IQ3_XXS"),
+    codebook<codecs::IQ1_S>(FormatId::IQ1_S, "IQ1_S"),
     coded<codecs::IQ4_NL>(FormatId::IQ4_NL, "IQ4_NL"),
-    not_yet(FormatId::IQ3_S, "IQ3_S", 256, 110),
-    not_yet(FormatId::IQ2_S, "IQ2_S", 256, 82),
+    codebook<codecs::IQ3_S>(FormatId::IQ3_S, "IQ3_S"),
+    codebook<codecs::IQ2_S>(FormatId::IQ2_S, "IQ2_S"),
     coded<codecs::IQ4_XS>(FormatId::IQ4_XS, "IQ4_XS"),
-    not_yet(FormatId::IQ1_M, "IQ1_M", 256, 56),
+    codebook<codecs::IQ1_M>(FormatId::IQ1_M, "IQ1_M"),
     dense<codecs::BF16>(FormatId::BF16, "BF16"),
     coded<codecs::TQ1_0>(FormatId::TQ1_0, "TQ1_0"),
     coded<codecs::TQ2_0>(FormatId::TQ2_0, "TQ2_0"),

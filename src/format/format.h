@@ -30,7 +30,7 @@ enum class ScaleKind : std::uint8_t {
 };
 
 /// What codes and scales of a quantised format mean:
-///   value = values[code] * scale + min
+///   value = values[code] * unit * scale + min
 ///   scale = group scale (times f16 super scale per 256 columns where has_super)
 ///   min   = -(group min * f16 super min) with super scales; the f16 group min itself without
 /// Every product is exact in f32, so the only rounding is that of the final sum.
@@ -42,6 +42,15 @@ struct CodeLayout {
   bool has_super = false;
   /// Integer value of each of the 2^bits codes.
   const std::int8_t* values = nullptr;
+  /// Codes at the lower and at the upper end that no writer uses, though a file may hold them.
+  int unused_low = 0;
+  int unused_high = 0;
+  /// Least and greatest group scale that a block has room for (and that leaves every value finite), as the number that
+  /// BlockParts::scales holds (signed for i8, the nibble for u4); group mins under a super min have the same range. Both
+  /// 0 where the scale is a half.
+  int scale_low = 0;
+  int scale_high = 0;
+  float unit = 1.0f;  ///< of the values: a power of two
 };
 
 /// The parts of one file block of one row. Sized for the largest block (256 columns, 16 groups).
@@ -54,7 +63,7 @@ struct BlockParts {
 };
 
 struct Format {
-  enum class Kind { dense, coded, not_yet };
+  enum class Kind { dense, coded };
 
   FormatId id;
   std::string_view name;
@@ -65,10 +74,17 @@ struct Format {
 
   /// Takes `blocks` consecutive blocks apart. Coded formats only.
   void (*split)(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  /// The inverse: parts within their ranges to `blocks` consecutive blocks. Coded formats only.
+  void (*join)(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
   /// The specification's own arithmetic, block bytes to f32. Independent of split(): tests hold one against the other.
   void (*decode)(const std::uint8_t* block, float* values, std::int64_t blocks);
   /// A plain reference encoder (nearest rounding, simple scale choice). Values must be finite.
   void (*encode)(const float* values, std::uint8_t* block, std::int64_t blocks);
+  /// For codebook formats, null for others: encode() with the least error sum of importance * (value
+  /// - decoded)^2 that a search for scales finds. One importance, finite and >= 0, per value; null
+  /// for ones.
+  void (*encode_weighted)(const float* values, const float* importance, std::uint8_t* block,
+                          std::int64_t blocks);
 };
 
 /// Every format that has a row, in order of id.

@@ -81,12 +81,12 @@ void split_scales_and_mins(const std::uint8_t* packed, std::uint16_t* scales, st
   }
 }
 
-void join_scales_and_mins(const AffineScales& chosen, std::uint8_t* packed) {
+void join_scales_and_mins(const std::uint16_t* scales, const std::uint16_t* mins,
+                          std::uint8_t* packed) {
   for (int g = 0; g < 4; ++g) {
-    packed[g] = static_cast<std::uint8_t>(chosen.scales[g] | chosen.scales[g + 4] >> 4 << 6);
-    packed[g + 4] = static_cast<std::uint8_t>(chosen.mins[g] | chosen.mins[g + 4] >> 4 << 6);
-    packed[g + 8] =
-        static_cast<std::uint8_t>((chosen.scales[g + 4] & 15) | (chosen.mins[g + 4] & 15) << 4);
+    packed[g] = static_cast<std::uint8_t>(scales[g] | scales[g + 4] >> 4 << 6);
+    packed[g + 4] = static_cast<std::uint8_t>(mins[g] | mins[g + 4] >> 4 << 6);
+    packed[g + 8] = static_cast<std::uint8_t>((scales[g + 4] & 15) | (mins[g + 4] & 15) << 4);
   }
 }
 
@@ -107,28 +107,36 @@ int six_bit_min(const std::uint8_t* p, int g) {
   return g < 4 ? p[g + 4] & 63 : (p[g + 4] >> 4) + (p[g] >> 6) * 16;
 }
 
-/// Codes of an affine block from its rounded scales.
-void choose_codes(const float* values, const AffineScales& chosen, int group_width, int code_max,
-                  std::uint8_t* codes) {
-  for (int g = 0; g < width / group_width; ++g) {
+/// Scales, mins and codes of an affine block; integer scales and mins up to `scale_max`.
+void choose_affine(const float* values, int group_width, int code_max, int scale_max,
+                   BlockParts* parts) {
+  const int groups = width / group_width;
+  const AffineScales chosen =
+      choose_affine_scales(values, groups, group_width, code_max, scale_max);
+  parts->super_scale = chosen.super_scale;
+  parts->super_min = chosen.super_min;
+  for (int g = 0; g < groups; ++g) {
+    parts->scales[g] = chosen.scales[g];
+    parts->mins[g] = chosen.mins[g];
     const float scale = chosen.scale(g);
     const float min = chosen.min(g);
     for (int i = g * group_width; i < (g + 1) * group_width; ++i)
-      codes[i] = static_cast<std::uint8_t>(nearest_quotient(values[i] + min, scale, 0, code_max));
+      parts->codes[i] =
+          static_cast<std::uint8_t>(nearest_quotient(values[i] + min, scale, 0, code_max));
   }
 }
 
 /// Scales and codes of a symmetric block with 16 groups; code = nearest + zero.
-SignedScales choose_symmetric(const float* values, int zero, int lowest_scale,
-                              std::uint8_t* codes) {
+void choose_symmetric(const float* values, int zero, int lowest_scale, BlockParts* parts) {
   float wanted[16];
   for (int g = 0; g < 16; ++g)
     wanted[g] = signed_extreme(values + 16 * g, 16) / static_cast<float>(-zero);
   const SignedScales chosen = round_signed_scales(wanted, 16, lowest_scale);
+  parts->super_scale = chosen.super_scale;
+  for (int g = 0; g < 16; ++g) parts->scales[g] = static_cast<std::uint8_t>(chosen.scales[g]);
   for (int i = 0; i < width; ++i)
-    codes[i] = static_cast<std::uint8_t>(
+    parts->codes[i] = static_cast<std::uint8_t>(
         nearest_quotient(values[i], chosen.effective(i / 16), -zero, zero - 1) + zero);
-  return chosen;
 }
 
 }  // namespace
@@ -139,6 +147,15 @@ void Q2_K::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     split_two_bits(block + 16, parts->codes);
     parts->super_scale = load_u16(block + 80);
     parts->super_min = load_u16(block + 82);
+  }
+}
+
+void Q2_K::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    for (int g = 0; g < 16; ++g) block[g] = static_cast<std::uint8_t>(parts->scales[g]);
+    join_two_bits(parts->codes, 0, block + 16);
+    store_u16(block + 80, parts->super_scale);
+    store_u16(block + 82, parts->super_min);
   }
 }
 
@@ -155,15 +172,12 @@ void Q2_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q2_K::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const AffineScales chosen = choose_affine_scales(values, 16, 16, 3, 15);
-    choose_codes(values, chosen, 16, 3, codes);
+    choose_affine(values, 16, 3, 15, &parts);
     for (int g = 0; g < 16; ++g)
-      block[g] = static_cast<std::uint8_t>(chosen.scales[g] | chosen.mins[g] << 4);
-    join_two_bits(codes, 0, block + 16);
-    store_u16(block + 80, chosen.super_scale);
-    store_u16(block + 82, chosen.super_min);
+      parts.scales[g] = static_cast<std::uint16_t>(parts.scales[g] | parts.mins[g] << 4);
+    join(&parts, block, 1);
   }
 }
 
@@ -182,6 +196,21 @@ void Q3_K::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
   }
 }
 
+void Q3_K::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    join_top_bits(parts->codes, 2, block);
+    join_two_bits(parts->codes, 0, block + 32);
+    std::uint8_t* packed = block + 96;
+    std::memset(packed, 0, 12);
+    for (int g = 0; g < 16; ++g) {
+      const int scale = static_cast<std::int8_t>(parts->scales[g]) + 32;
+      packed[g % 8] |= static_cast<std::uint8_t>((scale & 15) << 4 * (g / 8));
+      packed[8 + g % 4] |= static_cast<std::uint8_t>(scale >> 4 << 2 * (g / 4));
+    }
+    store_u16(block + 108, parts->super_scale);
+  }
+}
+
 void Q3_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
     const float d = half_to_float(load_u16(block + 108));
@@ -197,19 +226,10 @@ void Q3_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q3_K::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const SignedScales chosen = choose_symmetric(values, 4, -32, codes);
-    join_top_bits(codes, 2, block);
-    join_two_bits(codes, 0, block + 32);
-    std::uint8_t* packed = block + 96;
-    std::memset(packed, 0, 12);
-    for (int g = 0; g < 16; ++g) {
-      const int scale = chosen.scales[g] + 32;
-      packed[g % 8] |= static_cast<std::uint8_t>((scale & 15) << 4 * (g / 8));
-      packed[8 + g % 4] |= static_cast<std::uint8_t>(scale >> 4 << 2 * (g / 4));
-    }
-    store_u16(block + 108, chosen.super_scale);
+    choose_symmetric(values, 4, -32, &parts);
+    join(&parts, block, 1);
   }
 }
 
@@ -220,6 +240,16 @@ void Q4_K::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     split_scales_and_mins(block + 4, parts->scales, parts->mins);
     for (int pair = 0; pair < 4; ++pair)
       split_nibbles<32>(block + 16 + 32 * pair, parts->codes + 64 * pair);
+  }
+}
+
+void Q4_K::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->super_scale);
+    store_u16(block + 2, parts->super_min);
+    join_scales_and_mins(parts->scales, parts->mins, block + 4);
+    for (int pair = 0; pair < 4; ++pair)
+      join_nibbles<32>(parts->codes + 64 * pair, block + 16 + 32 * pair);
   }
 }
 
@@ -236,15 +266,10 @@ void Q4_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q4_K::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const AffineScales chosen = choose_affine_scales(values, 8, 32, 15, 63);
-    choose_codes(values, chosen, 32, 15, codes);
-    store_u16(block, chosen.super_scale);
-    store_u16(block + 2, chosen.super_min);
-    join_scales_and_mins(chosen, block + 4);
-    for (int pair = 0; pair < 4; ++pair)
-      join_nibbles<32>(codes + 64 * pair, block + 16 + 32 * pair);
+    choose_affine(values, 32, 15, 63, &parts);
+    join(&parts, block, 1);
   }
 }
 
@@ -256,6 +281,17 @@ void Q5_K::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     for (int pair = 0; pair < 4; ++pair)
       split_nibbles<32>(block + 48 + 32 * pair, parts->codes + 64 * pair);
     add_top_bits<4>(block + 16, parts->codes);
+  }
+}
+
+void Q5_K::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->super_scale);
+    store_u16(block + 2, parts->super_min);
+    join_scales_and_mins(parts->scales, parts->mins, block + 4);
+    join_top_bits(parts->codes, 4, block + 16);
+    for (int pair = 0; pair < 4; ++pair)
+      join_nibbles<32>(parts->codes + 64 * pair, block + 48 + 32 * pair);
   }
 }
 
@@ -273,17 +309,10 @@ void Q5_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q5_K::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const AffineScales chosen = choose_affine_scales(values, 8, 32, 31, 63);
-    choose_codes(values, chosen, 32, 31, codes);
-    store_u16(block, chosen.super_scale);
-    store_u16(block + 2, chosen.super_min);
-    join_scales_and_mins(chosen, block + 4);
-    join_top_bits(codes, 4, block + 16);
-    for (std::uint8_t& code : codes) code &= 15;
-    for (int pair = 0; pair < 4; ++pair)
-      join_nibbles<32>(codes + 64 * pair, block + 48 + 32 * pair);
+    choose_affine(values, 32, 31, 63, &parts);
+    join(&parts, block, 1);
   }
 }
 
@@ -305,6 +334,16 @@ void Q6_K::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
   }
 }
 
+void Q6_K::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    for (int half = 0; half < 2; ++half)
+      join_nibbles<64>(parts->codes + 128 * half, block + 64 * half);
+    join_two_bits(parts->codes, 4, block + 128);
+    for (int g = 0; g < 16; ++g) block[192 + g] = static_cast<std::uint8_t>(parts->scales[g]);
+    store_u16(block + 208, parts->super_scale);
+  }
+}
+
 void Q6_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
     const float d = half_to_float(load_u16(block + 208));
@@ -318,14 +357,10 @@ void Q6_K::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q6_K::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const SignedScales chosen = choose_symmetric(values, 32, -128, codes);
-    join_two_bits(codes, 4, block + 128);
-    for (std::uint8_t& code : codes) code &= 15;
-    for (int half = 0; half < 2; ++half) join_nibbles<64>(codes + 128 * half, block + 64 * half);
-    std::memcpy(block + 192, chosen.scales, 16);
-    store_u16(block + 208, chosen.super_scale);
+    choose_symmetric(values, 32, -128, &parts);
+    join(&parts, block, 1);
   }
 }
 

@@ -34,13 +34,9 @@ void add_fifth_bits(const std::uint8_t* bits, std::uint8_t* codes) {
   }
 }
 
-/// Takes the fifth bits off `codes` and packs them.
-void take_fifth_bits(std::uint8_t* codes, std::uint8_t* bits) {
+void join_fifth_bits(const std::uint8_t* codes, std::uint8_t* bits) {
   std::uint32_t packed = 0;
-  for (int i = 0; i < width; ++i) {
-    packed |= static_cast<std::uint32_t>(codes[i] >> 4) << i;
-    codes[i] &= 15;
-  }
+  for (int i = 0; i < width; ++i) packed |= static_cast<std::uint32_t>(codes[i] >> 4) << i;
   store_u32(bits, packed);
 }
 
@@ -80,6 +76,13 @@ void Q4_0::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
   }
 }
 
+void Q4_0::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->scales[0]);
+    join_nibbles<16>(parts->codes, block + 2);
+  }
+}
+
 void Q4_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
     const float d = half_to_float(load_u16(block));
@@ -88,10 +91,10 @@ void Q4_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q4_0::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    store_u16(block, choose_symmetric(values, 8, codes));
-    join_nibbles<16>(codes, block + 2);
+    parts.scales[0] = choose_symmetric(values, 8, parts.codes);
+    join(&parts, block, 1);
   }
 }
 
@@ -100,6 +103,14 @@ void Q4_1::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     parts->scales[0] = load_u16(block);
     parts->mins[0] = load_u16(block + 2);
     split_nibbles<16>(block + 4, parts->codes);
+  }
+}
+
+void Q4_1::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->scales[0]);
+    store_u16(block + 2, parts->mins[0]);
+    join_nibbles<16>(parts->codes, block + 4);
   }
 }
 
@@ -112,12 +123,12 @@ void Q4_1::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q4_1::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const ScaleAndMin chosen = choose_affine(values, 15, codes);
-    store_u16(block, chosen.scale);
-    store_u16(block + 2, chosen.min);
-    join_nibbles<16>(codes, block + 4);
+    const ScaleAndMin chosen = choose_affine(values, 15, parts.codes);
+    parts.scales[0] = chosen.scale;
+    parts.mins[0] = chosen.min;
+    join(&parts, block, 1);
   }
 }
 
@@ -126,6 +137,14 @@ void Q5_0::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     parts->scales[0] = load_u16(block);
     split_nibbles<16>(block + 6, parts->codes);
     add_fifth_bits(block + 2, parts->codes);
+  }
+}
+
+void Q5_0::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->scales[0]);
+    join_fifth_bits(parts->codes, block + 2);
+    join_nibbles<16>(parts->codes, block + 6);
   }
 }
 
@@ -141,11 +160,10 @@ void Q5_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q5_0::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    store_u16(block, choose_symmetric(values, 16, codes));
-    take_fifth_bits(codes, block + 2);
-    join_nibbles<16>(codes, block + 6);
+    parts.scales[0] = choose_symmetric(values, 16, parts.codes);
+    join(&parts, block, 1);
   }
 }
 
@@ -155,6 +173,15 @@ void Q5_1::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     parts->mins[0] = load_u16(block + 2);
     split_nibbles<16>(block + 8, parts->codes);
     add_fifth_bits(block + 4, parts->codes);
+  }
+}
+
+void Q5_1::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->scales[0]);
+    store_u16(block + 2, parts->mins[0]);
+    join_fifth_bits(parts->codes, block + 4);
+    join_nibbles<16>(parts->codes, block + 8);
   }
 }
 
@@ -171,13 +198,12 @@ void Q5_1::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q5_1::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    const ScaleAndMin chosen = choose_affine(values, 31, codes);
-    store_u16(block, chosen.scale);
-    store_u16(block + 2, chosen.min);
-    take_fifth_bits(codes, block + 4);
-    join_nibbles<16>(codes, block + 8);
+    const ScaleAndMin chosen = choose_affine(values, 31, parts.codes);
+    parts.scales[0] = chosen.scale;
+    parts.mins[0] = chosen.min;
+    join(&parts, block, 1);
   }
 }
 
@@ -186,6 +212,13 @@ void Q8_0::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bloc
     parts->scales[0] = load_u16(block);
     // Codes rise with their values: -128 is code 0.
     for (int i = 0; i < width; ++i) parts->codes[i] = block[2 + i] ^ 0x80;
+  }
+}
+
+void Q8_0::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->scales[0]);
+    for (int i = 0; i < width; ++i) block[2 + i] = parts->codes[i] ^ 0x80;
   }
 }
 
@@ -198,13 +231,15 @@ void Q8_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks)
 }
 
 void Q8_0::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
     // -128 is left unused, as every writer of this format does: some readers negate the byte.
-    const std::uint16_t half = finite_half(std::fabs(signed_extreme(values, width)) / 127.0f);
-    const float scale = half_to_float(half);
-    store_u16(block, half);
+    parts.scales[0] = finite_half(std::fabs(signed_extreme(values, width)) / 127.0f);
+    const float scale = half_to_float(parts.scales[0]);
     for (int i = 0; i < width; ++i)
-      block[2 + i] = static_cast<std::uint8_t>(nearest_quotient(values[i], scale, -127, 127));
+      parts.codes[i] =
+          static_cast<std::uint8_t>(nearest_quotient(values[i], scale, -127, 127) + 128);
+    join(&parts, block, 1);
   }
 }
 

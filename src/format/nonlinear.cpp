@@ -45,12 +45,9 @@ std::uint8_t nearest_ue4m3_halved(float wanted) {
   return wanted - ue4m3_halved(below) < ue4m3_halved(above) - wanted ? below : above;
 }
 
-template <int width>
-void choose_nibbles(const float* values, float scale, const std::int8_t* table,
-                    std::uint8_t* packed) {
-  std::uint8_t codes[width];
-  for (int i = 0; i < width; ++i) codes[i] = nearest_code(values[i], scale, table, 16);
-  join_nibbles<width / 2>(codes, packed);
+void choose_codes(const float* values, int count, float scale, const std::int8_t* table,
+                  std::uint8_t* codes) {
+  for (int i = 0; i < count; ++i) codes[i] = nearest_code(values[i], scale, table, 16);
 }
 
 template <int width>
@@ -71,16 +68,24 @@ void IQ4_NL::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bl
   }
 }
 
+void IQ4_NL::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    store_u16(block, parts->scales[0]);
+    join_nibbles<16>(parts->codes, block + 2);
+  }
+}
+
 void IQ4_NL::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += 32)
     decode_nibbles<32>(block + 2, half_to_float(load_u16(block)), uneven_values.data(), values);
 }
 
 void IQ4_NL::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += 32) {
-    const std::uint16_t half = finite_half(signed_extreme(values, 32) / uneven_values[0]);
-    store_u16(block, half);
-    choose_nibbles<32>(values, half_to_float(half), uneven_values.data(), block + 2);
+    parts.scales[0] = finite_half(signed_extreme(values, 32) / uneven_values[0]);
+    choose_codes(values, 32, half_to_float(parts.scales[0]), uneven_values.data(), parts.codes);
+    join(&parts, block, 1);
   }
 }
 
@@ -97,6 +102,22 @@ void IQ4_XS::split(const std::uint8_t* block, BlockParts* parts, std::int64_t bl
   }
 }
 
+void IQ4_XS::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    std::uint32_t low = 0, high = 0;
+    for (int g = 0; g < 8; ++g) {
+      const auto scale =
+          static_cast<std::uint32_t>(static_cast<std::int8_t>(parts->scales[g]) + 32);
+      low |= (scale & 15) << 4 * g;
+      high |= scale >> 4 << 2 * g;
+      join_nibbles<16>(parts->codes + 32 * g, block + 8 + 16 * g);
+    }
+    store_u16(block, parts->super_scale);
+    store_u16(block + 2, static_cast<std::uint16_t>(high));
+    store_u32(block + 4, low);
+  }
+}
+
 void IQ4_XS::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes) {
     const float d = half_to_float(load_u16(block));
@@ -110,21 +131,18 @@ void IQ4_XS::decode(const std::uint8_t* block, float* values, std::int64_t block
 }
 
 void IQ4_XS::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += 256) {
     float wanted[8];
     for (int g = 0; g < 8; ++g) wanted[g] = signed_extreme(values + 32 * g, 32) / uneven_values[0];
     const SignedScales chosen = round_signed_scales(wanted, 8, -32);
-    std::uint32_t low = 0, high = 0;
+    parts.super_scale = chosen.super_scale;
     for (int g = 0; g < 8; ++g) {
-      const std::uint32_t scale = static_cast<std::uint32_t>(chosen.scales[g] + 32);
-      low |= (scale & 15) << 4 * g;
-      high |= scale >> 4 << 2 * g;
-      choose_nibbles<32>(values + 32 * g, chosen.effective(g), uneven_values.data(),
-                         block + 8 + 16 * g);
+      parts.scales[g] = static_cast<std::uint8_t>(chosen.scales[g]);
+      choose_codes(values + 32 * g, 32, chosen.effective(g), uneven_values.data(),
+                   parts.codes + 32 * g);
     }
-    store_u16(block, chosen.super_scale);
-    store_u16(block + 2, static_cast<std::uint16_t>(high));
-    store_u32(block + 4, low);
+    join(&parts, block, 1);
   }
 }
 
@@ -135,19 +153,29 @@ void MXFP4::split(const std::uint8_t* block, BlockParts* parts, std::int64_t blo
   }
 }
 
+void MXFP4::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    block[0] = static_cast<std::uint8_t>(parts->scales[0]);
+    join_nibbles<16>(parts->codes, block + 1);
+  }
+}
+
 void MXFP4::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += 32)
     decode_nibbles<32>(block + 1, e8m0_halved(block[0]), e2m1_doubled.data(), values);
 }
 
 void MXFP4::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += 32) {
     // Section 6.3: the exponent of the greatest magnitude, minus the 2 of E2M1's greatest (6 = 1.5
     // * 2^2).
     const float extreme = std::fabs(signed_extreme(values, 32));
     const int exponent = extreme == 0 ? -127 : std::ilogb(extreme) - 2;
-    block[0] = static_cast<std::uint8_t>(std::clamp(exponent + 127, 0, 254));
-    choose_nibbles<32>(values, e8m0_halved(block[0]), e2m1_doubled.data(), block + 1);
+    const auto scale = static_cast<std::uint8_t>(std::clamp(exponent + 127, 0, 254));
+    parts.scales[0] = scale;
+    choose_codes(values, 32, e8m0_halved(scale), e2m1_doubled.data(), parts.codes);
+    join(&parts, block, 1);
   }
 }
 
@@ -160,6 +188,16 @@ void NVFP4::split(const std::uint8_t* block, BlockParts* parts, std::int64_t blo
     }
 }
 
+void NVFP4::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    for (int g = 0; g < 4; ++g) {
+      // The exception again: as a plain number, 0x7f needs the bit that is otherwise ignored.
+      block[g] = static_cast<std::uint8_t>(parts->scales[g] == 0x7f ? 0xff : parts->scales[g]);
+      join_nibbles<8>(parts->codes + 16 * g, block + 4 + 8 * g);
+    }
+  }
+}
+
 void NVFP4::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes)
     for (int g = 0; g < 4; ++g, values += 16)
@@ -167,11 +205,17 @@ void NVFP4::decode(const std::uint8_t* block, float* values, std::int64_t blocks
 }
 
 void NVFP4::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes)
-    for (int g = 0; g < 4; ++g, values += 16) {
-      block[g] = nearest_ue4m3_halved(std::fabs(signed_extreme(values, 16)) / e2m1_doubled[7]);
-      choose_nibbles<16>(values, ue4m3_halved(block[g]), e2m1_doubled.data(), block + 4 + 8 * g);
+  BlockParts parts;
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += 64) {
+    for (int g = 0; g < 4; ++g) {
+      const float* group = values + 16 * g;
+      const std::uint8_t scale =
+          nearest_ue4m3_halved(std::fabs(signed_extreme(group, 16)) / e2m1_doubled[7]);
+      parts.scales[g] = scale;
+      choose_codes(group, 16, ue4m3_halved(scale), e2m1_doubled.data(), parts.codes + 16 * g);
     }
+    join(&parts, block, 1);
+  }
 }
 
 }  // namespace plimsoll::codecs

@@ -77,6 +77,15 @@ void TQ1_0::split(const std::uint8_t* block, BlockParts* parts, std::int64_t blo
   }
 }
 
+void TQ1_0::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    join_digits<32, 5>(parts->codes, block);
+    join_digits<16, 5>(parts->codes + 160, block + 32);
+    join_digits<4, 4>(parts->codes + 240, block + 48);
+    store_u16(block + 52, parts->super_scale);
+  }
+}
+
 void TQ1_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
     const float d = half_to_float(load_u16(block + 52));
@@ -85,12 +94,10 @@ void TQ1_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks
 }
 
 void TQ1_0::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    store_u16(block + 52, choose_codes(values, codes));
-    join_digits<32, 5>(codes, block);
-    join_digits<16, 5>(codes + 160, block + 32);
-    join_digits<4, 4>(codes + 240, block + 48);
+    parts.super_scale = choose_codes(values, parts.codes);
+    join(&parts, block, 1);
   }
 }
 
@@ -106,6 +113,18 @@ void TQ2_0::split(const std::uint8_t* block, BlockParts* parts, std::int64_t blo
   }
 }
 
+void TQ2_0::join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks) {
+  for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, ++parts) {
+    for (int i = 0; i < 64; ++i) {
+      int byte = 0;
+      for (int field = 0; field < 4; ++field)
+        byte |= parts->codes[128 * (i / 32) + 32 * field + i % 32] << 2 * field;
+      block[i] = static_cast<std::uint8_t>(byte);
+    }
+    store_u16(block + 64, parts->super_scale);
+  }
+}
+
 void TQ2_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks) {
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
     const float d = half_to_float(load_u16(block + 64));
@@ -117,15 +136,10 @@ void TQ2_0::decode(const std::uint8_t* block, float* values, std::int64_t blocks
 }
 
 void TQ2_0::encode(const float* values, std::uint8_t* block, std::int64_t blocks) {
-  std::uint8_t codes[width];
+  BlockParts parts;
   for (std::int64_t b = 0; b < blocks; ++b, block += block_bytes, values += width) {
-    store_u16(block + 64, choose_codes(values, codes));
-    for (int i = 0; i < 64; ++i) {
-      int byte = 0;
-      for (int field = 0; field < 4; ++field)
-        byte |= codes[128 * (i / 32) + 32 * field + i % 32] << 2 * field;
-      block[i] = static_cast<std::uint8_t>(byte);
-    }
+    parts.super_scale = choose_codes(values, parts.codes);
+    join(&parts, block, 1);
   }
 }
 

@@ -35,6 +35,9 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
 void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                    std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
 
+// quantise.cpp
+double quantise(const QuantiseTask& task);
+
 // limits.cpp
 std::uint64_t read_limit(const void* data, std::int64_t bytes);
 std::int64_t integer_limit(std::int64_t steps);

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "kernels/quantise.h"
 #include "planes/plane_view.h"
 
 namespace plimsoll {
@@ -124,6 +125,11 @@ struct Kernels {
   /// worker's own.
   void (*matmul_planes)(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                         std::int64_t tile_end, float* y, std::int64_t y_stride, void* scratch);
+
+  // --- rounding: kernels/quantise.h ---
+
+  /// Rounds the rows into file blocks; the cost that the task's description defines.
+  double (*quantise)(const QuantiseTask& task);
 
   // --- limits: loops that do one thing as fast as this instruction set can, to hold speeds against
   // ---

@@ -21,6 +21,7 @@ const Kernels table = {
     .matmul_dense = matmul_dense,
     .quantise_activations = quantise_activations,
     .matmul_planes = matmul_planes,
+    .quantise = quantise,
     .read_limit = read_limit,
     .integer_limit = integer_limit,
     .integer_limit_macs = &integer_limit_macs,

@@ -75,7 +75,9 @@ Transformer::Transformer(Context& context, const Description& description, const
 
 void Transformer::embed(std::span<const SequencePart> parts) {
   const Description& d = description_;
-  const Matrix& embedding = weights_.matrix(Role::token_embedding);
+  const Matrix* source = &weights_.matrix(Role::token_embedding);
+  if (observer_) source = observer_->replace(Role::token_embedding, -1, source);
+  const Matrix& embedding = *source;
   std::int64_t first = 0;
   for (const SequencePart& part : parts) {
     const auto count = static_cast<std::int64_t>(part.tokens.size());
@@ -110,15 +112,35 @@ void Transformer::compute_angles() {
   }
 }
 
-void Transformer::multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
-                           std::int64_t tokens, MakeRow make_row) {
-  matmul(context_, ops, x, x_stride, tokens, make_row, workspace_);
+const Matrix& Transformer::matrix(Role role, std::int64_t layer) const {
+  return role == Role::output ? weights_.output() : weights_.matrix(role, layer);
 }
 
-void Transformer::multiply_normed(std::span<const MatmulOp> ops, const float* norm,
-                                  std::int64_t first, std::int64_t tokens) {
+void Transformer::multiply(std::int64_t layer, std::span<const Product> products, const float* x,
+                           std::int64_t x_stride, std::int64_t tokens, MakeRow make_row) {
+  MatmulOp ops[3];
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const Product& product = products[i];
+    const Matrix* factor = &matrix(product.role, layer);
+    if (observer_) factor = observer_->replace(product.role, layer, factor);
+    ops[i] = factor->op(product.y, product.y_stride);
+    if (product.bias != product.role) ops[i].bias = weights_.vector(product.bias, layer);
+  }
+  const std::span<const MatmulOp> used(ops, products.size());
+  if (!observer_) return matmul(context_, used, x, x_stride, tokens, make_row, workspace_);
+  context_.threads.parallel_for(tokens, 4, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t t = begin; t < end; ++t) make_row(t);
+  });
+  for (const Product& product : products)
+    observer_->observe({product.role, layer, &matrix(product.role, layer), x, x_stride, tokens});
+  matmul(
+      context_, used, x, x_stride, tokens, [](std::int64_t) {}, workspace_);
+}
+
+void Transformer::multiply_normed(std::int64_t layer, std::span<const Product> products,
+                                  const float* norm, std::int64_t first, std::int64_t tokens) {
   const std::int64_t width = description_.width;
-  multiply(ops, at(layout_.normed), width, tokens, [&](std::int64_t t) {
+  multiply(layer, products, at(layout_.normed), width, tokens, [&](std::int64_t t) {
     context_.kernels.rms_norm(at(layout_.residual) + (first + t) * width, norm,
                               description_.norm_epsilon, width, at(layout_.normed) + t * width);
   });
@@ -133,23 +155,19 @@ void Transformer::attention_block(std::int64_t layer) {
 
   const float* const norm = weights_.vector(Role::attention_norm, layer);
   if (d.fused_qkv) {
-    MatmulOp op = weights_.matrix(Role::qkv, layer).op(qkv, stride);
-    op.bias = weights_.vector(Role::qkv_bias, layer);
-    multiply_normed({&op, 1}, norm, 0, tokens);
+    const Product all = {Role::qkv, Role::qkv_bias, qkv, stride};
+    multiply_normed(layer, {&all, 1}, norm, 0, tokens);
   } else {
-    MatmulOp ops[3] = {weights_.matrix(Role::q, layer).op(qkv, stride),
-                       weights_.matrix(Role::k, layer).op(qkv + q_rows, stride),
-                       weights_.matrix(Role::v, layer).op(qkv + q_rows + kv_rows, stride)};
-    ops[0].bias = weights_.vector(Role::q_bias, layer);
-    ops[1].bias = weights_.vector(Role::k_bias, layer);
-    ops[2].bias = weights_.vector(Role::v_bias, layer);
-    multiply_normed(ops, norm, 0, tokens);
+    const Product each[3] = {{Role::q, Role::q_bias, qkv, stride},
+                             {Role::k, Role::k_bias, qkv + q_rows, stride},
+                             {Role::v, Role::v_bias, qkv + q_rows + kv_rows, stride}};
+    multiply_normed(layer, each, norm, 0, tokens);
   }
   rotate_and_store(layer);
   attend(layer);
-  MatmulOp output = weights_.matrix(Role::attention_output, layer).op(at(layout_.normed), d.width);
-  output.bias = weights_.vector(Role::attention_output_bias, layer);
-  multiply({&output, 1}, at(layout_.attended), q_rows, tokens, [](std::int64_t) {});
+  const Product output = {Role::attention_output, Role::attention_output_bias, at(layout_.normed),
+                          d.width};
+  multiply(layer, {&output, 1}, at(layout_.attended), q_rows, tokens, [](std::int64_t) {});
   add_block(weights_.vector(Role::attention_post_norm, layer), tokens);
 }
 
@@ -225,17 +243,17 @@ void Transformer::feed_forward_block(std::int64_t layer) {
   float* const gate_up = at(layout_.gate_up);
   const float* const norm = weights_.vector(Role::feed_forward_norm, layer);
   if (d.fused_gate_up) {
-    const MatmulOp op = weights_.matrix(Role::gate_up, layer).op(gate_up, stride);
-    multiply_normed({&op, 1}, norm, 0, tokens);
+    const Product both = {Role::gate_up, Role::gate_up, gate_up, stride};
+    multiply_normed(layer, {&both, 1}, norm, 0, tokens);
   } else {
-    const MatmulOp ops[2] = {weights_.matrix(Role::gate, layer).op(gate_up, stride),
-                             weights_.matrix(Role::up, layer).op(gate_up + d.feed_forward, stride)};
-    multiply_normed(ops, norm, 0, tokens);
+    const Product each[2] = {{Role::gate, Role::gate, gate_up, stride},
+                             {Role::up, Role::up, gate_up + d.feed_forward, stride}};
+    multiply_normed(layer, each, norm, 0, tokens);
   }
   const auto activate = d.activation == Activation::silu ? context_.kernels.silu_multiply
                                                          : context_.kernels.gelu_multiply;
-  const MatmulOp down = weights_.matrix(Role::down, layer).op(at(layout_.normed), d.width);
-  multiply({&down, 1}, gate_up, stride, tokens, [&](std::int64_t t) {
+  const Product down = {Role::down, Role::down, at(layout_.normed), d.width};
+  multiply(layer, {&down, 1}, gate_up, stride, tokens, [&](std::int64_t t) {
     float* gate = gate_up + t * stride;
     activate(gate, gate + d.feed_forward, d.feed_forward, gate);
   });
@@ -254,7 +272,7 @@ void Transformer::add_block(const float* post_norm, std::int64_t tokens) {
   });
 }
 
-void Transformer::forward(std::span<const SequencePart> parts) {
+void Transformer::begin(std::span<const SequencePart> parts) {
   rows_.clear();
   blocks_.clear();
   for (const SequencePart& part : parts) {
@@ -267,22 +285,36 @@ void Transformer::forward(std::span<const SequencePart> parts) {
     for (std::int64_t t = 0; t < count; ++t) rows_.push_back({part.cache, begin + t});
   }
   assert(static_cast<std::int64_t>(rows_.size()) <= layout_.chunk_tokens);
-  embed(parts);
   compute_angles();
-  for (std::int64_t layer = 0; layer < description_.layers; ++layer) {
-    attention_block(layer);
-    feed_forward_block(layer);
-  }
+}
+
+void Transformer::run_layer(std::int64_t layer) {
+  attention_block(layer);
+  feed_forward_block(layer);
+}
+
+void Transformer::end(std::span<const SequencePart> parts) {
   for (const SequencePart& part : parts)
     part.cache->advance(static_cast<std::int64_t>(part.tokens.size()));
+}
+
+std::span<float> Transformer::residual() {
+  return {at(layout_.residual), rows_.size() * static_cast<std::size_t>(description_.width)};
+}
+
+void Transformer::forward(std::span<const SequencePart> parts) {
+  begin(parts);
+  embed(parts);
+  for (std::int64_t layer = 0; layer < description_.layers; ++layer) run_layer(layer);
+  end(parts);
 }
 
 std::span<float> Transformer::logits(std::int64_t first, std::int64_t count) {
   assert(count >= 1 && count <= layout_.logit_rows &&
          first + count <= static_cast<std::int64_t>(rows_.size()));
   const Description& d = description_;
-  const MatmulOp op = weights_.output().op(at(layout_.logits), d.vocabulary);
-  multiply_normed({&op, 1}, weights_.vector(Role::output_norm), first, count);
+  const Product output = {Role::output, Role::output, at(layout_.logits), d.vocabulary};
+  multiply_normed(-1, {&output, 1}, weights_.vector(Role::output_norm), first, count);
   const std::span<float> result(at(layout_.logits), static_cast<std::size_t>(count * d.vocabulary));
   if (d.final_soft_cap != 0)
     context_.threads.parallel_for(count, 1, [&](std::int64_t begin, std::int64_t end, int) {

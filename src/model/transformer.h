@@ -48,6 +48,28 @@ struct SequencePart {
   KvCache* cache;                   ///< has room for them
 };
 
+/// One product of a pass, as an observer sees it.
+struct ObservedProduct {
+  Role role;
+  std::int64_t layer;  ///< -1 for the output
+  const Matrix* matrix;
+  const float* x;  ///< [tokens][x_stride], the matrix's columns of each row
+  std::int64_t x_stride;
+  std::int64_t tokens;
+};
+
+/// Looks at what flows into products, and may put another matrix in one's place. Costs a pass over
+/// the inputs of each product: for calibration, not for speed.
+class ProductObserver {
+ public:
+  virtual ~ProductObserver() = default;
+  /// The inputs of a product, before it. Products that share their input are told of one after the
+  /// other.
+  virtual void observe(const ObservedProduct& product) = 0;
+  /// The matrix to multiply with, or to look tokens up in; `matrix` itself to change nothing.
+  virtual const Matrix* replace(Role role, std::int64_t layer, const Matrix* matrix) = 0;
+};
+
 /// Not thread-safe: one pass at a time. Refers to context, description and weights, which must
 /// outlive it.
 class Transformer {
@@ -63,6 +85,19 @@ class Transformer {
   /// Runs the parts of different sequences together, so that every weight is read once for all:
   /// 1 to chunk_tokens tokens in all, no cache twice. Appends keys and values to the caches.
   void forward(std::span<const SequencePart> parts);
+
+  /// The same in pieces, for those who take the model layer by layer: begin() lays the pass out
+  /// without computing anything, embed() writes the residual stream, run_layer() takes it through
+  /// one layer, and end() counts the tokens as part of the caches.
+  void begin(std::span<const SequencePart> parts);
+  void embed(std::span<const SequencePart> parts);
+  void run_layer(std::int64_t layer);
+  void end(std::span<const SequencePart> parts);
+  /// The residual stream of the pass, to read or to write: [tokens][width].
+  std::span<float> residual();
+
+  /// From now on; null for none. Outlives its use.
+  void set_observer(ProductObserver* observer) { observer_ = observer; }
 
   /// Logits of tokens [first, first + count) of the last pass, counted over all of its parts, count
   /// at most logit_rows:
@@ -81,14 +116,22 @@ class Transformer {
     std::int64_t row, count, position;
   };
 
+  /// A product to be made with a layer's matrix.
+  struct Product {
+    Role role;
+    Role bias;  ///< the role itself for none
+    float* y;
+    std::int64_t y_stride;
+  };
+
   float* at(Bytes offset) const { return reinterpret_cast<float*>(memory_.data() + offset); }
-  void embed(std::span<const SequencePart> parts);
+  const Matrix& matrix(Role role, std::int64_t layer) const;
   void compute_angles();
-  void multiply(std::span<const MatmulOp> ops, const float* x, std::int64_t x_stride,
-                std::int64_t tokens, MakeRow make_row);
+  void multiply(std::int64_t layer, std::span<const Product> products, const float* x,
+                std::int64_t x_stride, std::int64_t tokens, MakeRow make_row);
   /// Of rows of the residual from `first` on, normed.
-  void multiply_normed(std::span<const MatmulOp> ops, const float* norm, std::int64_t first,
-                       std::int64_t tokens);
+  void multiply_normed(std::int64_t layer, std::span<const Product> products, const float* norm,
+                       std::int64_t first, std::int64_t tokens);
   void attention_block(std::int64_t layer);
   void rotate_and_store(std::int64_t layer);
   void attend(std::int64_t layer);
@@ -102,6 +145,7 @@ class Transformer {
   ActivationLayout layout_;
   Region memory_;
   MatmulWorkspace workspace_;
+  ProductObserver* observer_ = nullptr;
   std::vector<std::vector<float>> frequencies_;  ///< by rope: [rope_dim / 2], radians per position
   std::vector<float> magnitudes_;                ///< by rope: of cos and sin
   std::vector<Row> rows_;                        ///< of the pass

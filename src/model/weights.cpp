@@ -1,22 +1,40 @@
 #include "model/weights.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cmath>
 #include <cstring>
 
-#include "base/error.h"
 #include "format/half.h"
+#include "model/row_rounder.h"
 
 namespace plimsoll {
 namespace {
 
-/// Of file data read at a time by one worker: large enough for full disk speed, small enough not to
-/// matter.
-constexpr Bytes chunk_bytes = 2 * MiB;
 constexpr std::int64_t vector_alignment = 16;  // floats
+
+MatrixSource matrix_source(std::span<const TensorUse> uses, const Weights::Formats& formats,
+                           std::size_t i) {
+  return {uses[i].info, formats.empty() ? uses[i].info->format : formats[i]};
+}
+
+std::int64_t vector_floats(const TensorUse& use) {
+  return (use.slot.columns + vector_alignment - 1) / vector_alignment * vector_alignment;
+}
+
+/// A matrix on its way into memory, in chunks that are counted over all matrices.
+struct Loading {
+  MatrixSource source;
+  Matrix* matrix;
+  std::int64_t first_chunk;
+};
+
+/// Of a dense matrix within its first page: where the file has it, so that the file can be read
+/// straight into place.
+Bytes place_in_page(const MatrixSource& source) {
+  return source.is_rounded() ? 0 : source.info->offset % page_bytes;
+}
+
+}  // namespace
 
 DenseView::Type dense_type(const Format& format) {
   return format.id == FormatId::F32   ? DenseView::Type::f32
@@ -24,54 +42,29 @@ DenseView::Type dense_type(const Format& format) {
                                       : DenseView::Type::bf16;
 }
 
-/// True if all values are finite: no exponent has all its bits set.
-bool all_finite(const void* data, std::int64_t count, DenseView::Type type) {
-  bool finite = true;
-  if (type == DenseView::Type::f32) {
-    const auto* values = static_cast<const std::uint32_t*>(data);
-    for (std::int64_t i = 0; i < count; ++i) finite &= (values[i] & 0x7f800000u) != 0x7f800000u;
-  } else {
-    const std::uint16_t mask = type == DenseView::Type::f16 ? 0x7c00 : 0x7f80;
-    const auto* values = static_cast<const std::uint16_t*>(data);
-    for (std::int64_t i = 0; i < count; ++i) finite &= (values[i] & mask) != mask;
-  }
-  return finite;
+Bytes Matrix::memory_bytes(const MatrixSource& source) {
+  const TensorInfo& info = *source.info;
+  if (source.format->kind == Format::Kind::coded)
+    return PlaneTensor::memory_bytes(source.format->layout, info.rows(), info.columns());
+  return round_up(place_in_page(source) +
+                      static_cast<Bytes>(info.rows()) * row_bytes(*source.format, info.columns()),
+                  page_bytes);
 }
 
-[[noreturn]] void not_finite(const TensorInfo& info, std::int64_t begin, std::int64_t end) {
-  throw Error(
-      ErrorCode::invalid_weights,
-      fmt::format("tensor {} has NaN or infinity in rows {} to {}", info.name, begin, end - 1),
-      "the file is damaged, or its conversion overflowed");
-}
-
-std::int64_t vector_floats(const TensorUse& use) {
-  return (use.slot.columns + vector_alignment - 1) / vector_alignment * vector_alignment;
-}
-
-}  // namespace
-
-Bytes Matrix::memory_bytes(const TensorInfo& info) {
-  if (info.format->kind == Format::Kind::coded)
-    return PlaneTensor::memory_bytes(info.format->layout, info.rows(), info.columns());
-  return round_up(info.offset % page_bytes + info.bytes, page_bytes);
-}
-
-Matrix::Matrix(Ledger& ledger, const TensorInfo& info)
-    : coded_(info.format->kind == Format::Kind::coded) {
-  if (coded_) {
-    planes_ = PlaneTensor(ledger, *info.format, info.rows(), info.columns());
+Matrix::Matrix(Ledger& ledger, const MatrixSource& source) : format_(source.format) {
+  const TensorInfo& info = *source.info;
+  if (is_coded()) {
+    planes_ = PlaneTensor(ledger, *format_, info.rows(), info.columns());
     return;
   }
-  // The first byte keeps its place within a page, so that the file can be read straight into place.
-  memory_ = Region(ledger, Account::weights, info.offset % page_bytes + info.bytes);
-  dense_ = {memory_.data() + info.offset % page_bytes, dense_type(*info.format), info.rows(),
+  memory_ = Region(ledger, Account::weights, memory_bytes(source));
+  dense_ = {memory_.data() + place_in_page(source), dense_type(*format_), info.rows(),
             info.columns()};
 }
 
 MatmulOp Matrix::op(float* y, std::int64_t y_stride) const {
   MatmulOp op;
-  if (coded_)
+  if (is_coded())
     op.planes = &planes_.view();
   else
     op.dense = &dense_;
@@ -81,7 +74,7 @@ MatmulOp Matrix::op(float* y, std::int64_t y_stride) const {
 }
 
 void Matrix::append_spans(std::vector<std::span<const std::byte>>& spans) const {
-  if (coded_) {
+  if (is_coded()) {
     planes_.append_spans(spans);
   } else {
     const Bytes element = dense_.type == DenseView::Type::f32 ? 4 : 2;
@@ -91,7 +84,7 @@ void Matrix::append_spans(std::vector<std::span<const std::byte>>& spans) const 
 }
 
 void Matrix::dequantise_row(std::int64_t row, float* values) const {
-  if (coded_) return planes_.dequantise_row(row, values);
+  if (is_coded()) return planes_.dequantise_row(row, values);
   const std::int64_t at = row * dense_.columns;
   switch (dense_.type) {
     case DenseView::Type::f32:
@@ -109,35 +102,54 @@ void Matrix::dequantise_row(std::int64_t row, float* values) const {
   }
 }
 
-std::int64_t Matrix::chunk_rows(const TensorInfo& info) {
-  const auto tiles = static_cast<std::int64_t>(
-      chunk_bytes / (row_bytes(*info.format, info.columns()) * tile_rows));
-  return std::max<std::int64_t>(tiles, 1) * tile_rows;
+Bytes Matrix::staging_bytes(const MatrixSource& source) {
+  const TensorInfo& info = *source.info;
+  if (source.is_rounded())
+    return chunk_staging_bytes(info) +
+           round_up(RowRounder::staging_bytes(*source.format, info.columns()), page_bytes);
+  return source.format->kind == Format::Kind::coded ? chunk_staging_bytes(info) : 0;
 }
 
-Bytes Matrix::staging_bytes(const TensorInfo& info) {
-  if (info.format->kind == Format::Kind::dense) return 0;
-  const std::int64_t rows = std::min(chunk_rows(info), info.rows());
-  return round_up(static_cast<Bytes>(rows) * row_bytes(*info.format, info.columns()) + page_bytes,
-                  page_bytes);
+void Matrix::load_rows(const Kernels& kernels, const ModelFile& file, const MatrixSource& source,
+                       std::int64_t begin, std::int64_t end, std::byte* staging) {
+  if (source.is_rounded())
+    round_rows(kernels, file, *source.info, begin, end, staging);
+  else if (is_coded())
+    load_coded(file, *source.info, begin, end, staging);
+  else
+    load_dense(file, *source.info, begin, end);
 }
 
-void Matrix::load_rows(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
-                       std::int64_t end, std::byte* staging) {
-  const Bytes row = row_bytes(*info.format, info.columns());
-  const std::uint64_t from = info.offset + static_cast<Bytes>(begin) * row;
-  const Bytes bytes = static_cast<Bytes>(end - begin) * row;
-  // The file's place within a page is kept in memory, so that most of the read can go around the
-  // file cache.
-  std::byte* const target = coded_
-                                ? staging + from % page_bytes
-                                : memory_.data() + (from - info.offset) + info.offset % page_bytes;
-  file.read(from, bytes, target);
-  if (coded_) {
-    if (!planes_.import_rows(reinterpret_cast<const std::uint8_t*>(target), begin, end - begin))
-      not_finite(info, begin, end);
-  } else if (!all_finite(target, (end - begin) * info.columns(), dense_.type)) {
-    not_finite(info, begin, end);
+void Matrix::load_dense(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
+                        std::int64_t end) {
+  const Bytes row = row_bytes(*format_, info.columns());
+  const Bytes from = static_cast<Bytes>(begin) * row;
+  std::byte* const target = memory_.data() + info.offset % page_bytes + from;
+  file.read(info.offset + from, static_cast<Bytes>(end - begin) * row, target);
+  if (!all_finite(*format_, target, (end - begin) * info.columns()))
+    throw_not_finite(info, begin, end);
+}
+
+void Matrix::load_coded(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
+                        std::int64_t end, std::byte* staging) {
+  const std::uint8_t* rows = read_chunk(file, info, begin, end, staging);
+  if (!planes_.import_rows(rows, begin, end - begin)) throw_not_finite(info, begin, end);
+}
+
+void Matrix::round_rows(const Kernels& kernels, const ModelFile& file, const TensorInfo& info,
+                        std::int64_t begin, std::int64_t end, std::byte* staging) {
+  const std::uint8_t* rows = read_chunk(file, info, begin, end, staging);
+  RowRounder rounder(kernels, *info.format, *format_, info.columns(),
+                     staging + chunk_staging_bytes(info));
+  const Bytes file_row = row_bytes(*info.format, info.columns());
+  const Bytes row = row_bytes(*format_, info.columns());
+  for (std::int64_t at = begin; at < end; at += RowRounder::rows_together) {
+    const std::int64_t count = std::min(end - at, RowRounder::rows_together);
+    std::uint8_t* const out =
+        is_coded() ? rounder.room() : memory_.as<std::uint8_t>() + static_cast<Bytes>(at) * row;
+    if (!rounder.round(rows + static_cast<Bytes>(at - begin) * file_row, count, out) ||
+        (is_coded() && !planes_.import_rows(out, at, count)))
+      throw_not_finite(info, at, at + count);
   }
 }
 
@@ -145,98 +157,130 @@ std::size_t Weights::place(Role role, std::int64_t layer) {
   return static_cast<std::size_t>(layer + 1) * role_count + static_cast<std::size_t>(role);
 }
 
-Bytes Weights::memory_bytes(const std::vector<TensorUse>& uses) {
+Bytes Weights::memory_bytes(std::span<const TensorUse> uses, const Formats& formats) {
   Bytes total = 0;
   std::int64_t floats = 0;
-  for (const TensorUse& use : uses) {
-    if (use.slot.is_vector())
-      floats += vector_floats(use);
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    if (uses[i].slot.is_vector())
+      floats += vector_floats(uses[i]);
     else
-      total += Matrix::memory_bytes(*use.info);
+      total += Matrix::memory_bytes(matrix_source(uses, formats, i));
   }
   return total + round_up(static_cast<Bytes>(floats) * sizeof(float), page_bytes);
 }
 
-Bytes Weights::staging_bytes(const std::vector<TensorUse>& uses, int workers) {
+Bytes Weights::staging_bytes(std::span<const TensorUse> uses, int workers, const Formats& formats) {
   Bytes largest = page_bytes;
-  for (const TensorUse& use : uses)
-    if (!use.slot.is_vector()) largest = std::max(largest, Matrix::staging_bytes(*use.info));
+  for (std::size_t i = 0; i < uses.size(); ++i)
+    if (!uses[i].slot.is_vector())
+      largest = std::max(largest, Matrix::staging_bytes(matrix_source(uses, formats, i)));
   return largest * static_cast<Bytes>(workers);
 }
 
-Bytes Weights::heap_bytes(const std::vector<TensorUse>& uses, std::int64_t layers) {
-  // Per tensor: the matrix with its levels (one byte per 16 rows), the slot with its name, chunks
-  // to load.
-  constexpr Bytes slot_bytes = sizeof(Matrix) + sizeof(TensorUse) + 64;
+Bytes Weights::heap_bytes(std::span<const TensorUse> uses, std::int64_t layers) {
+  // Per tensor: the matrix with its levels (one byte per 16 rows), the slot with its name, what is
+  // to be loaded.
+  constexpr Bytes slot_bytes = sizeof(Matrix) + sizeof(TensorUse) + sizeof(Loading) + 64;
   Bytes total = place(Role::token_embedding, layers) * (sizeof(std::int32_t) + sizeof(float*));
   for (const TensorUse& use : uses)
-    total += slot_bytes + static_cast<Bytes>(use.slot.rows / tile_rows) +
-             40 * (use.info->bytes / chunk_bytes + 1);
+    total += slot_bytes + static_cast<Bytes>(use.slot.rows / tile_rows);
   return total;
 }
 
 Weights::Weights(Context& context, const ModelFile& file, const Description& description,
-                 const std::function<void(Progress)>& progress) {
-  const std::vector<TensorUse> uses = find_tensors(file, description);
+                 const Formats& formats, const std::function<void(Progress)>& progress) {
+  declare(context, file, description);
+  load(
+      context, file, formats, [](const TensorUse&) { return true; }, progress);
+  file.check_unchanged();
+}
+
+Weights Weights::without_matrices(Context& context, const ModelFile& file,
+                                  const Description& description) {
+  Weights weights;
+  weights.declare(context, file, description);
+  return weights;
+}
+
+void Weights::take_layer(Context& context, const ModelFile& file, std::int64_t layer) {
+  for (const TensorUse& use : uses_)
+    if (!use.slot.is_vector() && use.slot.layer != layer)
+      matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])] = {};
+  load(context, file, {}, [layer](const TensorUse& use) { return use.slot.layer == layer; }, {});
+}
+
+/// Tables and vectors; a place for every matrix.
+void Weights::declare(Context& context, const ModelFile& file, const Description& description) {
+  uses_ = find_tensors(file, description);
   const std::size_t places = place(Role::token_embedding, description.layers);
   matrix_index_.assign(places, -1);
   vectors_.assign(places, nullptr);
-
-  std::int64_t floats = 0;
-  Progress state{0, 0};
-  for (const TensorUse& use : uses) {
-    state.total += use.info->bytes;
-    if (use.slot.is_vector()) floats += vector_floats(use);
+  std::int64_t floats = 0, matrices = 0;
+  for (const TensorUse& use : uses_) {
+    if (use.slot.is_vector())
+      floats += vector_floats(use);
+    else
+      matrix_index_[place(use.slot.role, use.slot.layer)] = static_cast<std::int32_t>(matrices++);
   }
+  matrices_.resize(static_cast<std::size_t>(matrices));
   vector_memory_ =
       Region(context.ledger, Account::weights, static_cast<Bytes>(floats) * sizeof(float));
   auto* next = vector_memory_.as<float>();
-
-  struct Chunk {
-    const TensorInfo* info;
-    Matrix* matrix;
-    std::int64_t begin, end;
-  };
-  matrices_.reserve(static_cast<std::size_t>(std::count_if(
-      uses.begin(), uses.end(), [](const TensorUse& use) { return !use.slot.is_vector(); })));
-  std::vector<Chunk> chunks;
-  for (const TensorUse& use : uses) {
+  for (const TensorUse& use : uses_) {
+    if (!use.slot.is_vector()) continue;
     const TensorInfo& info = *use.info;
+    std::vector<std::byte> raw(info.bytes);
+    file.read(info.offset, info.bytes, raw.data());
+    if (!all_finite(*info.format, raw.data(), info.columns())) throw_not_finite(info, 0, 1);
+    info.format->decode(reinterpret_cast<const std::uint8_t*>(raw.data()), next, info.columns());
+    vectors_[place(use.slot.role, use.slot.layer)] = next;
+    next += vector_floats(use);
+  }
+}
+
+void Weights::load(Context& context, const ModelFile& file, const Formats& formats,
+                   const std::function<bool(const TensorUse&)>& wanted,
+                   const std::function<void(Progress)>& progress) {
+  Progress state{0, 0};
+  std::vector<Loading> loadings;
+  std::int64_t chunks = 0;
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    const TensorUse& use = uses_[i];
+    const TensorInfo& info = *use.info;
+    if (!wanted(use)) continue;
+    state.total += info.bytes;
     if (use.slot.is_vector()) {
-      std::vector<std::byte> raw(info.bytes);
-      file.read(info.offset, info.bytes, raw.data());
-      if (!all_finite(raw.data(), info.columns(), dense_type(*info.format))) not_finite(info, 0, 1);
-      info.format->decode(reinterpret_cast<const std::uint8_t*>(raw.data()), next, info.columns());
-      vectors_[place(use.slot.role, use.slot.layer)] = next;
-      next += vector_floats(use);
       state.done += info.bytes;
       continue;
     }
-    matrix_index_[place(use.slot.role, use.slot.layer)] =
-        static_cast<std::int32_t>(matrices_.size());
-    Matrix& matrix = matrices_.emplace_back(context.ledger, info);
-    const std::int64_t step = Matrix::chunk_rows(info);
-    for (std::int64_t row = 0; row < info.rows(); row += step)
-      chunks.push_back({&info, &matrix, row, std::min(row + step, info.rows())});
+    const MatrixSource source = matrix_source(uses_, formats, i);
+    Matrix& matrix =
+        matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])];
+    matrix = Matrix(context.ledger, source);
+    loadings.push_back({source, &matrix, chunks});
+    const std::int64_t step = chunk_rows(info);
+    chunks += (info.rows() + step - 1) / step;
   }
 
   const int workers = context.threads.size();
-  const Region staging(context.ledger, Account::io, staging_bytes(uses, workers),
+  const Region staging(context.ledger, Account::io, staging_bytes(uses_, workers, formats),
                        Region::Pages::normal);
   const Bytes staging_stride = staging.size() / static_cast<Bytes>(workers);
   std::atomic<Bytes> done = state.done;
-  context.threads.parallel_for(
-      static_cast<std::int64_t>(chunks.size()), 1,
-      [&](std::int64_t begin, std::int64_t end, int worker) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const Chunk& chunk = chunks[static_cast<std::size_t>(i)];
-          chunk.matrix->load_rows(file, *chunk.info, chunk.begin, chunk.end,
-                                  staging.data() + static_cast<Bytes>(worker) * staging_stride);
-          done += static_cast<Bytes>(chunk.end - chunk.begin) *
-                  row_bytes(*chunk.info->format, chunk.info->columns());
-          if (worker == 0 && progress) progress({done.load(), state.total});
-        }
-      });
+  context.threads.parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+      const Loading& loading =
+          *std::prev(std::ranges::upper_bound(loadings, chunk, {}, &Loading::first_chunk));
+      const TensorInfo& info = *loading.source.info;
+      const std::int64_t step = chunk_rows(info);
+      const std::int64_t row = (chunk - loading.first_chunk) * step;
+      const std::int64_t row_end = std::min(row + step, info.rows());
+      loading.matrix->load_rows(context.kernels, file, loading.source, row, row_end,
+                                staging.data() + static_cast<Bytes>(worker) * staging_stride);
+      done += static_cast<Bytes>(row_end - row) * row_bytes(*info.format, info.columns());
+      if (worker == 0 && progress) progress({done.load(), state.total});
+    }
+  });
   if (progress) progress({state.total, state.total});
 }
 

@@ -1,6 +1,6 @@
-// A model's weights in memory: quantised matrices as planes, dense ones as the file has them,
-// vectors as f32. Loading goes through bounded staging, on all workers, and never holds a weight
-// twice.
+// A model's weights in memory: quantised matrices as planes, dense ones as they are, vectors as
+// f32. Loading goes through bounded staging, on all workers, and never holds a weight twice; what
+// is to be held in another format than the file's is rounded on the way.
 #pragma once
 
 #include <cstdint>
@@ -17,43 +17,63 @@
 
 namespace plimsoll {
 
+/// What loading needs to know of a matrix: the file's tensor, and the format that memory has it in.
+/// Blocks of both divide the columns.
+struct MatrixSource {
+  const TensorInfo* info;
+  const Format* format;
+
+  bool is_rounded() const { return format != info->format; }
+};
+
+/// How kernels see a dense format.
+DenseView::Type dense_type(const Format& format);
+
 /// One matrix. Owns its memory.
 class Matrix {
  public:
-  /// Bytes that a file's tensor takes in memory, as the Ledger counts them.
-  static Bytes memory_bytes(const TensorInfo& info);
+  /// Bytes that it takes in memory, as the Ledger counts them.
+  static Bytes memory_bytes(const MatrixSource& source);
 
   Matrix() = default;
-  /// Reserves memory for the tensor; its rows must be loaded before use.
-  Matrix(Ledger& ledger, const TensorInfo& info);
+  /// Of values that somebody else holds.
+  explicit Matrix(const DenseView& borrowed) : dense_(borrowed) {}
+  /// Reserves memory; the rows must be loaded before use.
+  Matrix(Ledger& ledger, const MatrixSource& source);
 
-  bool empty() const { return !coded_ && dense_.data == nullptr; }
-  std::int64_t rows() const { return coded_ ? planes_.rows() : dense_.rows; }
-  std::int64_t columns() const { return coded_ ? planes_.columns() : dense_.columns; }
+  bool empty() const { return !is_coded() && dense_.data == nullptr; }
+  std::int64_t rows() const { return is_coded() ? planes_.rows() : dense_.rows; }
+  std::int64_t columns() const { return is_coded() ? planes_.columns() : dense_.columns; }
   /// The product with this matrix, to be written to y. Valid while the Matrix stays where it is.
   MatmulOp op(float* y, std::int64_t y_stride) const;
   /// f32 values of one row: [columns].
   void dequantise_row(std::int64_t row, float* values) const;
 
-  /// File rows that are loaded at a time, and how many bytes of staging that takes (with
-  /// alignment).
-  static std::int64_t chunk_rows(const TensorInfo& info);
-  static Bytes staging_bytes(const TensorInfo& info);
-  /// Reads rows [begin, end) from the file; begin is a multiple of chunk_rows. `staging` has
-  /// staging_bytes(info), page- aligned. Throws Error(invalid_weights) naming the tensor when a
-  /// value or scale is not finite.
-  void load_rows(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
-                 std::int64_t end, std::byte* staging);
+  /// Bytes of page-aligned staging that loading takes.
+  static Bytes staging_bytes(const MatrixSource& source);
+  /// Reads rows [begin, end) from the file, at most a chunk (model/row_rounder.h); begin is a
+  /// multiple of tile_rows, `source` as at construction. Throws Error(invalid_weights) naming the
+  /// tensor when a value or scale is not finite.
+  void load_rows(const Kernels& kernels, const ModelFile& file, const MatrixSource& source,
+                 std::int64_t begin, std::int64_t end, std::byte* staging);
 
   /// Memory that a product reads.
   void append_spans(std::vector<std::span<const std::byte>>& spans) const;
 
-  PlaneTensor* planes() { return coded_ ? &planes_ : nullptr; }
+  PlaneTensor* planes() { return is_coded() ? &planes_ : nullptr; }
 
  private:
-  bool coded_ = false;
+  bool is_coded() const { return format_ && format_->kind == Format::Kind::coded; }
+  void load_dense(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
+                  std::int64_t end);
+  void load_coded(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
+                  std::int64_t end, std::byte* staging);
+  void round_rows(const Kernels& kernels, const ModelFile& file, const TensorInfo& info,
+                  std::int64_t begin, std::int64_t end, std::byte* staging);
+
+  const Format* format_ = nullptr;
   PlaneTensor planes_;
-  Region memory_;  ///< dense: begins at the page that holds the tensor's first byte in the file
+  Region memory_;  ///< dense as the file has it: begins with the page of the tensor's first byte
   DenseView dense_{};
 };
 
@@ -63,17 +83,30 @@ class Weights {
     Bytes done, total;  ///< of the file's tensors
   };
 
+  /// The format that each tensor is to have in memory, by position in find_tensors(); vectors
+  /// become f32 whatever it says. Empty: as the file has them.
+  using Formats = std::vector<const Format*>;
+
   /// Exact bytes of all matrices and vectors, and of the staging while loading.
-  static Bytes memory_bytes(const std::vector<TensorUse>& uses);
-  static Bytes staging_bytes(const std::vector<TensorUse>& uses, int workers);
+  static Bytes memory_bytes(std::span<const TensorUse> uses, const Formats& formats = {});
+  static Bytes staging_bytes(std::span<const TensorUse> uses, int workers,
+                             const Formats& formats = {});
 
   /// What the tables of tensors take of the heap, besides.
-  static Bytes heap_bytes(const std::vector<TensorUse>& uses, std::int64_t layers);
+  static Bytes heap_bytes(std::span<const TensorUse> uses, std::int64_t layers);
 
   /// Loads every tensor. `progress`, if given, is called now and then on this thread.
   /// Throws Error: budget_exceeded, file_*, invalid_weights; nothing stays reserved then.
   Weights(Context& context, const ModelFile& file, const Description& description,
-          const std::function<void(Progress)>& progress = {});
+          const Formats& formats = {}, const std::function<void(Progress)>& progress = {});
+
+  /// Vectors only, for those who take the model layer by layer: see take_layer().
+  static Weights without_matrices(Context& context, const ModelFile& file,
+                                  const Description& description);
+
+  /// Loads the matrices of one layer (-1: the model's own) as the file has them and lets go of all
+  /// others. Of what without_matrices() made. Throws as loading does.
+  void take_layer(Context& context, const ModelFile& file, std::int64_t layer);
 
   /// Empty Matrix or null for a tensor that the model does not have. layer -1 for the model's own.
   const Matrix& matrix(Role role, std::int64_t layer = -1) const;
@@ -85,7 +118,15 @@ class Weights {
   std::vector<std::span<const std::byte>> decode_spans() const;
 
  private:
+  Weights() = default;
   static std::size_t place(Role role, std::int64_t layer);
+  void declare(Context& context, const ModelFile& file, const Description& description);
+  /// The matrices that `wanted` is true for; their rows too.
+  void load(Context& context, const ModelFile& file, const Formats& formats,
+            const std::function<bool(const TensorUse&)>& wanted,
+            const std::function<void(Progress)>& progress);
+
+  std::vector<TensorUse> uses_;
   std::vector<Matrix> matrices_;            ///< those that there are
   std::vector<std::int32_t> matrix_index_;  ///< by place(): into matrices_, -1 for none
   std::vector<const float*> vectors_;       ///< by place()

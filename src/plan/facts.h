@@ -8,7 +8,7 @@
 
 namespace plimsoll {
 
-/// From the header alone; reads no tensor. Throws as describe() and find_tensors() do.
+/// From the header alone; reads no tensor. Refers to the file. Throws as describe() and find_tensors() do.
 ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer);
 
 /// What this process holds now besides the text account (program, libraries, stacks, heap), and

@@ -6,12 +6,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json_fwd.hpp>
 
 #include "base/bytes.h"
 #include "base/ledger.h"
 #include "model/description.h"
+#include "model/tensors.h"
+#include "plan/quality.h"
 
 namespace plimsoll {
 
@@ -24,6 +27,14 @@ struct ModelFacts {
   Bytes table_bytes = 0;               ///< heap for the tables of tensors
   std::int64_t parameters = 0;         ///< numbers in all tensors
   Bytes file_tensor_bytes = 0;         ///< of all tensors in the file
+  /// All of them, by position in find_tensors(); they refer to the ModelFile. None: nothing can be
+  /// rounded.
+  std::vector<TensorUse> tensors;
+};
+
+enum class WeightPolicy {
+  exact,  ///< weights as the file has them, or a refusal
+  fit,    ///< rounded where they do not fit as the file has them
 };
 
 struct PlanRequest {
@@ -37,6 +48,18 @@ struct PlanRequest {
       256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
   /// What the process holds besides the accounts: measured (see runtime_bytes), not guessed.
   Bytes runtime_bytes = 0;
+  WeightPolicy policy = WeightPolicy::exact;
+  /// What rounding costs; without it, prior_quality().
+  std::optional<QualityModel> quality;
+  Rounding rounding = Rounding::plain;
+};
+
+/// What a plan's weights hold in one format.
+struct FormatShare {
+  const Format* format;
+  std::int64_t tensors;
+  std::int64_t parameters;
+  Bytes bytes;  ///< in memory
 };
 
 /// One decided way to run. `fits` false: peak_bytes is the least that this request needs.
@@ -47,15 +70,26 @@ struct Plan {
   Bytes loading_bytes = 0;                      ///< peak while loading
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
+  Bytes process_bytes = 0;                      ///< the request's runtime_bytes
   std::int64_t context = 0;
   std::int64_t largest_context =
       0;  ///< that would fit this budget, up to what the model was trained for; 0 for none
-  Bytes least_bytes = 0;  ///< peak with the smallest chunk and short_context tokens
+  /// Peak with the smallest chunk and short_context tokens, and with every tensor in its smallest
+  /// format where the policy is to fit; and what that loses.
+  Bytes least_bytes = 0;
+  double least_kl_nats = 0;
   std::int64_t chunk_tokens = 0;
   std::int64_t logit_rows = 1;
   int threads = 1;
   double bits_per_weight = 0;  ///< of all weights as held in memory
-  double kl_nats = 0;          ///< from the file's own weights: 0, since importing is exact
+  /// By position in find_tensors(): the format of each tensor in memory. Empty: as the file has
+  /// them.
+  std::vector<const Format*> formats;
+  std::vector<FormatShare> shares;  ///< by format, most bytes first; vectors are F32
+  double kl_nats = 0;  ///< predicted loss of the rounding; 0 where weights are the file's own
+  QualitySource quality = QualitySource::prior;  ///< of kl_nats
+  /// Tensors that no coded format can hold, since no block divides their rows.
+  std::int64_t kept_tensors = 0;
   /// Filled in by the caller from a probe, when there was one.
   std::optional<double> prefill_tokens_per_second;
   std::optional<double> decode_tokens_per_second;
@@ -66,15 +100,29 @@ struct Plan {
 /// Context that is taken when none is asked for and the model and the budget allow more.
 constexpr std::int64_t default_context = 4096;
 
+/// Context that is taken when none is asked for and weights are rounded anyhow: more would cost
+/// precision.
+constexpr std::int64_t fitted_context = 2048;
+
 /// Context that is still of use to most people; a refusal names what it takes.
 constexpr std::int64_t short_context = 512;
 
 /// Pure. Takes the largest chunk and, without a wanted context, the largest context up to
 /// default_context that fits.
+///
+/// With WeightPolicy::fit and weights that leave no room for the wanted context (without one,
+/// fitted_context tokens): the KV cache and the activations come first, and the weights get what
+/// they leave, in the formats of least loss. Without a wanted context, the context is halved from
+/// fitted_context down to short_context until the KV cache takes at most an eighth of the budget;
+/// the chunk is the largest whose activations take at most a thirty-second. Small differences of
+/// what the process holds do not change the formats.
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request);
 
 /// Throws Error(budget_refused) for a plan that does not fit: names the shortfall and the choices.
 void refuse_unless_it_fits(const Plan& plan);
+
+/// "0.021", "1.3": two significant digits.
+std::string format_nats(double nats);
 
 /// Keys as in the command line contract.
 nlohmann::json to_json(const Plan& plan);

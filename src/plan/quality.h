@@ -1,10 +1,12 @@
-// What rounding costs in quality: the KL divergence of a plan as a sum over its tensors, each one's sensitivity
-// times the relative error of its format (linearity: HIGGS, Malinovskii et al., arXiv:2411.17525).
+// What rounding costs in quality: the KL divergence of a plan as a sum over its tensors, each one's
+// sensitivity times the relative error of its format (linearity: HIGGS, Malinovskii et al.,
+// arXiv:2411.17525).
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 #include "format/format.h"
@@ -21,29 +23,57 @@ enum class QualitySource {
 };
 std::string_view name(QualitySource source);
 
+/// Who multiplies with the rounded weights: engines round the inputs of products too, each in its
+/// own way.
+enum class Reader {
+  plimsoll,   ///< kernels/kernels.h, QuantisedActivations
+  llama_cpp,  ///< bytes in blocks of 32 or, with formats of 256 columns, of 256; halves with F16
+};
+
+/// How the inputs of a product are rounded.
+enum class InputRounding { none, rows, blocks_of_32, blocks_of_256 };
+constexpr int input_rounding_count = 4;
+InputRounding input_rounding(const Format& format, Reader reader);
+
+/// How weights are rounded.
+enum class Rounding {
+  plain,          ///< each number by itself, under the scales that cost least
+  with_feedback,  ///< with error feedback through the second moments of the inputs
+};
+constexpr int rounding_count = 2;
+
 /// One tensor's part.
 struct TensorQuality {
-  /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second moments of its inputs.
+  /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second
+  /// moments of its inputs.
   double sensitivity = 0;
-  /// By position in formats(): relative error in that format; negative where it is not known or not possible.
-  std::vector<double> errors;
+  /// Of an embedding matrix that is also the output matrix: what plain error costs where tokens are
+  /// looked up, over what error costs in the product with the output's inputs. Its errors are the
+  /// sum of both, weighted so.
+  double lookup_share = 0;
+  /// By Rounding, then by position in formats(): relative error in that format; negative where it
+  /// is not known or not possible.
+  std::array<std::vector<double>, rounding_count> errors;
+  /// By InputRounding: relative error of the product from rounding its inputs.
+  std::array<double, input_rounding_count> input_errors{};
 
   /// Nats; negative where the format's error is not known.
-  double loss(const Format& format) const;
+  double loss(const Format& format, Rounding rounding, Reader reader) const;
 };
 
 /// By position in find_tensors(); vectors have sensitivity 0.
 struct QualityModel {
   QualitySource source = QualitySource::prior;
-  bool error_feedback = false;  ///< errors are those of rounding with it
   std::vector<TensorQuality> tensors;
 };
 
-/// Without any weight or text. Errors are those of each format on Gaussian numbers; the source's own format
-/// costs nothing, and so does every dense format of at least its width.
+/// Without any weight or text: by the kind and depth of each tensor and the number of weights.
+/// Errors are those of each format on Gaussian numbers, plainly rounded; the source's own format
+/// costs nothing. docs/quality.md says where the figures are from and how far off they may be.
 QualityModel prior_quality(const Description& description, std::span<const TensorUse> uses);
 
-/// The formats that weights may be rounded to, smallest first: coded ones, then F16 (and F32 where the file has it).
+/// The formats that weights may be rounded to, smallest first: coded ones, then F16 (and F32 where
+/// the file has it).
 std::span<const Format* const> rounding_formats();
 
 }  // namespace plimsoll

@@ -80,7 +80,7 @@ inline void pack_bits(const TileLines& lines, int shift, std::uint8_t* out) {
 
 LevelTable make_level_table(const CodeLayout& layout, int level) {
   LevelTable table{};
-  table.unit = 1.0f;
+  table.unit = layout.unit;
   const int dropped = layout.bits - level;
   const int codes = 1 << level, children = 1 << dropped;
   if (level == 8) {  // the code is its own centroid
@@ -103,7 +103,7 @@ LevelTable make_level_table(const CodeLayout& layout, int level) {
   const auto scaled = [&](double value) {
     return static_cast<int>(std::lround(value * steps_per_value));
   };
-  table.unit = static_cast<float>(1 / steps_per_value);
+  table.unit = layout.unit * static_cast<float>(1 / steps_per_value);
   // Codes that count up from the least value need no look-up.
   table.zero = -scaled(low);
   table.identity = true;

@@ -86,5 +86,15 @@ TEST(SmallFile, ReadsFieldsAndNumbers) {
   EXPECT_EQ(read_small_file("/proc"), std::nullopt);
 }
 
+TEST(ProcessMemory, PeakCanBeginAnew) {
+  { std::vector<std::uint8_t> large(64 * MiB, 1); }
+  const Bytes before = process_memory().peak;
+  restart_peak();
+  const Bytes after = process_memory().peak;
+  if (after == before) GTEST_SKIP() << "the kernel does not restart its count here";
+  EXPECT_LT(after, before);
+  EXPECT_GE(after + MiB, process_memory().resident);
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -14,11 +14,19 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "support/temporary_folder.h"
+
 namespace plimsoll::test {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr auto patience = std::chrono::seconds(60);
+
+/// What a user has kept must not matter, nor be changed.
+void set_cache_folder() {
+  static const TemporaryFolder folder;
+  ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
+}
 
 [[noreturn]] void execute(const std::vector<std::string>& arguments) {
   std::vector<char*> pointers{const_cast<char*>(PLIMSOLL_BINARY)};
@@ -64,6 +72,7 @@ nlohmann::json Outcome::json() const {
 
 Outcome run_program(const Invocation& invocation) {
   Pipe in, out, error;
+  set_cache_folder();
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(in.read_end, 0);
@@ -130,6 +139,7 @@ TerminalProgram::TerminalProgram(const std::vector<std::string>& arguments, int 
   winsize size{};
   size.ws_row = 24;
   size.ws_col = static_cast<unsigned short>(columns);
+  set_cache_folder();
   child_ = ::forkpty(&terminal_, nullptr, nullptr, &size);
   if (child_ == 0) {
     ::signal(SIGINT, SIG_DFL);

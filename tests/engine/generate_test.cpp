@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "engine/evaluate.h"
 #include "support/fixture.h"
 
 namespace plimsoll {
@@ -132,30 +131,6 @@ TEST(Generate, AnEmptyPromptBeginsWithBosOrIsRefused) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::empty_prompt);
   }
-}
-
-TEST(Evaluate, AgreesWithItselfAndSeesADifference) {
-  test::LoadOptions load;
-  load.logit_rows = 24;
-  test::Loaded loaded(test::bundled_model(), load);
-  test::Loaded reference(test::bundled_model(), load);
-  std::string text;
-  for (int i = 0; i < 40; ++i) text += "The file is read by the kernel when the device is opened. ";
-  const auto ids = loaded.engine->tokenizer().encode(text);
-  const EvaluateOptions options{64, 3};
-  const Evaluation alone = evaluate(*loaded.engine, *loaded.session, nullptr, ids, options);
-  EXPECT_EQ(alone.scored_tokens, 3 * 32);
-  EXPECT_FALSE(alone.has_reference);
-  EXPECT_GT(alone.nll, 0.1);
-  EXPECT_LT(alone.nll, 8);
-  const Evaluation same =
-      evaluate(*loaded.engine, *loaded.session, reference.session.get(), ids, options);
-  EXPECT_EQ(same.scored_tokens, alone.scored_tokens);
-  EXPECT_NEAR(same.nll, alone.nll, 1e-4);
-  EXPECT_NEAR(same.kl, 0, 1e-6);
-  EXPECT_EQ(same.same_top, 1.0);
-  EXPECT_THROW(
-      evaluate(*loaded.engine, *loaded.session, nullptr, std::span(ids).first(40), options), Error);
 }
 
 }  // namespace

@@ -187,7 +187,7 @@ TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
         double mean = 0;
         for (int child = 0; child < 1 << dropped; ++child)
           mean += layout.values[code << dropped | child];
-        mean /= 1 << dropped;
+        mean *= layout.unit / (1 << dropped);
         const int centroid = level == 8 ? code : table.centroid[code];
         const double value = static_cast<double>(centroid - table.zero) * table.unit;
         // Exact at full level; else to half a step of the table.

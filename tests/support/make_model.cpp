@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "support/hf_folder_writer.h"
 #include "support/synthetic_model.h"
 
 namespace plimsoll::test {
@@ -19,7 +20,7 @@ FormatId parse_format(const std::string& text) {
   if (!found) {
     std::string known;
     for (const Format& f : formats())
-      if (f.encode) known += (known.empty() ? "" : ", ") + std::string(f.name);
+      known += (known.empty() ? "" : ", ") + std::string(f.name);
     throw Error(ErrorCode::usage, fmt::format("format '{}' is not known", text), "known: " + known);
   }
   return found->id;
@@ -27,13 +28,17 @@ FormatId parse_format(const std::string& text) {
 
 int make_model(int argc, char** argv) {
   CLI::App app("Writes a GGUF model with random weights, or re-encodes one.");
-  std::string out, shape = "tiny", family = "llama", format = "F16", source;
+  std::string out, shape = "tiny", family = "llama", format = "F16", source, folder;
+  HfFolderOptions folder_options;
   std::optional<std::string> embedding_format, output_format;
   std::optional<std::int64_t> layers, width, heads, kv_heads, feed_forward, vocabulary;
   SyntheticModel rest;
   int threads = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
 
   app.add_option("OUT", out, "File to write")->required();
+  app.add_option("--folder", folder, "Write a Hugging Face folder of the same model, too");
+  app.add_option("--shards", folder_options.shards, "Files of the folder's weights")
+      ->check(CLI::Range(1, 99999));
   app.add_option("--requantise", source, "Take this model and change its matrices' format only");
   app.add_option("--format", format, "Of matrices")->capture_default_str();
   app.add_option("--embedding-format", embedding_format, "Of token embeddings; default: --format");
@@ -85,6 +90,7 @@ int make_model(int argc, char** argv) {
   model.embedding_format = parse_format(embedding_format.value_or(format));
   model.output_format = parse_format(output_format.value_or(format));
   write_synthetic_model(out, model, threads);
+  if (!folder.empty()) write_hf_folder(out, folder, folder_options);
   return 0;
 }
 

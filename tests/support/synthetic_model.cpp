@@ -209,12 +209,6 @@ const Format& slot_format(const TensorSlot& slot, const SyntheticModel& model) {
   return fitting(format(wanted), slot.columns, format(FormatId::F16));
 }
 
-const Format& with_encoder(const Format& f) {
-  if (!f.encode)
-    throw Error(ErrorCode::unsupported_format, fmt::format("format {} has no encoder", f.name));
-  return f;
-}
-
 /// Writes a matrix in pieces that all workers make at once. `make(piece, begin, end, values)` fills
 /// rows [begin, end), which depend on nothing but their arguments.
 void write_rows(GgufWriter& writer, ThreadPool& threads, const Format& f, std::int64_t rows,
@@ -290,7 +284,7 @@ void write_synthetic_model(const std::string& path, const SyntheticModel& model,
   add_vocabulary(writer, model);
   for (const TensorSlot& slot : slots) {
     const std::int64_t shape[] = {slot.columns, slot.rows};
-    writer.add_tensor(slot.name, with_encoder(slot_format(slot, model)),
+    writer.add_tensor(slot.name, slot_format(slot, model),
                       std::span(shape, slot.is_vector() ? 1 : 2));
   }
 
@@ -323,7 +317,7 @@ void requantise_model(const std::string& source, const std::string& path, Format
     if (entry.key != "general.file_type") writer.add_value(entry.key, entry.value);
   const auto target = [wanted](const TensorInfo& info) -> const Format& {
     return info.rank < 2 ? *info.format
-                         : fitting(with_encoder(format(wanted)), info.columns(), *info.format);
+                         : fitting(format(wanted), info.columns(), *info.format);
   };
   for (const TensorInfo& info : file.tensors()) {
     if (info.format->kind != Format::Kind::dense)

@@ -1,4 +1,4 @@
-#include "cli/bench_probe.h"
+#include "plan/hardware.h"
 
 #include <atomic>
 #include <chrono>

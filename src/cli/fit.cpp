@@ -1,0 +1,333 @@
+// plimsoll fit: a model rewritten to a number of bytes, with the loss said beforehand.
+#include "fit/fit.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/process.h"
+#include "cli/commands.h"
+#include "cli/common.h"
+#include "cli/input.h"
+#include "cli/output.h"
+#include "cli/terminal.h"
+#include "engine/own_text.h"
+#include "fit/analysis.h"
+#include "plan/facts.h"
+#include "plan/machine.h"
+#include "plan/quality_file.h"
+#include "text/hash.h"
+
+namespace plimsoll {
+namespace {
+
+/// What the model writes to be measured on is the same every time.
+constexpr std::uint64_t own_text_seed = 1;
+/// Besides what the Ledger knows of: rows and blocks on their way from file to file.
+constexpr Bytes buffer_bytes = 48 * MiB;
+
+struct FitCommand {
+  CommonOptions common;
+  std::optional<Bytes> size;
+  double bits = 0;
+  std::optional<std::string> output, text, effort;
+
+  bool parse(Arguments arguments) {
+    Options options("fit",
+                    "Rewrites a model's weights so that they take no more than a number of bytes "
+                    "and lose as little as these allow. The result is a standard GGUF file.");
+    common.declare(options);
+    options.size("--size", size, "Bytes of the file to write");
+    options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
+    options.text("-o,--output", "OUT.gguf", output, "The file to write (required)");
+    options.text("--text", "FILE", text,
+                 "A text like those that the model is for, to measure on; without one, text that "
+                 "the model writes itself");
+    options.text("--effort", "fast|thorough", effort,
+                 "thorough (default) measures the model and rounds with error feedback; fast does "
+                 "neither");
+    options.exclusive("--size", "--bits");
+    if (!options.parse(arguments)) return false;
+    if (!output) throw Error(ErrorCode::usage, "there is no file to write", "give -o OUT.gguf");
+    if (!size && bits == 0 && !common.memory)
+      throw Error(ErrorCode::usage, "nothing says how large the file may be",
+                  "give --size SIZE, --bits B, or --memory SIZE for what running it may take");
+    if (effort && *effort != "fast" && *effort != "thorough")
+      throw Error(ErrorCode::usage, fmt::format("--effort {}: no such effort", *effort),
+                  "give fast or thorough");
+    if (text && !is_thorough())
+      throw Error(ErrorCode::usage, "--text is measured on, and --effort fast measures nothing",
+                  "leave one of them out");
+    return true;
+  }
+  bool is_thorough() const { return !effort || *effort == "thorough"; }
+};
+
+class Fitting {
+ public:
+  explicit Fitting(const FitCommand& command)
+      : command_(command),
+        budget_(decide_budget(command.common.memory)),
+        model_(OpenModel::open(command.common.model_path())),
+        uses_(model_.facts.tensors),
+        target_(target_bytes()),
+        fitted_(*command.output, model_.file, uses_),
+        context_(make_context(command.common)) {
+    context_->ledger.set_budget(budget_);
+    runtime_ = context_->ledger.reserve(Account::runtime,
+                                        runtime_bytes(model_.facts, context_->threads.size()) +
+                                            model_.facts.text_bytes + buffer_bytes);
+  }
+
+  void run() {
+    const auto start = std::chrono::steady_clock::now();
+    const QualityModel quality = know_quality();
+    choose(quality);
+    if (!command_.common.json) notice(describe());
+    write(quality);
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    report(quality);
+  }
+
+ private:
+  std::optional<Bytes> target_bytes() const {
+    if (command_.size) return command_.size;
+    if (command_.bits > 0)
+      return static_cast<Bytes>(command_.bits / 8 * static_cast<double>(model_.facts.parameters));
+    return {};  // --memory: what the plan says
+  }
+
+  Rounding rounding() const {
+    return command_.is_thorough() ? Rounding::with_feedback : Rounding::plain;
+  }
+
+  std::optional<TokenId> bos() const {
+    return model_.tokenizer->adds_bos() ? model_.tokenizer->bos() : std::nullopt;
+  }
+
+  std::int64_t matrices() const {
+    return std::ranges::count_if(uses_, [](const TensorUse& use) { return !use.slot.is_vector(); });
+  }
+
+  QualityModel know_quality() {
+    const std::string fingerprint = model_fingerprint(model_.file), folder = cache_folder();
+    if (!command_.is_thorough()) {
+      if (std::optional<QualityModel> known = load_quality(folder, fingerprint, uses_))
+        return *known;
+      return prior_quality(model_.facts.description, uses_);
+    }
+    size_ = calibration_size(model_.facts.description, model_.facts.parameters, matrices());
+    std::string of_text = fingerprint;
+    if (command_.text) {
+      const std::string text =
+          read_text_file(*command_.text, [this](Bytes bytes) { refuse_long_text(bytes, budget_); });
+      of_text += fmt::format("-{:016x}", hash_text(text));
+      calibration_ = calibrate_on(model_.tokenizer->encode(text), bos(), size_);
+    } else {
+      write_text();
+    }
+    if (std::optional<QualityModel> known = load_quality(folder, of_text, uses_);
+        known && known->source == source())
+      return *known;
+    QualityModel quality;
+    {
+      ProgressBar bar("measuring", ProgressBar::Unit::chunks);
+      AnalysisOptions options;
+      options.source = source();
+      quality =
+          analyse(*context_, model_.file, model_.facts.description, uses_, calibration_.moments,
+                  calibration_.probes, options, [&bar](std::int64_t done, std::int64_t total) {
+                    bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
+                  });
+    }
+    save_quality(folder, of_text, quality, uses_);
+    if (of_text != fingerprint) save_quality(folder, fingerprint, quality, uses_);
+    return quality;
+  }
+
+  QualitySource source() const {
+    return command_.text ? QualitySource::text : QualitySource::own_text;
+  }
+
+  void write_text() {
+    const std::int64_t sequences = size_.moments + size_.probes;
+    PlanNeeds needs;
+    needs.policy = WeightPolicy::fit;
+    needs.logit_rows = std::min<std::int64_t>(sequences, 32);
+    needs.context = size_.sequence_tokens * needs.logit_rows;
+    needs.counts_process = false;
+    needs.budget = budget_ - std::min(budget_, context_->ledger.used());
+    const Plan plan = plan_model(model_, command_.common, needs);
+    std::vector<Sequence> texts;
+    {
+      ProgressBar bar("writing a text to measure on", ProgressBar::Unit::tokens);
+      const Engine engine(*context_, model_, plan);
+      texts = write_own_text(engine, sequences, size_.sequence_tokens, own_text_seed,
+                             [&bar](std::int64_t done, std::int64_t total) {
+                               bar.update(static_cast<std::uint64_t>(done),
+                                          static_cast<std::uint64_t>(total));
+                             });
+    }
+    for (const Account account : {Account::weights, Account::kv, Account::activations})
+      context_->ledger.set_cap(account, Ledger::no_cap);
+    calibration_.probes.assign(texts.begin(), texts.begin() + size_.probes);
+    calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
+  }
+
+  void choose(const QualityModel& quality) {
+    if (!target_) return choose_for_memory(quality);
+    const FileChoices choices =
+        file_choices(uses_, quality, rounding(), Reader::llama_cpp, rounding_formats());
+    const Bytes header = fitted_.header_bytes();
+    const std::optional<Selection> best =
+        *target_ > header ? solve(choices.choices, *target_ - header) : std::nullopt;
+    if (!best) {
+      const Selection smallest = frontier(choices.choices).smallest;
+      throw Error(
+          ErrorCode::budget_refused,
+          fmt::format("{} ({} bytes) are too few: the smallest file takes {} ({} bytes) and loses "
+                      "{} nats",
+                      format_bytes(*target_), *target_, format_bytes(smallest.bytes + header),
+                      smallest.bytes + header, format_nats(smallest.loss)),
+          fmt::format("give --size {} or more", smallest.bytes + header));
+    }
+    kl_nats_ = best->loss;
+    file_bytes_ = best->bytes + header;
+    for (std::size_t i = 0; i < uses_.size(); ++i)
+      formats_.push_back(choices.formats[i][static_cast<std::size_t>(best->choices[i])]);
+  }
+
+  /// So that running the file, with what else a run needs, stays below the line.
+  void choose_for_memory(const QualityModel& quality) {
+    PlanRequest request;
+    request.budget = *command_.common.memory;
+    request.threads = context_->threads.size();
+    request.runtime_bytes = runtime_bytes(model_.facts, request.threads);
+    request.policy = WeightPolicy::fit;
+    request.quality = quality;
+    request.rounding = rounding();
+    const Plan plan = make_plan(model_.facts, request);
+    refuse_unless_it_fits(plan);
+    kl_nats_ = plan.kl_nats;
+    file_bytes_ = fitted_.header_bytes();
+    for (std::size_t i = 0; i < uses_.size(); ++i) {
+      formats_.push_back(plan.formats.empty() ? uses_[i].info->format : plan.formats[i]);
+      file_bytes_ += tensor_bytes(i);
+    }
+  }
+
+  Bytes tensor_bytes(std::size_t i) const {
+    return round_up(static_cast<Bytes>(uses_[i].info->rows()) *
+                        row_bytes(*formats_[i], uses_[i].info->columns()),
+                    file_alignment);
+  }
+
+  bool is_copy() const {
+    for (std::size_t i = 0; i < uses_.size(); ++i)
+      if (formats_[i] != uses_[i].info->format) return false;
+    return true;
+  }
+
+  std::int64_t kept_tensors() const {
+    return std::ranges::count_if(uses_, [](const TensorUse& use) {
+      return !use.slot.is_vector() &&
+             std::ranges::none_of(rounding_formats(), [&use](const Format* f) {
+               return f->kind == Format::Kind::coded && use.slot.columns % f->block_values == 0;
+             });
+    });
+  }
+
+  double bits_per_weight() const {
+    return 8 * static_cast<double>(file_bytes_) / static_cast<double>(model_.facts.parameters);
+  }
+
+  std::map<std::string, Bytes> mix() const {
+    std::map<std::string, Bytes> result;
+    for (std::size_t i = 0; i < uses_.size(); ++i)
+      result[std::string(formats_[i]->name)] += tensor_bytes(i);
+    return result;
+  }
+
+  std::string describe() const {
+    if (is_copy())
+      return fmt::format("the file's own weights take {}: copying them",
+                         format_bytes(model_.file.size()));
+    std::string formats;
+    for (const auto& [format_name, bytes] : mix())
+      formats +=
+          fmt::format("{}{} {}", formats.empty() ? "" : ", ", format_name, format_bytes(bytes));
+    return fmt::format("{} at {:.2f} bits per weight: {}", format_bytes(file_bytes_),
+                       bits_per_weight(), formats);
+  }
+
+  void write(const QualityModel& quality) {
+    ProgressBar bar("rounding", ProgressBar::Unit::bytes);
+    const auto progress = [&bar](FitProgress at) { bar.update(at.done, at.total); };
+    if (!command_.is_thorough() || is_copy())
+      return fitted_.write(*context_, formats_, {}, progress);
+    Weights weights = Weights::without_matrices(*context_, model_.file, model_.facts.description);
+    LayerRunner runner(*context_, model_.facts.description, weights, size_.sequence_tokens);
+    MomentsWalk walk(*context_, model_.file, model_.facts.description, weights, runner,
+                     calibration_.moments);
+    fitted_.write(*context_, formats_, {&walk, &quality}, progress);
+  }
+
+  void report(const QualityModel& quality) const {
+    if (command_.common.json) {
+      print_json({{"output", *command_.output},
+                  {"file_bytes", file_bytes_},
+                  {"target_bytes", target_ ? nlohmann::ordered_json(*target_) : nullptr},
+                  {"bits_per_weight", bits_per_weight()},
+                  {"kl_nats", is_copy() ? 0 : kl_nats_},
+                  {"quality", is_copy() ? "exact" : name(quality.source)},
+                  {"formats", mix()},
+                  {"kept_tensors", kept_tensors()},
+                  {"seconds", seconds_},
+                  {"peak_bytes", process_memory().peak}});
+      return;
+    }
+    std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", *command_.output,
+                                  format_bytes(file_bytes_), bits_per_weight());
+    out += is_copy() ? "loses nothing: the source's own weights\n"
+                     : fmt::format("loses {} nats per token, predicted ({})\n",
+                                   format_nats(kl_nats_), plimsoll::describe(quality.source));
+    if (const std::int64_t kept = kept_tensors(); kept > 0)
+      out +=
+          fmt::format("{} tensors stay as they were: no format's blocks divide their rows\n", kept);
+    write_out(out + fmt::format("took {:.0f} s, peak {}\n", seconds_,
+                                format_bytes(process_memory().peak)));
+  }
+
+  static constexpr Bytes file_alignment = 32;
+
+  const FitCommand& command_;
+  Bytes budget_;
+  OpenModel model_;
+  std::span<const TensorUse> uses_;
+  std::optional<Bytes> target_;  ///< of the file
+  FittedFile fitted_;
+  std::unique_ptr<Context> context_;
+  Reservation runtime_;
+  CalibrationSize size_{};
+  Calibration calibration_;
+  std::vector<const Format*> formats_;
+  Bytes file_bytes_ = 0;
+  double kl_nats_ = 0;
+  double seconds_ = 0;
+};
+
+}  // namespace
+
+int fit_command(Arguments arguments) {
+  FitCommand command;
+  if (!command.parse(arguments)) return 0;
+  choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
+  Fitting(command).run();
+  return 0;
+}
+
+}  // namespace plimsoll

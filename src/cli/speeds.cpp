@@ -1,0 +1,92 @@
+#include "cli/speeds.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/process.h"
+#include "cli/bench_measure.h"
+#include "cli/common.h"
+#include "model/tensors.h"
+#include "plan/costs.h"
+#include "plan/probe.h"
+
+namespace plimsoll {
+namespace {
+
+/// What this process may still touch beside the measurement.
+constexpr Bytes kept_back = 1 * MiB;
+
+/// By position in the facts' tensors: in memory.
+std::vector<const Format*> formats_held(const OpenModel& model, const Plan& plan) {
+  if (!plan.formats.empty()) return plan.formats;
+  std::vector<const Format*> formats;
+  for (const TensorUse& use : model.facts.tensors) formats.push_back(use.info->format);
+  return formats;
+}
+
+}  // namespace
+
+std::optional<Machine> machine_for(const OpenModel& model, const Plan& plan, bool anew) {
+  std::vector<FormatId> formats;
+  if (anew) {
+    formats = matrix_formats();
+  } else {
+    const std::vector<const Format*> held = formats_held(model, plan);
+    for (std::size_t i = 0; i < held.size(); ++i)
+      if (!model.facts.tensors[i].slot.is_vector()) formats.push_back(held[i]->id);
+  }
+  const Bytes held = process_memory().resident + kept_back;
+  const Bytes room = plan.budget_bytes > held ? plan.budget_bytes - held : 0;
+  return find_machine(cache_folder(), machine_key(plan.threads), formats, room, anew);
+}
+
+void predict_speeds(const Machine& machine, const OpenModel& model, Plan& plan) {
+  const std::vector<const Format*> formats = formats_held(model, plan);
+  const ModelShape shape{model.facts.description, model.facts.tensors, formats};
+  const std::int64_t prompt = std::min(BenchRequest{}.prompt, plan.context);
+  plan.prefill_tokens_per_second =
+      static_cast<double>(prompt) /
+      prefill_seconds(machine, shape, 0, prompt, plan.chunk_tokens, plan.threads);
+  plan.decode_tokens_per_second = 1 / decode_seconds(machine, shape, prompt, 1, plan.threads);
+}
+
+std::string describe_machine(const Machine& machine, const Terminal& terminal) {
+  const auto heading = [&](const std::string& text) {
+    return fmt::format("\n{}\n", terminal.styled(Style::dim, text));
+  };
+  std::string out =
+      fmt::format("{}: {}, {} thread{}\n", terminal.styled(Style::strong, machine.key.processor),
+                  name(machine.key.isa), machine.key.threads, machine.key.threads == 1 ? "" : "s");
+  out += heading(fmt::format("{:<10}{:>12}{:>12}{:>12}{:>14}", "threads", "read, GB/s", "cached",
+                             "compute", "dispatch, µs"));
+  for (const WorkerSpeeds& s : machine.speeds)
+    out += fmt::format("{:<10}{:>12.1f}{:>12.1f}{:>12.2f}{:>13.2f}\n", s.workers,
+                       s.read_bytes_per_second / 1e9, s.cached_read_bytes_per_second / 1e9,
+                       s.compute_factor, s.dispatch_seconds * 1e6);
+  out += heading(fmt::format("{:<28}{:>9}", "one thread", "ns"));
+  for (const auto& [what, seconds] :
+       {std::pair("norms and activations", machine.element_seconds),
+        std::pair("rounding of inputs", machine.quantise_seconds),
+        std::pair("attention, a key", machine.key_seconds),
+        std::pair("attention, a query", machine.query_seconds),
+        std::pair("attention, one of many", machine.prefill_query_seconds)})
+    out += fmt::format("{:<28}{:>9.4f}\n", what, seconds * 1e9);
+  std::string columns = "products";
+  columns.resize(10, ' ');
+  for (const int batch : measured_batches) columns += fmt::format("{:>8}", batch);
+  columns += " tokens, ns per weight; of the bandwidth";
+  for (const WorkerSpeeds& s : machine.speeds) columns += fmt::format("{:>6}", s.workers);
+  out += heading(columns);
+  for (const FormatSpeed& f : machine.formats) {
+    out += fmt::format("{:<10}", format(f.format).name);
+    for (const double seconds : f.weight_seconds) out += fmt::format("{:>8.4f}", seconds * 1e9);
+    out += std::string(40, ' ');
+    for (const double fraction : f.bandwidth_fractions)
+      out += fmt::format("{:>4.0f} %", 100 * fraction);
+    out += "\n";
+  }
+  return out;
+}
+
+}  // namespace plimsoll

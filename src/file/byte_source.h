@@ -1,0 +1,29 @@
+// Bytes that are read by ranges: a file, or what stands for one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/bytes.h"
+
+namespace plimsoll {
+
+/// Thread-safe.
+class ByteSource {
+ public:
+  virtual ~ByteSource() = default;
+
+  virtual const std::string& path() const = 0;  ///< names it in messages
+  virtual Bytes size() const = 0;               ///< of what is stored, when it was opened
+
+  /// Reads [offset, offset + bytes) into `destination`. Fastest where both leave the same remainder
+  /// by 4 KiB. Throws Error: file_unreadable on an I/O error, file_corrupt when what is stored ends
+  /// before the range.
+  virtual void read(std::uint64_t offset, Bytes bytes, void* destination) const = 0;
+
+  /// Throws Error(file_corrupt) when what is stored is no longer what was opened: what has been
+  /// read from it may then be half of the one and half of the other.
+  virtual void check_unchanged() const = 0;
+};
+
+}  // namespace plimsoll

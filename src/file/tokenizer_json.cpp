@@ -1,0 +1,176 @@
+#include "file/tokenizer_json.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include "file/header_bytes.h"
+#include "file/input_file.h"
+#include "file/metadata_builder.h"
+
+namespace plimsoll {
+namespace {
+
+constexpr Bytes largest_tokenizer = 512 * MiB;
+
+/// Keeps vocabulary and merges out of the document.
+class TokenizerCollector final : public JsonCollector {
+ public:
+  explicit TokenizerCollector(TokenizerJson& result)
+      : JsonCollector(result.path), result_(result) {}
+
+  bool start_object(std::size_t size) override {
+    if (part_ != Part::rest) wrong();
+    if (!is_at("model", "vocab")) return JsonCollector::start_object(size);
+    part_ = Part::vocabulary;
+    return true;
+  }
+  bool end_object() override {
+    if (part_ == Part::rest) return JsonCollector::end_object();
+    part_ = Part::rest;
+    return true;
+  }
+  bool key(std::string& name) override {
+    if (part_ == Part::rest) return JsonCollector::key(name);
+    begin_token(name);
+    return true;
+  }
+  bool start_array(std::size_t size) override {
+    if (part_ == Part::rest) {
+      if (is_at("model", "vocab"))
+        part_ = Part::scored_vocabulary;
+      else if (is_at("model", "merges"))
+        part_ = Part::merges;
+      else
+        return JsonCollector::start_array(size);
+      return true;
+    }
+    if (part_ == Part::vocabulary || in_pair_) wrong();
+    in_pair_ = true;
+    elements_ = 0;
+    return true;
+  }
+  bool end_array() override {
+    if (part_ == Part::rest) return JsonCollector::end_array();
+    if (!in_pair_) {
+      part_ = Part::rest;
+      return true;
+    }
+    if (elements_ != 2) wrong();
+    in_pair_ = false;
+    if (part_ == Part::merges) add_merge(pair_);
+    return true;
+  }
+  bool string(std::string& value) override {
+    if (part_ == Part::rest) return JsonCollector::string(value);
+    if (part_ == Part::merges && !in_pair_) {
+      add_merge(value);
+      return true;
+    }
+    if (!in_pair_) wrong();
+    if (part_ == Part::scored_vocabulary) {
+      if (elements_++ != 0) wrong();
+      begin_token(value);
+      result_.tokens.back().id = static_cast<std::int64_t>(result_.tokens.size()) - 1;
+    } else {
+      add_to_pair(value);
+    }
+    return true;
+  }
+  bool number_unsigned(std::uint64_t value) override {
+    if (part_ == Part::rest) return JsonCollector::number_unsigned(value);
+    if (part_ != Part::vocabulary) return score(static_cast<double>(value));
+    if (value > std::numeric_limits<std::int32_t>::max()) wrong();
+    result_.tokens.back().id = static_cast<std::int64_t>(value);
+    return true;
+  }
+  bool number_integer(std::int64_t value) override {
+    return part_ == Part::rest ? JsonCollector::number_integer(value)
+                               : score(static_cast<double>(value));
+  }
+  bool number_float(double value, const std::string& text) override {
+    return part_ == Part::rest ? JsonCollector::number_float(value, text) : score(value);
+  }
+  bool null() override {
+    if (part_ != Part::rest) wrong();
+    return JsonCollector::null();
+  }
+  bool boolean(bool value) override {
+    if (part_ != Part::rest) wrong();
+    return JsonCollector::boolean(value);
+  }
+
+ private:
+  enum class Part { rest, vocabulary, scored_vocabulary, merges };
+
+  [[noreturn]] void wrong() const {
+    corrupt(part_ == Part::merges
+                ? fmt::format("wanted merge {} as a pair of texts", result_.merge_count)
+                : fmt::format("wanted token {} of the vocabulary as a text and its number",
+                              result_.tokens.size()));
+  }
+  bool score(double value) {
+    if (part_ != Part::scored_vocabulary || !in_pair_ || elements_++ != 1) wrong();
+    result_.tokens.back().score = static_cast<float>(value);
+    return true;
+  }
+  void begin_token(const std::string& text) {
+    result_.tokens.push_back(
+        {-1, 0, result_.texts.size(), static_cast<std::uint32_t>(text.size())});
+    result_.texts += text;
+  }
+  /// A space inside a part would look like the one between the parts: it is written as
+  /// byte-level vocabularies write it.
+  void add_to_pair(const std::string& part) {
+    if (elements_++ == 0)
+      pair_.clear();
+    else
+      pair_ += ' ';
+    for (const char c : part) {
+      if (c == ' ')
+        pair_ += "\u0120";
+      else
+        pair_ += c;
+    }
+  }
+  void add_merge(std::string_view merge) {
+    MetadataBuilder::append_string(result_.merges, merge);
+    ++result_.merge_count;
+  }
+
+  TokenizerJson& result_;
+  Part part_ = Part::rest;
+  bool in_pair_ = false;
+  int elements_ = 0;  ///< of the pair
+  std::string pair_;
+};
+
+}  // namespace
+
+std::size_t TokenizerJson::merge_length(std::string_view at) {
+  std::uint64_t length;
+  std::memcpy(&length, at.data(), sizeof length);
+  return length;
+}
+
+TokenizerJson read_tokenizer_json(const std::string& path) {
+  const InputFile file(path);
+  TokenizerJson result;
+  result.path = path;
+  TokenizerCollector collector(result);
+  if (file.size() > largest_tokenizer)
+    collector.corrupt(fmt::format("wanted at most {}, found {} bytes",
+                                  format_bytes(largest_tokenizer), file.size()));
+  parse_json(file, 0, file.size(), collector);
+  result.rest = collector.take();
+  if (!result.rest.is_object()) collector.corrupt("wanted an object");
+  for (const TokenizerJson::Token& token : result.tokens)
+    if (token.id < 0)
+      collector.corrupt(
+          fmt::format("token {}: wanted an id", plimsoll::quoted(result.text(token))));
+  return result;
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,37 @@
+// Calibration: the short sequences that second moments and divergences are measured on.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "fit/layer_moments.h"
+#include "model/description.h"
+#include "text/tokenizer.h"
+
+namespace plimsoll {
+
+struct Calibration {
+  std::vector<Sequence> moments;  ///< for second moments
+  std::vector<Sequence>
+      probes;  ///< for divergences: other parts of the text where it is long enough
+};
+
+/// How much of a text is worth its time on a model of this size: minutes on two cores for a billion
+/// parameters.
+struct CalibrationSize {
+  std::int64_t sequence_tokens;  ///< BOS included
+  std::int64_t moments;          ///< sequences
+  std::int64_t probes;           ///< sequences
+};
+CalibrationSize calibration_size(const Description& description, std::int64_t parameters,
+                                 std::int64_t matrices);
+
+/// Sequences spread evenly over a text's tokens, each beginning with `bos` if there is one. Throws
+/// Error(invalid_text) when the text has less than least_calibration_tokens.
+Calibration calibrate_on(std::span<const TokenId> text, std::optional<TokenId> bos,
+                         const CalibrationSize& size);
+constexpr std::int64_t least_calibration_tokens = 1024;
+
+}  // namespace plimsoll

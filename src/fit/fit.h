@@ -1,0 +1,67 @@
+// Fitting: a model rewritten so that it takes no more than a number of bytes and loses as little as
+// these allow.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "file/gguf_writer.h"
+#include "file/model_file.h"
+#include "fit/calibration.h"
+#include "kernels/context.h"
+#include "model/tensors.h"
+#include "model/weights.h"
+#include "plan/quality.h"
+#include "plan/solver.h"
+
+namespace plimsoll {
+
+/// What each tensor could become in the file: by position in find_tensors(), vectors staying as
+/// they are.
+struct FileChoices {
+  std::vector<std::vector<const Format*>> formats;
+  std::vector<std::vector<Choice>> choices;  ///< bytes with padding, loss in nats
+};
+/// `candidates`, where a row divides into their blocks and the quality model knows them, and the
+/// file's own format.
+FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
+                         Rounding rounding, Reader reader,
+                         std::span<const Format* const> candidates);
+
+struct FitProgress {
+  Bytes done, total;  ///< of the source's tensors
+};
+
+/// Where the second moments for rounding with error feedback come from; plain rounding without.
+struct FeedbackSource {
+  MomentsWalk* walk = nullptr;  ///< at its beginning
+  const QualityModel* quality = nullptr;
+  double damping = 0.01;
+};
+
+/// The file that is going to be written.
+class FittedFile {
+ public:
+  /// Opens the target, so that one that cannot be written is known before the work. Throws
+  /// Error(write_failed).
+  FittedFile(const std::string& path, const ModelFile& source, std::span<const TensorUse> uses);
+
+  /// Of the file besides its tensors' data.
+  Bytes header_bytes() const;
+
+  /// Writes the model with tensor i in formats[i] (its own: copied byte for byte). Throws Error:
+  /// write_failed, file_*, invalid_weights naming a tensor with NaN or infinity; the target is then
+  /// as it was before. Once.
+  void write(Context& context, std::span<const Format* const> formats,
+             const FeedbackSource& feedback, const std::function<void(FitProgress)>& progress);
+
+ private:
+  GgufWriter writer_;
+  const ModelFile& source_;
+  std::span<const TensorUse> uses_;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,52 @@
+// The formats that a model's weights may have in memory, and the best of them for a number of
+// bytes.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "model/weights.h"
+#include "plan/plan.h"
+#include "plan/solver.h"
+
+namespace plimsoll {
+
+/// All weights of a model as they are held.
+struct HeldWeights {
+  Weights::Formats formats;  ///< empty: as the file has them
+  Bytes bytes = 0;
+  Bytes staging_bytes_per_worker = 0;
+  double kl_nats = 0;
+};
+
+/// Pure. Refers to the facts.
+class FormatChoices {
+ public:
+  FormatChoices(const ModelFacts& facts, const QualityModel& quality, Rounding rounding);
+
+  /// Every tensor in its smallest format.
+  HeldWeights smallest() const;
+  /// Those of least loss with at most `limit` bytes; smallest() where there are none.
+  HeldWeights best(Bytes limit) const;
+  /// Staging that is enough for any of them.
+  Bytes most_staging_bytes_per_worker() const { return most_staging_; }
+  /// Tensors that no coded format can hold.
+  std::int64_t kept_tensors() const { return kept_tensors_; }
+
+ private:
+  HeldWeights held(const std::vector<int>& choices) const;
+
+  const ModelFacts& facts_;
+  std::vector<std::vector<const Format*>> formats_;  ///< by tensor, as its choices
+  std::vector<std::vector<Choice>> choices_;         ///< by tensor
+  Bytes vector_bytes_ = 0;
+  Bytes most_staging_ = 0;
+  std::int64_t kept_tensors_ = 0;
+};
+
+/// What weights in these formats (empty: the file's) hold by format, most bytes first.
+std::vector<FormatShare> format_shares(const std::vector<TensorUse>& tensors,
+                                       const Weights::Formats& formats);
+
+}  // namespace plimsoll

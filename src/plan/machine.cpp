@@ -1,0 +1,200 @@
+#include "plan/machine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <span>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/small_file.h"
+#include "file/output_file.h"
+
+namespace plimsoll {
+namespace {
+
+using Json = nlohmann::json;
+
+/// The lines of /proc/cpuinfo that tell processors apart, of the first one.
+std::string processor_name() {
+  const std::string text = read_small_file("/proc/cpuinfo").value_or("");
+  std::string name;
+  std::size_t at = 0;
+  while (at < text.size()) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view line = std::string_view(text).substr(at, end - at);
+    at = end + 1;
+    if (line.empty()) break;  // of the first processor
+    for (const std::string_view key : {"model name", "CPU implementer", "CPU part", "CPU variant"})
+      if (const std::size_t colon = line.find(": "); line.starts_with(key) && colon != line.npos) {
+        if (!name.empty()) name += ' ';
+        name += line.substr(colon + 2);
+      }
+  }
+  return name;
+}
+
+std::string file_of(const std::string& folder, const MachineKey& key) {
+  return fmt::format("{}/machine-{}-{}.json", folder, name(key.isa), key.threads);
+}
+
+Json key_json(const MachineKey& key) {
+  return {{"processor", key.processor},
+          {"isa", name(key.isa)},
+          {"threads", key.threads},
+          {"processors", key.processors},
+          {"version", key.version}};
+}
+
+MachineKey parse_key(const Json& json) {
+  MachineKey key;
+  key.processor = json.at("processor");
+  const std::string isa = json.at("isa");
+  for (const Isa known : {Isa::reference, Isa::avx2, Isa::avx512, Isa::neon})
+    if (name(known) == isa) key.isa = known;
+  key.threads = json.at("threads");
+  key.processors = json.at("processors");
+  key.version = json.at("version");
+  return key;
+}
+
+/// Every measured number is one that can be divided by.
+double measured(const Json& json) {
+  const double value = json;
+  if (!std::isfinite(value) || value <= 0) throw Error(ErrorCode::file_corrupt, "not a rate");
+  return value;
+}
+
+WorkerSpeeds parse_speeds(const Json& json) {
+  WorkerSpeeds speeds;
+  speeds.workers = json.at("workers");
+  speeds.read_bytes_per_second = measured(json.at("read_bytes_per_second"));
+  speeds.cached_read_bytes_per_second = measured(json.at("cached_read_bytes_per_second"));
+  speeds.compute_factor = measured(json.at("compute_factor"));
+  speeds.dispatch_seconds = measured(json.at("dispatch_seconds"));
+  return speeds;
+}
+
+FormatSpeed parse_format(const std::string& format_name, const Json& json, std::size_t counts) {
+  const Format* const found = find_format(std::string_view(format_name));
+  if (!found) throw Error(ErrorCode::file_corrupt, "unknown format");
+  FormatSpeed speed;
+  speed.format = found->id;
+  for (std::size_t i = 0; i < measured_batches.size(); ++i)
+    speed.weight_seconds[i] = measured(json.at("weight_seconds").at(i));
+  for (std::size_t i = 0; i < counts; ++i)
+    speed.bandwidth_fractions.push_back(measured(json.at("bandwidth_fractions").at(i)));
+  return speed;
+}
+
+}  // namespace
+
+std::size_t Machine::with(int threads) const {
+  std::size_t found = 0;
+  for (std::size_t i = 0; i < speeds.size(); ++i)
+    if (speeds[i].workers <= threads) found = i;
+  return found;
+}
+
+const FormatSpeed* Machine::find(FormatId format) const {
+  const auto found = std::find_if(formats.begin(), formats.end(),
+                                  [&](const FormatSpeed& f) { return f.format == format; });
+  return found == formats.end() ? nullptr : &*found;
+}
+
+MachineKey machine_key(int threads) {
+  const MachineLimits limits = probe_limits();
+  MachineKey key;
+  key.processor = processor_name();
+  key.isa = choose_isa();
+  key.threads = threads;
+  key.processors = std::min(static_cast<double>(limits.processors),
+                            limits.cpu_quota.value_or(limits.processors));
+  key.version = PLIMSOLL_VERSION;
+  return key;
+}
+
+nlohmann::json to_json(const Machine& m) {
+  Json speeds = Json::array(), formats = Json::object();
+  for (const WorkerSpeeds& s : m.speeds)
+    speeds.push_back({{"workers", s.workers},
+                      {"read_bytes_per_second", s.read_bytes_per_second},
+                      {"cached_read_bytes_per_second", s.cached_read_bytes_per_second},
+                      {"compute_factor", s.compute_factor},
+                      {"dispatch_seconds", s.dispatch_seconds}});
+  for (const FormatSpeed& f : m.formats)
+    formats[std::string(format(f.format).name)] = {{"weight_seconds", f.weight_seconds},
+                                                   {"bandwidth_fractions", f.bandwidth_fractions}};
+  return {{"key", key_json(m.key)},
+          {"probe_bytes", m.probe_bytes},
+          {"cache_bytes", m.cache_bytes},
+          {"element_seconds", m.element_seconds},
+          {"quantise_seconds", m.quantise_seconds},
+          {"key_seconds", m.key_seconds},
+          {"query_seconds", m.query_seconds},
+          {"prefill_query_seconds", m.prefill_query_seconds},
+          {"batches", measured_batches},
+          {"speeds", speeds},
+          {"formats", formats}};
+}
+
+std::optional<Machine> parse_machine(std::string_view text) try {
+  const Json json = Json::parse(text);
+  if (json.at("batches") != Json(measured_batches)) return {};
+  Machine m;
+  m.key = parse_key(json.at("key"));
+  m.probe_bytes = json.at("probe_bytes");
+  m.cache_bytes = json.at("cache_bytes");
+  m.element_seconds = measured(json.at("element_seconds"));
+  m.quantise_seconds = measured(json.at("quantise_seconds"));
+  m.key_seconds = measured(json.at("key_seconds"));
+  m.query_seconds = measured(json.at("query_seconds"));
+  m.prefill_query_seconds = measured(json.at("prefill_query_seconds"));
+  for (const Json& speeds : json.at("speeds")) m.speeds.push_back(parse_speeds(speeds));
+  for (const auto& [name, speed] : json.at("formats").items())
+    m.formats.push_back(parse_format(name, speed, m.speeds.size()));
+  if (m.speeds.empty()) return {};
+  return m;
+} catch (const nlohmann::json::exception&) {
+  return {};
+} catch (const Error&) {
+  return {};
+}
+
+std::string cache_folder() {
+  // Relative paths are invalid there (XDG Base Directory Specification).
+  if (const char* cache = std::getenv("XDG_CACHE_HOME"); cache && cache[0] == '/')
+    return std::string(cache) + "/plimsoll";
+  if (const char* home = std::getenv("HOME"); home && home[0] == '/')
+    return std::string(home) + "/.cache/plimsoll";
+  return {};
+}
+
+std::optional<Machine> load_machine(const std::string& folder, const MachineKey& key) {
+  if (folder.empty()) return {};
+  const std::optional<std::string> text = read_small_file(file_of(folder, key));
+  if (!text) return {};
+  std::optional<Machine> machine = parse_machine(*text);
+  if (!machine || machine->key != key) return {};
+  return machine;
+}
+
+void save_machine(const std::string& folder, const Machine& machine) {
+  if (folder.empty()) return;
+  std::error_code ignored;
+  std::filesystem::create_directories(folder, ignored);
+  try {
+    const std::string text = to_json(machine).dump(1) + "\n";
+    OutputFile file(file_of(folder, machine.key));
+    file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    file.commit();
+  } catch (const Error&) {
+    // It will be measured again.
+  }
+}
+
+}  // namespace plimsoll

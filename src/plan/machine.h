@@ -1,0 +1,90 @@
+// What was measured of this machine, as a plain value that predicts speeds (plan/costs.h), and the
+// file that keeps it from one plan to the next.
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/bytes.h"
+#include "base/cpu.h"
+#include "format/format.h"
+
+namespace plimsoll {
+
+/// Tokens that products were measured with.
+constexpr std::array<int, 7> measured_batches = {1, 2, 4, 8, 16, 64, 256};
+
+/// Products with one format.
+struct FormatSpeed {
+  FormatId format = FormatId::F32;
+  /// By measured_batches: seconds per weight of one worker for all tokens together, weights in
+  /// cache.
+  std::array<double, measured_batches.size()> weight_seconds{};
+  /// By Machine::speeds: of the read bandwidth, what a product with one token reaches (measured
+  /// with weights from memory).
+  std::vector<double> bandwidth_fractions;
+};
+
+/// With one number of workers.
+struct WorkerSpeeds {
+  int workers = 1;
+  double read_bytes_per_second = 0;         ///< from memory
+  double cached_read_bytes_per_second = 0;  ///< from the last cache, of what no other holds
+  double compute_factor = 1;                ///< of one worker's speed, in registers
+  double dispatch_seconds = 0;              ///< to start workers on something and to wait for them
+};
+
+/// What decides speeds; a machine that differs in any of it is measured anew.
+struct MachineKey {
+  std::string processor;
+  Isa isa = Isa::reference;
+  int threads = 1;
+  double processors = 1;  ///< that this process may use: affinity and quota
+  std::string version;    ///< of this program
+
+  bool operator==(const MachineKey&) const = default;
+};
+
+struct Machine {
+  MachineKey key;
+  Bytes probe_bytes =
+      0;  ///< that were read from memory: far more than cache_bytes, where it had room
+  Bytes cache_bytes = 0;  ///< of the largest cache
+  /// Of one worker: norms, activations and sums per number; rounding of a product's inputs.
+  double element_seconds = 0;
+  double quantise_seconds = 0;
+  /// Attention of one worker, K and V in cache, per position and dimension of a head: for a query
+  /// alone, per head of keys and per head of queries that shares them, and for many queries
+  /// together, per query head.
+  double key_seconds = 0;
+  double query_seconds = 0;
+  double prefill_query_seconds = 0;
+  std::vector<WorkerSpeeds> speeds;  ///< workers rise from 1 to key.threads
+  std::vector<FormatSpeed> formats;  ///< those that were asked for so far
+
+  /// Index of the most workers that were measured and are not more than `threads`.
+  std::size_t with(int threads) const;
+  const FormatSpeed* find(FormatId format) const;
+};
+
+/// The key of this process. Throws as choose_isa does.
+MachineKey machine_key(int threads);
+
+nlohmann::json to_json(const Machine& machine);
+/// Empty for anything but what to_json() gave as text.
+std::optional<Machine> parse_machine(std::string_view json);
+
+/// The folder of what may be lost: ${XDG_CACHE_HOME:-~/.cache}/plimsoll; empty where there is none.
+std::string cache_folder();
+
+/// What was kept in `folder` for this key; empty when there is nothing or nothing valid.
+std::optional<Machine> load_machine(const std::string& folder, const MachineKey& key);
+/// Keeps it, whole or not at all; that a folder cannot be written is no error.
+void save_machine(const std::string& folder, const Machine& machine);
+
+}  // namespace plimsoll

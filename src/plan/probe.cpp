@@ -1,0 +1,460 @@
+#include "plan/probe.h"
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/small_file.h"
+#include "kernels/matmul.h"
+#include "model/weights.h"
+#include "plan/hardware.h"
+#include "planes/planes.h"
+
+namespace plimsoll {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// What is read to see memory's bandwidth: more than caches hold, so that reading it leaves nothing
+/// there of the weights that are then multiplied.
+constexpr Bytes most_read_bytes = 64 * MiB, least_read_bytes = 2 * MiB;
+/// More than the caches of one core hold, and less than the last one.
+constexpr Bytes cached_read_bytes = 8 * MiB;
+/// Of the program and of stacks, what measuring touches.
+constexpr Bytes touched_bytes = 1 * MiB, touched_bytes_per_worker = 128 * KiB;
+
+/// Of synthetic matrices; of their rows, those that are multiplied from the caches.
+constexpr std::int64_t columns = 2048;
+constexpr Bytes cached_bytes = 512 * KiB;
+constexpr std::int64_t cached_rows_of_many = 512, least_rows = 64;
+constexpr std::int64_t most_tokens = measured_batches.back();
+
+/// Heads of 64 with positions that stay in the second-level cache.
+constexpr std::int64_t positions = 1024, query_block = 64;
+constexpr std::int32_t head_dim = 64, group = 4;
+
+constexpr int repeats = 9, read_repeats = 25;
+constexpr std::int64_t loop_macs = 200'000'000;
+constexpr auto stream_patience = std::chrono::milliseconds(300);
+/// A measurement is repeated no longer than this,
+constexpr double patience_seconds = 0.05;
+/// and takes at least and, if it can be made smaller, at most so long each time: the clock and a
+/// single interruption should not matter.
+constexpr double least_sample_seconds = 3e-4, most_sample_seconds = 4e-3;
+/// Of a difference of two measurements, in case noise leaves nothing.
+constexpr double least_difference = 1e-15;
+
+double seconds_of(FunctionRef<void()> body) {
+  const auto start = Clock::now();
+  body();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+/// Of this thread's processor time: what runs beside it does not count.
+double processor_seconds_of(FunctionRef<void()> body) {
+  const auto now = [] {
+    timespec time{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  };
+  const double start = now();
+  body();
+  return now() - start;
+}
+
+/// Of rates that others' interruptions can only lower: the upper quartile.
+double usual(std::vector<double> values) {
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 3 / 4);
+  std::nth_element(values.begin(), place, values.end());
+  return *place;
+}
+
+/// Of what computes without waiting for memory: others can only slow it down, so the best counts.
+double least_seconds(FunctionRef<void()> body,
+                     double (*measure)(FunctionRef<void()>) = processor_seconds_of) {
+  const double first = measure(body);
+  const auto times = static_cast<int>(std::clamp(least_sample_seconds / first, 1.0, 10'000.0));
+  double best = first, spent = first;
+  for (int i = 0; i < repeats && spent < patience_seconds; ++i) {
+    const double seconds = measure([&] {
+      for (int t = 0; t < times; ++t) body();
+    });
+    best = std::min(best, seconds / times);
+    spent += seconds;
+  }
+  return best;
+}
+
+Bytes largest_cache() {
+  Bytes largest = 0;
+  for (int index = 0;; ++index) {
+    const auto text = read_small_file("/sys/devices/system/cpu/cpu0/cache/index" +
+                                      std::to_string(index) + "/size");
+    if (!text) return largest;
+    largest = std::max(largest, kib_field("size " + *text, "size").value_or(0));
+  }
+}
+
+/// 1, 2, 4 ... and the last.
+std::vector<int> worker_counts(int threads) {
+  std::vector<int> counts;
+  for (int n = 1; n < threads; n *= 2) counts.push_back(n);
+  counts.push_back(threads);
+  return counts;
+}
+
+std::vector<float> some_values(std::int64_t count) {
+  std::mt19937 random(1876);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+/// A matrix [rows][columns] in a format, of a few rows again and again.
+class SyntheticMatrix {
+ public:
+  SyntheticMatrix(Context& context, const Format& format, Bytes bytes) {
+    constexpr std::int64_t pattern_rows = tile_rows;
+    const Bytes bytes_per_row = row_bytes(format, columns);
+    const std::int64_t rows = std::max<std::int64_t>(
+        pattern_rows, static_cast<std::int64_t>(bytes / bytes_per_row) / tile_rows * tile_rows);
+    const std::vector<float> values = some_values(pattern_rows * columns);
+    std::vector<std::uint8_t> blocks(pattern_rows * bytes_per_row);
+    format.encode(values.data(), blocks.data(), pattern_rows * columns / format.block_values);
+    const bool coded = format.kind == Format::Kind::coded;
+    if (coded) {
+      planes_ = PlaneTensor(context.ledger, format, rows, columns);
+    } else {
+      dense_memory_ =
+          Region(context.ledger, Account::weights, static_cast<Bytes>(rows) * bytes_per_row);
+      dense_ = {dense_memory_.data(), dense_type(format), rows, columns};
+    }
+    context.threads.parallel_for(
+        rows / tile_rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t tile = begin; tile < end; ++tile) {
+            if (coded)
+              planes_.import_rows(blocks.data(), tile * tile_rows, tile_rows);
+            else
+              std::copy(
+                  blocks.begin(), blocks.end(),
+                  dense_memory_.as<std::uint8_t>() + static_cast<Bytes>(tile) * blocks.size());
+          }
+        });
+    view_ = planes_.view();
+    all_rows_ = rows;
+    bytes_ = coded ? planes_.bytes() : dense_memory_.size();
+  }
+
+  std::int64_t rows() const { return all_rows_; }
+  /// Whole tiles of rows that take so much memory, one at least.
+  std::int64_t rows_in(Bytes bytes) const {
+    const Bytes tile_bytes = bytes_ / static_cast<Bytes>(all_rows_ / tile_rows);
+    return static_cast<std::int64_t>(std::max<Bytes>(1, bytes / tile_bytes)) * tile_rows;
+  }
+  Bytes bytes() const { return bytes_; }
+
+  /// The product with the first `rows` rows. Valid until the next call.
+  MatmulOp op(std::int64_t rows, float* y) {
+    MatmulOp op;
+    if (dense_.data) {
+      dense_.rows = rows;
+      op.dense = &dense_;
+    } else {
+      view_.rows = rows;
+      op.planes = &view_;
+    }
+    op.y = y;
+    op.y_stride = rows;
+    return op;
+  }
+
+ private:
+  PlaneTensor planes_;
+  PlaneView view_{};
+  Region dense_memory_;
+  DenseView dense_{};
+  std::int64_t all_rows_ = 0;
+  Bytes bytes_ = 0;
+};
+
+/// One number of workers, and what their products need.
+class Workers {
+ public:
+  static Bytes memory_bytes(int count) {
+    return quantised_bytes() + static_cast<Bytes>(count) * MatmulWorkspace::scratch_bytes;
+  }
+
+  Workers(int count, Isa isa)
+      : context_(count, isa), memory_(context_.ledger, Account::activations, memory_bytes(count)) {
+    memory_.prefault();
+    workspace_.quantised = memory_.data();
+    workspace_.scratch = memory_.data() + quantised_bytes();
+    workspace_.scratch_stride = MatmulWorkspace::scratch_bytes;
+  }
+
+  Context& context() { return context_; }
+  int count() const { return context_.threads.size(); }
+  std::byte* quantised() const { return workspace_.quantised; }
+  float* scratch() const { return reinterpret_cast<float*>(workspace_.scratch); }
+
+  void multiply(const MatmulOp& op, const float* x, std::int64_t tokens) {
+    matmul(
+        context_, {&op, 1}, x, columns, tokens, [](std::int64_t) {}, workspace_);
+  }
+
+ private:
+  static Bytes quantised_bytes() {
+    return round_up(MatmulWorkspace::quantised_bytes(most_tokens, columns), 64);
+  }
+
+  Context context_;
+  Region memory_;
+  MatmulWorkspace workspace_;
+};
+
+class Probe {
+ public:
+  /// All of `room` that helps.
+  Probe(const MachineKey& key, Bytes room)
+      : x_(some_values(most_tokens * columns)),
+        y_(static_cast<std::size_t>(most_tokens * cached_rows_of_many)) {
+    for (const int count : worker_counts(key.threads))
+      workers_.push_back(std::make_unique<Workers>(count, key.isa));
+    const Bytes read = read_bytes(key.threads, room);
+    read_ = Region(ledger(), Account::io, read);
+    read_.prefault();
+    weight_bytes_ = read / 2;
+  }
+
+  /// What it holds whatever the room, and the least room.
+  static Bytes fixed_bytes(int threads) {
+    Bytes bytes = touched_bytes + touched_bytes_per_worker * static_cast<Bytes>(threads) +
+                  sizeof(float) * most_tokens * (columns + cached_rows_of_many) +
+                  4 * sizeof(float) * tile_rows * columns;  // one pattern and its blocks
+    for (const int count : worker_counts(threads)) bytes += Workers::memory_bytes(count);
+    return bytes;
+  }
+  static Bytes least_room(int threads) { return fixed_bytes(threads) + 2 * least_read_bytes; }
+
+  /// What is read from memory; the weights of one matrix are half of it.
+  static Bytes read_bytes(int threads, Bytes room) {
+    return std::min(most_read_bytes, round_down((room - fixed_bytes(threads)) / 3 * 2, page_bytes));
+  }
+
+  void measure_machine(Machine& machine) {
+    machine.probe_bytes = read_.size();
+    machine.cache_bytes = largest_cache();
+    measure_elements(machine);
+    measure_attention(machine);
+    double alone = 0;
+    for (const auto& workers : workers_) {
+      WorkerSpeeds& speeds = machine.speeds.emplace_back();
+      speeds.workers = workers->count();
+      speeds.dispatch_seconds = least_seconds(
+          [&] {
+            workers->context().threads.parallel_for(2 * workers->count(), 1,
+                                                    [](std::int64_t, std::int64_t, int) {});
+          },
+          seconds_of);
+      std::vector<double> rates;
+      for (int i = 0; i < read_repeats; ++i) rates.push_back(read_rate(*workers, read_.size()));
+      speeds.read_bytes_per_second = usual(std::move(rates));
+      const Bytes cached = std::min(cached_read_bytes, read_.size() / 2);
+      for (int i = 0; i < read_repeats; ++i)
+        speeds.cached_read_bytes_per_second =
+            std::max(speeds.cached_read_bytes_per_second, read_rate(*workers, cached));
+      const double each = seconds_of_each(*workers);
+      if (workers == workers_.front()) alone = each;
+      speeds.compute_factor = speeds.workers * std::min(1.0, alone / each);
+    }
+  }
+
+  void measure_format(Machine& machine, FormatId id) {
+    SyntheticMatrix matrix(workers_.back()->context(), format(id), weight_bytes_);
+    FormatSpeed& speed = machine.formats.emplace_back();
+    speed.format = id;
+    // The more workers share the bandwidth, the more time each has to compute: the fraction rises.
+    double fraction = 0;
+    for (const auto& workers : workers_) {
+      fraction = std::clamp(bandwidth_fraction(*workers, matrix), fraction, 1.0);
+      speed.bandwidth_fractions.push_back(fraction);
+    }
+    for (std::size_t i = 0; i < measured_batches.size(); ++i)
+      speed.weight_seconds[i] = weight_seconds(matrix, machine, measured_batches[i]);
+  }
+
+ private:
+  Ledger& ledger() { return workers_.back()->context().ledger; }
+
+  /// One worker's time does not depend on what else runs; that of several does.
+  static double seconds_with(const Workers& workers, FunctionRef<void()> body) {
+    return workers.count() == 1 ? processor_seconds_of(body) : seconds_of(body);
+  }
+
+  double read_rate(Workers& workers, Bytes bytes) {
+    const double seconds = seconds_with(workers, [&] {
+      measure_read(workers.context(), {{read_.data(), bytes}});
+    });
+    return static_cast<double>(bytes) / seconds;
+  }
+
+  /// Processor time of a worker for one loop in registers while all of them run it: more than alone
+  /// where two of them share a core.
+  static double seconds_of_each(Workers& workers) {
+    const Kernels& kernels = workers.context().kernels;
+    const auto steps = loop_macs / *kernels.integer_limit_macs;
+    double best = 0;
+    for (int i = 0; i < repeats; ++i) {
+      std::vector<double> seconds(static_cast<std::size_t>(workers.count()));
+      workers.context().threads.run([&](int worker) {
+        seconds[static_cast<std::size_t>(worker)] =
+            processor_seconds_of([&] { kernels.integer_limit(steps); });
+      });
+      const double mean = std::accumulate(seconds.begin(), seconds.end(), 0.0) / workers.count();
+      if (i == 0 || mean < best) best = mean;
+    }
+    return best;
+  }
+
+  /// Bandwidth changes from second to second where others share the memory, so a product is held
+  /// against reading in turns with it, which also empties the caches. The best of both counts:
+  /// those during which all workers kept their processors.
+  double bandwidth_fraction(Workers& workers, SyntheticMatrix& matrix) {
+    std::vector<float> y(static_cast<std::size_t>(matrix.rows()));
+    const MatmulOp op = matrix.op(matrix.rows(), y.data());
+    double best_read = 0, best_product = 0;
+    const auto start = Clock::now();
+    for (int i = 0; i < repeats && Clock::now() - start < stream_patience; ++i) {
+      best_read = std::max(best_read, read_rate(workers, read_.size()));
+      const double seconds = seconds_with(workers, [&] { workers.multiply(op, x_.data(), 1); });
+      best_product = std::max(best_product, static_cast<double>(matrix.bytes()) / seconds);
+    }
+    return best_product / best_read;
+  }
+
+  /// Of one worker, which nothing that runs beside it can hold up for long.
+  double weight_seconds(SyntheticMatrix& matrix, const Machine& machine, std::int64_t tokens) {
+    Workers& one = *workers_.front();
+    // Slow instruction sets take fewer rows.
+    const std::int64_t most = std::min(
+        {matrix.rows_in(cached_bytes), matrix.rows(), most_tokens * cached_rows_of_many / tokens});
+    const std::int64_t few = std::min(most, least_rows);
+    const MatmulOp trial = matrix.op(few, y_.data());
+    const double trial_seconds = seconds_of([&] { one.multiply(trial, x_.data(), tokens); });
+    const double affordable = static_cast<double>(few) * most_sample_seconds / trial_seconds;
+    const std::int64_t rows =
+        std::clamp(static_cast<std::int64_t>(affordable) / tile_rows * tile_rows, few, most);
+    const MatmulOp op = matrix.op(rows, y_.data());
+    const double seconds = least_seconds([&] { one.multiply(op, x_.data(), tokens); });
+    // The cost model counts the rounding of inputs apart.
+    const double rounding =
+        op.planes ? machine.quantise_seconds * static_cast<double>(tokens * columns) : 0;
+    return std::max(seconds - rounding, seconds / 2) / static_cast<double>(rows * columns);
+  }
+
+  void measure_elements(Machine& machine) {
+    Workers& one = *workers_.front();
+    const Kernels& kernels = one.context().kernels;
+    float* const row = y_.data();
+    std::copy_n(x_.begin(), 2 * columns, row);
+    machine.element_seconds = least_seconds([&] {
+                                kernels.rms_norm(x_.data(), row + columns, 1e-5f, columns, row);
+                                kernels.silu_multiply(x_.data(), x_.data() + columns, columns, row);
+                                kernels.add(x_.data(), columns, row);
+                              }) /
+                              (3 * columns);
+    const QuantisedActivations quantised = place_quantised(one.quantised(), 1, columns);
+    machine.quantise_seconds =
+        least_seconds([&] { kernels.quantise_activations(x_.data(), columns, 0, 1, quantised); }) /
+        columns;
+  }
+
+  void measure_attention(Machine& machine) {
+    Workers& one = *workers_.front();
+    const Kernels& kernels = one.context().kernels;
+    // Keys and values in the memory of products, which nothing else uses now.
+    auto* const keys = reinterpret_cast<std::uint16_t*>(y_.data());
+    std::uint16_t* const values = keys + positions * head_dim;
+    float* const out = y_.data() + positions * head_dim;
+    kernels.half_from_float(x_.data(), positions * head_dim, keys);
+    kernels.half_from_float(x_.data() + positions * head_dim, positions * head_dim, values);
+    const Region scratch(
+        ledger(), Account::activations,
+        static_cast<Bytes>(attention_scratch_floats(query_block, group, head_dim)) * sizeof(float));
+    AttentionTask task{};
+    task.q = x_.data();
+    task.q_stride = task.out_stride = group * head_dim;
+    task.k = keys;
+    task.v = values;
+    task.kv_stride = task.head_dim = head_dim;
+    task.out = out;
+    task.scale = 0.125f;
+    task.scratch = scratch.as<float>();
+    const auto seconds = [&](std::int64_t queries, std::int32_t heads) {
+      task.queries = queries;
+      task.heads = heads;
+      task.first_position = positions - queries;
+      return least_seconds([&] { kernels.attention(task); });
+    };
+    const auto cells = static_cast<double>(positions * head_dim);
+    const double alone = seconds(1, 1) / cells, together = seconds(1, group) / cells;
+    machine.query_seconds = std::max((together - alone) / (group - 1), least_difference);
+    machine.key_seconds = std::max(alone - machine.query_seconds, least_difference);
+    const auto seen =
+        static_cast<double>(query_block * positions - query_block * (query_block - 1) / 2);
+    machine.prefill_query_seconds = seconds(query_block, group) / (seen * group * head_dim);
+  }
+
+  std::vector<std::unique_ptr<Workers>> workers_;  ///< by count, rising
+  std::vector<float> x_, y_;
+  Region read_;
+  Bytes weight_bytes_ = 0;
+};
+
+}  // namespace
+
+std::vector<FormatId> matrix_formats() {
+  std::vector<FormatId> found;
+  for (const Format& f : formats()) found.push_back(f.id);
+  return found;
+}
+
+std::optional<Machine> find_machine(const std::string& folder, const MachineKey& key,
+                                    std::span<const FormatId> formats, Bytes room, bool anew) {
+  const Bytes least = Probe::least_room(key.threads);
+  std::optional<Machine> machine;
+  if (!anew) machine = load_machine(folder, key);
+  // What was measured with much less room saw less of memory. (A little less is noise in the size
+  // of this process.)
+  const bool stale = !machine || (room >= least && machine->probe_bytes + machine->probe_bytes / 4 <
+                                                       Probe::read_bytes(key.threads, room));
+  std::vector<FormatId> missing;
+  const auto want = [&](FormatId format) {
+    const bool known = !stale && machine->find(format);
+    if (!known && std::find(missing.begin(), missing.end(), format) == missing.end())
+      missing.push_back(format);
+  };
+  if (machine)
+    for (const FormatSpeed& speed : machine->formats) want(speed.format);
+  for (const FormatId format : formats) want(format);
+  if (!stale && missing.empty()) return machine;
+  if (room < least) return {};
+
+  Probe probe(key, room);
+  if (stale) {
+    machine.emplace();
+    machine->key = key;
+    probe.measure_machine(*machine);
+  }
+  for (const FormatId format : missing) probe.measure_format(*machine, format);
+  save_machine(folder, *machine);
+  return machine;
+}
+
+}  // namespace plimsoll

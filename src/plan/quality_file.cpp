@@ -1,0 +1,140 @@
+#include "plan/quality_file.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/small_file.h"
+#include "file/output_file.h"
+#include "plan/machine.h"
+#include "text/hash.h"
+
+namespace plimsoll {
+namespace {
+
+/// Changes whenever what is measured or how changes.
+constexpr int file_version = 1;
+/// Of a tensor's data that are part of its fingerprint.
+constexpr Bytes sampled_bytes = 1024;
+
+constexpr std::array<const char*, rounding_count> rounding_names = {"plain", "with_feedback"};
+
+std::string file_of(const std::string& folder, const std::string& fingerprint) {
+  return folder + "/quality/" + fingerprint + ".json";
+}
+
+std::optional<QualitySource> source_named(std::string_view text) {
+  for (const QualitySource source : {QualitySource::own_text, QualitySource::text})
+    if (text == name(source)) return source;
+  return {};
+}
+
+/// A finite number that is not negative.
+std::optional<double> amount(const nlohmann::json& json) {
+  if (!json.is_number() || !std::isfinite(json.get<double>()) || json.get<double>() < 0) return {};
+  return json.get<double>();
+}
+
+}  // namespace
+
+nlohmann::json to_json(const QualityModel& quality, std::span<const TensorUse> uses) {
+  nlohmann::json tensors = nlohmann::json::object();
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    if (uses[i].slot.is_vector()) continue;
+    const TensorQuality& tensor = quality.tensors[i];
+    nlohmann::json& out = tensors[uses[i].slot.name];
+    out["sensitivity"] = tensor.sensitivity;
+    out["lookup_share"] = tensor.lookup_share;
+    out["input_errors"] = tensor.input_errors;
+    for (std::size_t rounding = 0; rounding < rounding_names.size(); ++rounding) {
+      nlohmann::json& errors = out["errors"][rounding_names[rounding]] = nlohmann::json::object();
+      for (std::size_t f = 0; f < formats().size(); ++f)
+        if (tensor.errors[rounding][f] >= 0)
+          errors[std::string(formats()[f].name)] = tensor.errors[rounding][f];
+    }
+  }
+  return {{"version", file_version}, {"source", name(quality.source)}, {"tensors", tensors}};
+}
+
+std::optional<QualityModel> parse_quality(std::string_view text,
+                                          std::span<const TensorUse> uses) try {
+  const nlohmann::json json = nlohmann::json::parse(text);
+  if (json.at("version") != file_version) return {};
+  const std::optional<QualitySource> source = source_named(json.at("source").get<std::string>());
+  if (!source) return {};
+  QualityModel quality;
+  quality.source = *source;
+  for (const TensorUse& use : uses) {
+    TensorQuality& tensor = quality.tensors.emplace_back();
+    tensor.errors.fill(std::vector<double>(formats().size(), -1));
+    if (use.slot.is_vector()) continue;
+    const nlohmann::json& in = json.at("tensors").at(use.slot.name);
+    const auto sensitivity = amount(in.at("sensitivity")), lookup = amount(in.at("lookup_share"));
+    if (!sensitivity || !lookup || in.at("input_errors").size() != tensor.input_errors.size())
+      return {};
+    tensor.sensitivity = *sensitivity;
+    tensor.lookup_share = *lookup;
+    for (std::size_t i = 0; i < tensor.input_errors.size(); ++i) {
+      const auto error = amount(in.at("input_errors")[i]);
+      if (!error) return {};
+      tensor.input_errors[i] = *error;
+    }
+    for (std::size_t rounding = 0; rounding < rounding_names.size(); ++rounding)
+      for (const auto& [format_name, value] :
+           in.at("errors").at(rounding_names[rounding]).items()) {
+        const Format* f = find_format(format_name);
+        const auto error = amount(value);
+        if (!f || !error) return {};
+        tensor.errors[rounding][static_cast<std::size_t>(f - formats().data())] = *error;
+      }
+  }
+  return quality;
+} catch (const nlohmann::json::exception&) {
+  return {};
+}
+
+std::string model_fingerprint(const ModelFile& file) {
+  std::uint64_t hash = 0;
+  std::string piece;
+  for (const TensorInfo& info : file.tensors()) {
+    const Bytes bytes = std::min(sampled_bytes, info.bytes);
+    piece.resize(bytes);
+    // Somewhere else in each, since neighbours in a model may begin alike.
+    const std::uint64_t name_hash = hash_text(info.name);
+    const Bytes room = info.bytes - bytes;
+    file.read(info.offset + (room > 0 ? name_hash % room : 0), bytes, piece.data());
+    piece += fmt::format("{} {} {} {}", info.name, info.format->name, info.rows(), info.columns());
+    hash = mix(hash ^ hash_text(piece), 0x9E3779B97F4A7C15u | 1);
+  }
+  return fmt::format("{:016x}", hash);
+}
+
+std::optional<QualityModel> load_quality(const std::string& folder, const std::string& fingerprint,
+                                         std::span<const TensorUse> uses) {
+  if (folder.empty()) return {};
+  const std::optional<std::string> text = read_small_file(file_of(folder, fingerprint));
+  if (!text) return {};
+  return parse_quality(*text, uses);
+}
+
+void save_quality(const std::string& folder, const std::string& fingerprint,
+                  const QualityModel& quality, std::span<const TensorUse> uses) {
+  if (folder.empty()) return;
+  const std::string path = file_of(folder, fingerprint);
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  try {
+    const std::string text = to_json(quality, uses).dump(1) + "\n";
+    OutputFile file(path);
+    file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    file.commit();
+  } catch (const Error&) {
+    // It will be measured again.
+  }
+}
+
+}  // namespace plimsoll
