@@ -71,7 +71,7 @@ class Fitting {
  public:
   explicit Fitting(const FitCommand& command)
       : command_(command),
-        budget_(decide_budget(command.common.memory)),
+        budget_(decide_budget(std::nullopt)),  // --memory is for running the result
         model_(OpenModel::open(command.common.model_path())),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
@@ -85,7 +85,8 @@ class Fitting {
 
   void run() {
     const auto start = std::chrono::steady_clock::now();
-    const QualityModel quality = know_quality();
+    const bool copies = target_ && *target_ >= fitted_.header_bytes() + source_bytes();
+    const QualityModel quality = copies ? prior() : know_quality();
     choose(quality);
     if (!command_.common.json) notice(describe());
     write(quality);
@@ -105,6 +106,14 @@ class Fitting {
     return command_.is_thorough() ? Rounding::with_feedback : Rounding::plain;
   }
 
+  Bytes source_bytes() const {
+    Bytes total = 0;
+    for (const TensorUse& use : uses_) total += round_up(use.info->bytes, file_alignment);
+    return total;
+  }
+
+  QualityModel prior() const { return prior_quality(model_.facts.description, uses_); }
+
   std::optional<TokenId> bos() const {
     return model_.tokenizer->adds_bos() ? model_.tokenizer->bos() : std::nullopt;
   }
@@ -118,7 +127,7 @@ class Fitting {
     if (!command_.is_thorough()) {
       if (std::optional<QualityModel> known = load_quality(folder, fingerprint, uses_))
         return *known;
-      return prior_quality(model_.facts.description, uses_);
+      return prior();
     }
     size_ = calibration_size(model_.facts.description, model_.facts.parameters, matrices());
     std::string of_text = fingerprint;
@@ -180,11 +189,21 @@ class Fitting {
 
   void choose(const QualityModel& quality) {
     if (!target_) return choose_for_memory(quality);
-    const FileChoices choices =
-        file_choices(uses_, quality, rounding(), Reader::llama_cpp, rounding_formats());
+    // Codebooks take long to search: in a hurry they are for what nothing else can reach.
+    std::vector<const Format*> candidates;
+    for (const Format* f : rounding_formats())
+      if (command_.is_thorough() || !f->encode_weighted) candidates.push_back(f);
+    FileChoices choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, candidates);
     const Bytes header = fitted_.header_bytes();
-    const std::optional<Selection> best =
-        *target_ > header ? solve(choices.choices, *target_ - header) : std::nullopt;
+    const auto within_target = [&]() -> std::optional<Selection> {
+      if (*target_ <= header) return {};
+      return solve(choices.choices, *target_ - header);
+    };
+    std::optional<Selection> best = within_target();
+    if (!best && !command_.is_thorough()) {
+      choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, rounding_formats());
+      best = within_target();
+    }
     if (!best) {
       const Selection smallest = frontier(choices.choices).smallest;
       throw Error(

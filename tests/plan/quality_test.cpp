@@ -1,0 +1,145 @@
+#include "plan/quality.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "model/architecture.h"
+#include "plan/quality_file.h"
+#include "support/synthetic_model.h"
+#include "support/temporary_folder.h"
+
+namespace plimsoll {
+namespace {
+
+class Quality : public testing::Test {
+ protected:
+  static inline const std::string bundled = PLIMSOLL_MODELS "/plimsoll-docs-4m-f16.gguf";
+  const ModelFile file_ = ModelFile::open(bundled);
+  const Description description_ = describe(file_);
+  const std::vector<TensorUse> uses_ = find_tensors(file_, description_);
+
+  /// With numbers of no meaning, all different.
+  QualityModel some_model() const {
+    QualityModel quality = prior_quality(description_, uses_);
+    quality.source = QualitySource::own_text;
+    std::mt19937 random(1);
+    std::uniform_real_distribution<double> uniform(0.1, 1);
+    for (TensorQuality& tensor : quality.tensors) {
+      if (tensor.sensitivity == 0) continue;
+      tensor.sensitivity = uniform(random);
+      tensor.lookup_share = uniform(random);
+      for (double& error : tensor.input_errors) error = uniform(random);
+      for (auto& errors : tensor.errors)
+        for (double& error : errors)
+          if (error >= 0) error = uniform(random);
+    }
+    return quality;
+  }
+};
+
+TEST_F(Quality, FewerBitsLoseMoreInEveryTensor) {
+  const QualityModel quality = prior_quality(description_, uses_);
+  ASSERT_EQ(quality.tensors.size(), uses_.size());
+  EXPECT_EQ(quality.source, QualitySource::prior);
+  constexpr FormatId falling[] = {FormatId::IQ1_M, FormatId::IQ2_XXS, FormatId::Q2_K,
+                                  FormatId::Q3_K,  FormatId::Q4_K,    FormatId::Q5_K,
+                                  FormatId::Q6_K,  FormatId::Q8_0,    FormatId::F16};
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    if (uses_[i].slot.is_vector()) {
+      EXPECT_EQ(quality.tensors[i].sensitivity, 0);
+      continue;
+    }
+    for (const Rounding rounding : {Rounding::plain, Rounding::with_feedback})
+      for (const Reader reader : {Reader::plimsoll, Reader::llama_cpp}) {
+        double before = 1e9;
+        for (const FormatId id : falling) {
+          const double loss = quality.tensors[i].loss(format(id), rounding, reader);
+          EXPECT_GE(loss, 0);
+          EXPECT_LT(loss, before) << uses_[i].slot.name << ' ' << format(id).name;
+          before = loss;
+        }
+        EXPECT_EQ(quality.tensors[i].loss(*uses_[i].info->format, rounding, reader), 0);
+      }
+    EXPECT_LT(
+        quality.tensors[i].loss(format(FormatId::Q4_K), Rounding::with_feedback, Reader::plimsoll),
+        quality.tensors[i].loss(format(FormatId::Q4_K), Rounding::plain, Reader::plimsoll));
+  }
+}
+
+TEST_F(Quality, InputsAreRoundedAsTheReaderDoes) {
+  EXPECT_EQ(input_rounding(format(FormatId::F16), Reader::llama_cpp), InputRounding::none);
+  EXPECT_EQ(input_rounding(format(FormatId::Q5_0), Reader::llama_cpp), InputRounding::blocks_of_32);
+  EXPECT_EQ(input_rounding(format(FormatId::Q6_K), Reader::llama_cpp),
+            InputRounding::blocks_of_256);
+  for (const FormatId id : {FormatId::Q5_0, FormatId::Q6_K})
+    EXPECT_EQ(input_rounding(format(id), Reader::plimsoll), InputRounding::rows);
+}
+
+TEST_F(Quality, FilesGiveBackWhatWasMeasured) {
+  const QualityModel quality = some_model();
+  const std::string text = to_json(quality, uses_).dump();
+  const std::optional<QualityModel> again = parse_quality(text, uses_);
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->source, quality.source);
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    EXPECT_EQ(again->tensors[i].sensitivity, quality.tensors[i].sensitivity);
+    EXPECT_EQ(again->tensors[i].lookup_share, quality.tensors[i].lookup_share);
+    EXPECT_EQ(again->tensors[i].input_errors, quality.tensors[i].input_errors);
+    EXPECT_EQ(again->tensors[i].errors, quality.tensors[i].errors);
+  }
+}
+
+TEST_F(Quality, WhatIsNoSuchFileIsNoQuality) {
+  const nlohmann::json good = to_json(some_model(), uses_);
+  const auto refused = [this](nlohmann::json json) {
+    EXPECT_FALSE(parse_quality(json.dump(), uses_)) << json.dump().substr(0, 200);
+  };
+  EXPECT_FALSE(parse_quality("", uses_));
+  EXPECT_FALSE(parse_quality(good.dump().substr(0, good.dump().size() / 2), uses_));
+  nlohmann::json changed = good;
+  changed["version"] = 0;
+  refused(changed);
+  changed = good;
+  changed["source"] = "hearsay";
+  refused(changed);
+  changed = good;
+  changed["tensors"].erase("blk.1.ffn_up.weight");
+  refused(changed);
+  changed = good;
+  changed["tensors"]["blk.1.ffn_up.weight"]["sensitivity"] = -1;
+  refused(changed);
+  changed = good;
+  changed["tensors"]["blk.1.ffn_up.weight"]["errors"]["plain"]["Q9_Z"] = 0.1;
+  refused(changed);
+  changed = good;
+  changed["tensors"]["blk.1.ffn_up.weight"]["input_errors"] = {0.1};
+  refused(changed);
+  refused(nlohmann::json::array());
+}
+
+TEST_F(Quality, FilesAreFoundByTheModelThatTheyAreOf) {
+  const test::TemporaryFolder folder;
+  const std::string cache = folder.path().string(), print = model_fingerprint(file_);
+  EXPECT_EQ(print.size(), 16u);
+  EXPECT_EQ(print, model_fingerprint(ModelFile::open(bundled)));
+  EXPECT_FALSE(load_quality(cache, print, uses_));
+  save_quality(cache, print, some_model(), uses_);
+  EXPECT_TRUE(load_quality(cache, print, uses_));
+  EXPECT_FALSE(load_quality(cache, "0123456789abcdef", uses_));
+  // A folder that cannot be written loses nothing but the file.
+  save_quality("/proc/nowhere", print, some_model(), uses_);
+  save_quality("", print, some_model(), uses_);
+
+  test::SyntheticModel shape;
+  const std::string path = folder.file("one.gguf"), other = folder.file("two.gguf");
+  test::write_synthetic_model(path, shape, 2);
+  shape.seed = 2;
+  test::write_synthetic_model(other, shape, 2);
+  EXPECT_NE(model_fingerprint(ModelFile::open(path)), model_fingerprint(ModelFile::open(other)));
+}
+
+}  // namespace
+}  // namespace plimsoll
