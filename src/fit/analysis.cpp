@@ -15,6 +15,8 @@ constexpr std::int64_t sampled_rows = 128;
 /// Of those, for formats that take long, and for plain rounding, whose error varies little from row
 /// to row.
 constexpr std::int64_t codebook_rows = 16, plain_rows = 32;
+/// Rows of a tensor that are rounded at a time.
+constexpr std::int64_t rounded_together = 1024;
 /// Positions before this share of a sequence have too little before them to count.
 constexpr double unscored_share = 0.25;
 
@@ -158,25 +160,35 @@ class Analysis {
     });
   }
 
-  /// A matrix rounded and decoded again: [rows][columns] f32 in `memory`.
+  /// A matrix rounded and decoded again, as halves in `memory`: what that loses is far below what
+  /// the rounding does.
   Matrix rounded(const Matrix& source, const Format& f, const ColumnWeights& column_weights,
                  Region& memory) {
     const std::int64_t rows = source.rows(), columns = source.columns();
-    memory =
-        Region(context_.ledger, Account::io, static_cast<Bytes>(rows * columns) * sizeof(float));
-    auto* values = memory.as<float>();
-    context_.threads.parallel_for(rows, 16, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t r = begin; r < end; ++r) source.dequantise_row(r, values + r * columns);
-    });
     const Bytes row = row_bytes(f, columns);
-    Region blocks(context_.ledger, Account::io, static_cast<Bytes>(rows) * row);
-    rounder_->round(f, values, rows, columns, column_weights, blocks.as<std::uint8_t>());
-    context_.threads.parallel_for(rows, 16, [&](std::int64_t begin, std::int64_t end, int) {
-      for (std::int64_t r = begin; r < end; ++r)
-        f.decode(blocks.as<std::uint8_t>() + static_cast<Bytes>(r) * row, values + r * columns,
-                 columns / f.block_values);
-    });
-    return Matrix(DenseView{values, DenseView::Type::f32, rows, columns});
+    memory = Region(context_.ledger, Account::io,
+                    static_cast<Bytes>(rows * columns) * sizeof(std::uint16_t));
+    auto* const halves = memory.as<std::uint16_t>();
+    const std::int64_t step = std::min(rows, rounded_together);
+    Region chunk(context_.ledger, Account::io,
+                 static_cast<Bytes>(step) * (static_cast<Bytes>(columns) * sizeof(float) + row));
+    auto* const values = chunk.as<float>();
+    auto* const blocks = reinterpret_cast<std::uint8_t*>(values + step * columns);
+    for (std::int64_t first = 0; first < rows; first += step) {
+      const std::int64_t count = std::min(step, rows - first);
+      const auto for_rows = [&](auto&& visit) {
+        context_.threads.parallel_for(count, 16, [&](std::int64_t begin, std::int64_t end, int) {
+          for (std::int64_t r = begin; r < end; ++r) visit(r, values + r * columns);
+        });
+      };
+      for_rows([&](std::int64_t r, float* out) { source.dequantise_row(first + r, out); });
+      rounder_->round(f, values, count, columns, column_weights, blocks);
+      for_rows([&](std::int64_t r, float* out) {
+        f.decode(blocks + static_cast<Bytes>(r) * row, out, columns / f.block_values);
+        context_.kernels.half_from_float(out, columns, halves + (first + r) * columns);
+      });
+    }
+    return Matrix(DenseView{halves, DenseView::Type::f16, rows, columns});
   }
 
   void embed() {

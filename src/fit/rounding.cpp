@@ -47,6 +47,7 @@ double Rounder::round(const Format& format, const float* weights, std::int64_t r
       task.importance = column_weights.importance;
       task.feedback = column_weights.feedback;
       task.thorough = column_weights.thorough;
+      task.unbiased = column_weights.feedback == nullptr;
       task.blocks = blocks + static_cast<Bytes>(first) * row;
       task.scratch = scratch_.as<float>() + worker * scratch_floats_;
       costs[static_cast<std::size_t>(group)] = quantise_rows(context_.kernels, task);

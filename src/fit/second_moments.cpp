@@ -119,27 +119,27 @@ std::vector<float> SecondMoments::mean_squares() const {
 }
 
 std::vector<double> SecondMoments::powers(const float* w, std::int64_t rows) {
-  // With H = T + T^T - diagonal, T its upper triangle: w H w^T = 2 w T w^T - the diagonal's part.
+  // With H = T + T^T - diagonal, T its upper triangle (below it are zeros):
+  // w H w^T = 2 w T w^T - the diagonal's part.
   std::vector<double> result(static_cast<std::size_t>(rows));
-  context_.threads.parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t r = begin; r < end; ++r) {
-      const float* const values = w + r * size_;
+  const DenseView triangle = {row(0), DenseView::Type::f32, size_, size_};
+  for (std::int64_t first = 0; first < rows; first += strip) {
+    const std::int64_t count = std::min(strip, rows - first);
+    const float* const x = w + first * size_;
+    float* const products = products_.as<float>();  // [count][size]
+    context_.threads.parallel_for(size_, 16, [&](std::int64_t begin, std::int64_t end, int) {
+      context_.kernels.matmul_dense(triangle, x, size_, count, begin, end, products, size_);
+    });
+    for (std::int64_t r = 0; r < count; ++r) {
+      const float* const values = x + r * size_;
+      const float* const product = products + r * size_;
       double sum = 0;
-      for (std::int64_t i = 0; i < size_; ++i) {
-        if (values[i] == 0) continue;
-        const float* const h = row(i);
-        float lanes[16] = {};
-        std::int64_t k = i + 1;
-        for (; k + 16 <= size_; k += 16)
-          for (int lane = 0; lane < 16; ++lane) lanes[lane] += h[k + lane] * values[k + lane];
-        double beside = 0;
-        for (const float lane : lanes) beside += lane;
-        for (; k < size_; ++k) beside += static_cast<double>(h[k]) * values[k];
-        sum += values[i] * (2 * beside + static_cast<double>(h[i]) * values[i]);
-      }
-      result[static_cast<std::size_t>(r)] = std::max(0.0, sum) / static_cast<double>(tokens_);
+      for (std::int64_t i = 0; i < size_; ++i)
+        sum += values[i] * (2.0 * product[i] - static_cast<double>(row(i)[i]) * values[i]);
+      result[static_cast<std::size_t>(first + r)] =
+          std::max(0.0, sum) / static_cast<double>(tokens_);
     }
-  });
+  }
   return result;
 }
 

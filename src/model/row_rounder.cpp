@@ -105,8 +105,7 @@ bool RowRounder::round(const std::uint8_t* rows, std::int64_t count, std::uint8_
     kernels_.half_from_float(values_, values, reinterpret_cast<std::uint16_t*>(out));
     return true;
   }
-  // Codebooks have their own search.
-  if (target_.kind == Format::Kind::dense || target_.encode_weighted) {
+  if (target_.kind == Format::Kind::dense) {
     target_.encode(values_, out, values / target_.block_values);
     return true;
   }
@@ -117,6 +116,7 @@ bool RowRounder::round(const std::uint8_t* rows, std::int64_t count, std::uint8_
                      .importance = nullptr,
                      .feedback = nullptr,
                      .thorough = false,
+                     .unbiased = true,
                      .blocks = out,
                      .scratch = scratch_});
   return true;

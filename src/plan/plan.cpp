@@ -26,9 +26,9 @@ Bytes resident_limit(Bytes budget) {
   return pages - page_table_bytes(pages);
 }
 
-/// What rounding adds to the process: its code, and kernels for more formats than the file has.
+/// What rounding adds to the process beyond what an exact run takes.
 /// Measured; see docs/decisions/fitting.md.
-constexpr Bytes rounding_runtime_bytes = 704 * KiB;
+constexpr Bytes rounding_runtime_bytes = 64 * KiB;
 
 /// Fills in the sizes for one context and chunk.
 Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,

@@ -88,6 +88,7 @@ std::vector<float> rounded_by_hand(const Kernels& kernels, const OneMatrix& one,
                       .importance = nullptr,
                       .feedback = nullptr,
                       .thorough = false,
+                      .unbiased = true,
                       .blocks = blocks.data(),
                       .scratch = scratch.as<float>()});
   else
