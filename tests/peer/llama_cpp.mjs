@@ -92,4 +92,41 @@ export class Peer {
       return {nll: sum / count, count};
     });
   }
+
+  /**
+   * Log-probabilities of the second half of consecutive chunks of `context` tokens, each starting with BOS: a
+   * Float32Array for each scored position. Calls visit(log-probabilities, number) instead where that is given.
+   */
+  scored(path, text, context, chunks, visit) {
+    return this.withModel(path, async (model) => {
+      const evaluation = await model.createContext({contextSize: context + 8, batchSize: context, threads: 2});
+      const ids = model.tokenize(text);
+      const body = context - 1, result = [];
+      let number = 0;
+      for (let c = 0; c < chunks && (c + 1) * body <= ids.length; c++) {
+        const chunk = [model.tokens.bos, ...ids.slice(c * body, (c + 1) * body)];
+        const sequence = evaluation.getSequence();
+        const output = await sequence.controlledEvaluate(chunk.map((token, i) =>
+          i >= scoredFrom(context) && i < context - 1 ? [token, {generateNext: {logits: true}}] : token));
+        for (let i = scoredFrom(context); i < context - 1; i++) {
+          const logs = logSoftmax(output[i].next.logits);
+          if (visit) visit(logs, number++);
+          else result.push(Float32Array.from(logs));
+        }
+        await sequence.dispose();
+      }
+      return result;
+    });
+  }
+
+  /** Mean KL(reference || model) in nats per token; `reference` is what scored() gave of the same text. */
+  async divergence(reference, path, text, context, chunks) {
+    let sum = 0;
+    await this.scored(path, text, context, chunks, (logs, number) => {
+      const other = reference[number];
+      for (let token = 0; token < logs.length; token++)
+        sum += Math.exp(other[token]) * (other[token] - logs[token]);
+    });
+    return sum / reference.length;
+  }
 }
