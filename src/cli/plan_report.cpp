@@ -1,7 +1,6 @@
 #include "cli/plan_report.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -282,7 +281,8 @@ std::string describe_plan(const PlanReport& report, const Terminal& terminal) {
   if (report.frontier.size() > 1) {
     Plot loss = loss_plot(report);
     mark_budget(report, loss);
-    out += fmt::format("\n{}{}\n", draw_plot(loss, terminal), fmt::join(notes(report), "\n"));
+    out += '\n' + draw_plot(loss, terminal);
+    for (const std::string& note : notes(report)) out += note + '\n';
   }
   return out;
 }
@@ -299,6 +299,7 @@ std::string plan_page(const PlanReport& report) {
   page.table(accounts_table(report));
   page.heading("Formats");
   page.table(formats_table(report, "tensors", kind));
+  page.heading("Formats by layer");
   page.table(formats_table(report, "layer", [](const TensorSlot& slot) {
     return slot.layer < 0 ? std::string("outside") : fmt::format("{}", slot.layer);
   }));
@@ -314,11 +315,17 @@ std::string plan_page(const PlanReport& report) {
     for (const std::string& note : notes(report)) page.paragraph(note);
     page.table(frontier_table(report.frontier));
   }
+  page.heading("Where the figures come from");
   page.paragraph(fmt::format(
-      "KL is the divergence per token from the file's own weights, predicted as a sum over tensors "
-      "({}). Speeds are predicted from what was measured of this machine: decoding behind a prompt "
-      "of {} tokens, or what the context has room for.",
-      plimsoll::describe(report.frontier.front().quality), usual_prompt));
+      "Bytes are exact but for what the process holds besides the accounts, which was measured. "
+      "Speeds are predicted from what was measured of this machine: decoding behind a prompt of {} "
+      "tokens, or what the context has room for.",
+      usual_prompt));
+  if (report.frontier.size() > 1)
+    page.paragraph(
+        fmt::format("KL is the divergence per token from the file's own weights, predicted as a "
+                    "sum over tensors ({}).",
+                    plimsoll::describe(report.frontier.front().quality)));
   return page.html();
 }
 

@@ -263,7 +263,7 @@ namespace {
   const double best = *plan.decode_tokens_per_second / speed_margin;
   throw Error(
       ErrorCode::budget_refused,
-      fmt::format("{:.4g} tokens a second are asked for; the best within {} is {:.2f} (predicted "
+      fmt::format("{} tokens a second are asked for; the best within {} is {:.2f} (predicted "
                   "{:.2f}, with a tenth to spare)",
                   *plan.speed_floor, format_bytes(plan.budget_bytes), best,
                   *plan.decode_tokens_per_second),
