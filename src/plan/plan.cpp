@@ -200,9 +200,9 @@ HeldWeights keep_speed(const ModelFacts& facts, const PlanRequest& request,
   return best ? *best : fastest ? *fastest : choices.smallest();
 }
 
+/// The frame's context and chunk with the best weights that they leave room for.
 Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const FormatChoices& choices,
-                 const HeldWeights& smallest) {
-  const Plan frame = plan_before_weights(facts, request, smallest);
+                 const Plan& frame) {
   if (!frame.fits) return frame;
   const Bytes process = round_up(frame.account(Account::runtime) + frame.account(Account::text),
                                  round_up(request.budget / process_step, page_bytes));
@@ -231,11 +231,16 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
     const Plan least = plan_around(facts, request, smallest, fitted_context);
     const std::int64_t enough =
         request.context.value_or(std::min(facts.description.trained_context, fitted_context));
-    const bool slow = request.speed && plan.fits &&
+    const bool roomy = plan.fits && plan.context >= enough;
+    const bool slow = request.speed && roomy &&
                       decode_rate(facts, request, as_file, std::min(usual_prompt, plan.context)) <
                           wanted_rate(*request.speed);
-    if (!plan.fits || plan.context < enough || slow) {
-      plan = plan_fitted(facts, request, choices, smallest);
+    if (!roomy || slow) {
+      // What is only too slow keeps its context and chunk.
+      Plan frame;
+      if (slow) frame = sized(facts, request, smallest, plan.context, plan.chunk_tokens);
+      if (!frame.fits) frame = plan_before_weights(facts, request, smallest);
+      plan = plan_fitted(facts, request, choices, frame);
       plan.quality = quality.source;
       plan.kept_tensors = choices.kept_tensors();
       plan.largest_context = least.largest_context;

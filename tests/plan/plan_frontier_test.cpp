@@ -106,6 +106,8 @@ TEST_F(PlanFrontier, SpeedFloorsAreKept) {
     EXPECT_GT(found.kl_nats, loss);
     loss = found.kl_nats;
     EXPECT_EQ(*found.speed_floor, floor);
+    EXPECT_EQ(found.context, exact.context);
+    EXPECT_EQ(found.chunk_tokens, exact.chunk_tokens);
     // By the whole model's cost, not by the sum that the choice was made with.
     const ModelShape shape{facts_.description, facts_.tensors, found.formats};
     const double rate = 1 / decode_seconds(m, shape, usual_prompt, 1, 2);
