@@ -6,8 +6,9 @@
 #include <functional>
 #include <vector>
 
-#include "plan/hardware.h"
 #include "engine/engine.h"
+#include "plan/hardware.h"
+#include "plan/speed.h"
 
 namespace plimsoll {
 
@@ -21,8 +22,8 @@ struct Spread {
 };
 
 struct BenchRequest {
-  std::int64_t prompt = 512;  ///< tokens of prefill
-  std::int64_t tokens = 64;   ///< decoded behind it
+  std::int64_t prompt = usual_prompt;  ///< tokens of prefill
+  std::int64_t tokens = 64;            ///< decoded behind it
   std::int64_t repeats = 5;
   std::vector<std::int64_t> depths;   ///< tokens that are in the cache before
   std::vector<std::int64_t> batches;  ///< tokens in one pass

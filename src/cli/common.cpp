@@ -13,9 +13,9 @@
 #include "base/process.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "engine/kept_weights.h"
 #include "plan/machine.h"
 #include "plan/quality_file.h"
-#include "engine/kept_weights.h"
 
 namespace plimsoll {
 namespace {
@@ -109,7 +109,8 @@ void refuse_long_text(Bytes text_bytes, Bytes budget) {
                        checked_multiply(text_bytes, bytes_per_text_byte), budget);
 }
 
-Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs) {
+PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
+                         const PlanNeeds& needs) {
   PlanRequest request;
   request.threads = options.thread_count();
   if (needs.counts_process)
@@ -120,20 +121,26 @@ Plan plan_model(const OpenModel& model, const CommonOptions& options, const Plan
   request.budget = needs.budget ? *needs.budget : decide_budget(options.memory);
   request.context = options.context ? options.context : needs.context;
   request.logit_rows = needs.logit_rows;
+  request.sessions = needs.sessions;
+  request.speed = needs.speed;
   request.policy = needs.policy;
   if (request.policy == WeightPolicy::fit)
     request.quality =
         load_quality(cache_folder(), model_fingerprint(model.file), model.facts.tensors);
-  return make_plan(model.facts, request);
+  return request;
+}
+
+Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs) {
+  return make_plan(model.facts, plan_request(model, options, needs));
 }
 
 std::unique_ptr<Context> make_context(const CommonOptions& options) {
   return std::make_unique<Context>(options.thread_count(), choose_isa());
 }
 
-std::string format_mix(const Plan& plan) {
+std::string format_mix(std::span<const FormatShare> shares) {
   std::string out;
-  for (const FormatShare& share : plan.shares)
+  for (const FormatShare& share : shares)
     out += fmt::format("{}{} {}", out.empty() ? "" : ", ", share.format->name,
                        format_bytes(share.bytes));
   return out;
@@ -157,9 +164,10 @@ void notice_rounding(const OpenModel& model, const Plan& plan) {
     if (plan.formats[i] != info.format) rounded += info.bytes;
   }
   if (rounded == 0) return;
-  notice(fmt::format("rounded to fit: {} of the file's {}, to {:.2f} bits per weight ({})",
-                     format_bytes(rounded), format_bytes(model.facts.file_tensor_bytes),
-                     plan.bits_per_weight, format_mix(plan)));
+  notice(fmt::format("rounded to fit{}: {} of the file's {}, to {:.2f} bits per weight ({})",
+                     plan.speed_floor ? " bytes and time" : "", format_bytes(rounded),
+                     format_bytes(model.facts.file_tensor_bytes), plan.bits_per_weight,
+                     format_mix(plan.shares)));
   notice(fmt::format("quality {} nats ({})", format_nats(plan.kl_nats), describe(plan.quality)));
 }
 

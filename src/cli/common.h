@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "base/cpu.h"
@@ -18,6 +19,11 @@ namespace plimsoll {
 constexpr const char* model_help =
     "A GGUF file, or a folder with config.json and safetensors files; without one, the bundled "
     "model";
+
+/// Of --speed.
+constexpr double least_speed = 0.01, most_speed = 1e6;
+constexpr const char* speed_help =
+    "Tokens per second that decoding must reach: weights are rounded for it too";
 
 struct CommonOptions {
   std::string model;  ///< empty: the bundled one
@@ -54,7 +60,9 @@ void refuse_long_text(Bytes text_bytes, Bytes budget);
 struct PlanNeeds {
   std::optional<std::int64_t> context;  ///< where the options have none
   std::int64_t logit_rows = 1;
+  std::int64_t sessions = 1;
   WeightPolicy policy = WeightPolicy::exact;
+  std::optional<SpeedFloor> speed;
   std::optional<Bytes> budget;  ///< instead of the options' one
   /// Of the process; none for the plan of a second model beside the first.
   bool counts_process = true;
@@ -63,16 +71,19 @@ struct PlanNeeds {
   Bytes counted_elsewhere = 0;  ///< that this process holds already, but another plan counts
 };
 
-/// Measures this process and plans; the result may not fit. Call it after everything that will be
-/// held while running (prompt, texts, headers) is in memory.
+/// Measures this process. Call it after everything that will be held while running (prompt, texts,
+/// headers) is in memory.
+PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
+                         const PlanNeeds& needs);
+
+/// The plan for that; it may not fit.
 Plan plan_model(const OpenModel& model, const CommonOptions& options, const PlanNeeds& needs);
 
 /// Workers and kernels as the options and the environment say. Throws as choose_isa does.
 std::unique_ptr<Context> make_context(const CommonOptions& options);
 
-/// "Q4_K 512 MiB, Q6_K 61.2 MiB, F32 264 KiB": what the plan's weights are held in, most bytes
-/// first.
-std::string format_mix(const Plan& plan);
+/// "Q4_K 512 MiB, Q6_K 61.2 MiB, F32 264 KiB".
+std::string format_mix(std::span<const FormatShare> shares);
 /// "prior: kind and depth of tensors".
 std::string_view describe(QualitySource source);
 /// Says on standard error what a plan rounds, if anything.

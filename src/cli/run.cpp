@@ -14,6 +14,8 @@
 #include "cli/input.h"
 #include "cli/line.h"
 #include "cli/output.h"
+#include "cli/speeds.h"
+#include "plan/speed.h"
 #include "text/chat_template.h"
 
 namespace plimsoll {
@@ -31,6 +33,7 @@ struct RunOptions {
   CommonOptions common;
   std::optional<std::string> prompt;
   bool chat = false, keep = false;
+  double speed = 0;  ///< 0: none asked for
   std::optional<std::int64_t> tokens, top_k, seed;
   GenerateOptions generate;
 
@@ -69,6 +72,7 @@ bool RunOptions::parse(Arguments arguments) {
                              sampling.repetition_penalty));
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
+  options.number("--speed", speed, least_speed, most_speed, speed_help);
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
   if (!options.parse(arguments)) return false;
@@ -172,6 +176,8 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
               {"predicted_peak_bytes", plan.peak_bytes},
               {"bits_per_weight", plan.bits_per_weight},
               {"kl_nats", plan.kl_nats},
+              {"speed_floor", plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor)
+                                               : nlohmann::ordered_json()},
               {"load_seconds", load_seconds},
               {"first_token_seconds", g.prefill_seconds},
               {"ledger_bytes", audit.ledger},
@@ -197,6 +203,13 @@ int run_command(Arguments arguments) {
     const std::int64_t trained = model.facts.description.trained_context;
     if (length + answer > default_context && trained > default_context)
       needs.context = std::min(trained, length + answer);
+  }
+  std::optional<Machine> machine;
+  if (options.speed > 0) {
+    machine =
+        machine_for_floor(formats_of_any_plan(model.facts), decide_budget(options.common.memory),
+                          options.common.thread_count());
+    needs.speed = {options.speed, &*machine};
   }
   const Plan plan = plan_model(model, options.common, needs);
   refuse_unless_it_fits(plan);

@@ -2,13 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
+#include "base/error.h"
 #include "base/process.h"
-#include "cli/bench_measure.h"
-#include "cli/common.h"
-#include "model/tensors.h"
-#include "plan/costs.h"
 #include "plan/probe.h"
 
 namespace plimsoll {
@@ -17,38 +12,21 @@ namespace {
 /// What this process may still touch beside the measurement.
 constexpr Bytes kept_back = 1 * MiB;
 
-/// By position in the facts' tensors: in memory.
-std::vector<const Format*> formats_held(const OpenModel& model, const Plan& plan) {
-  if (!plan.formats.empty()) return plan.formats;
-  std::vector<const Format*> formats;
-  for (const TensorUse& use : model.facts.tensors) formats.push_back(use.info->format);
-  return formats;
-}
-
 }  // namespace
 
-std::optional<Machine> machine_for(const OpenModel& model, const Plan& plan, bool anew) {
-  std::vector<FormatId> formats;
-  if (anew) {
-    formats = matrix_formats();
-  } else {
-    const std::vector<const Format*> held = formats_held(model, plan);
-    for (std::size_t i = 0; i < held.size(); ++i)
-      if (!model.facts.tensors[i].slot.is_vector()) formats.push_back(held[i]->id);
-  }
+std::optional<Machine> machine_for(std::span<const FormatId> formats, Bytes budget, int threads,
+                                   bool anew) {
   const Bytes held = process_memory().resident + kept_back;
-  const Bytes room = plan.budget_bytes > held ? plan.budget_bytes - held : 0;
-  return find_machine(cache_folder(), machine_key(plan.threads), formats, room, anew);
+  const Bytes room = budget > held ? budget - held : 0;
+  return find_machine(cache_folder(), machine_key(threads), formats, room, anew);
 }
 
-void predict_speeds(const Machine& machine, const OpenModel& model, Plan& plan) {
-  const std::vector<const Format*> formats = formats_held(model, plan);
-  const ModelShape shape{model.facts.description, model.facts.tensors, formats};
-  const std::int64_t prompt = std::min(BenchRequest{}.prompt, plan.context);
-  plan.prefill_tokens_per_second =
-      static_cast<double>(prompt) /
-      prefill_seconds(machine, shape, 0, prompt, plan.chunk_tokens, plan.threads);
-  plan.decode_tokens_per_second = 1 / decode_seconds(machine, shape, prompt, 1, plan.threads);
+Machine machine_for_floor(std::span<const FormatId> formats, Bytes budget, int threads) {
+  if (std::optional<Machine> machine = machine_for(formats, budget, threads)) return *machine;
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("--speed: this machine was not measured yet, and {} leave no room for it",
+                          format_bytes(budget)),
+              "run \"plimsoll plan --probe\" once, without --memory");
 }
 
 std::string describe_machine(const Machine& machine, const Terminal& terminal) {

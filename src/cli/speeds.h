@@ -1,23 +1,23 @@
-// Predicted speeds of a plan, and the machine that they are predicted from.
+// The machine that speeds are predicted from.
 #pragma once
 
 #include <optional>
+#include <span>
 #include <string>
 
 #include "cli/terminal.h"
-#include "engine/engine.h"
 #include "plan/machine.h"
-#include "plan/plan.h"
 
 namespace plimsoll {
 
-/// What is known of this machine, for the formats that the model has in memory. Measures what was
-/// not (with `anew`, everything and every format) inside the plan's budget: call it after planning,
-/// since it touches code and memory that a run does not. Empty where the budget has no room.
-std::optional<Machine> machine_for(const OpenModel& model, const Plan& plan, bool anew);
+/// What is known of this machine, for these formats. Measures what was not (with `anew`,
+/// everything) inside the budget: without a speed floor, call it after planning, since it touches
+/// code and memory that a run does not. Empty where the budget has no room.
+std::optional<Machine> machine_for(std::span<const FormatId> formats, Bytes budget, int threads,
+                                   bool anew = false);
 
-/// Fills in the plan's two speeds, of a prompt of bench's default length and of decoding behind it.
-void predict_speeds(const Machine& machine, const OpenModel& model, Plan& plan);
+/// The same, for planning with a floor. Throws Error(budget_refused) where the budget has no room.
+Machine machine_for_floor(std::span<const FormatId> formats, Bytes budget, int threads);
 
 /// As people read it.
 std::string describe_machine(const Machine& machine, const Terminal& terminal);

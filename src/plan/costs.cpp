@@ -56,35 +56,23 @@ double product_seconds(const Machine& machine, std::size_t with, double bytes_pe
   return std::max(compute, read);
 }
 
-/// One pass through a model.
-class Pass {
+double read_rate(const WorkerSpeeds& workers, WeightPlace place) {
+  return place == WeightPlace::cache ? workers.cached_read_bytes_per_second
+                                     : workers.read_bytes_per_second;
+}
+
+/// What a pass does besides its products.
+class Besides {
  public:
-  Pass(const Machine& machine, const ModelShape& shape, int threads)
+  Besides(const Machine& machine, const Description& description, int threads, WeightPlace place)
       : machine_(machine),
-        with_(machine.with(threads)),
-        workers_(machine.speeds[with_]),
-        shape_(shape),
-        d_(shape.description),
-        threads_(threads) {
-    Bytes bytes = 0;
-    for (std::size_t i = 0; i < shape.uses.size(); ++i)
-      if (multiplies(shape.uses[i]))
-        bytes +=
-            memory_bytes(*shape.formats[i], shape.uses[i].slot.rows, shape.uses[i].slot.columns);
-    bytes_per_second_ = bytes > machine.cache_bytes ? workers_.read_bytes_per_second
-                                                    : workers_.cached_read_bytes_per_second;
-  }
+        workers_(machine.speeds[machine.with(threads)]),
+        d_(description),
+        threads_(threads),
+        bytes_per_second_(read_rate(workers_, place)) {}
 
   /// Everything but attention, logits for `logit_rows` of the tokens.
   double seconds(std::int64_t tokens, std::int64_t logit_rows) const {
-    double total = 0;
-    for (std::size_t i = 0; i < shape_.uses.size(); ++i) {
-      const TensorUse& use = shape_.uses[i];
-      const std::int64_t count = use.slot.layer < 0 ? logit_rows : tokens;
-      if (!multiplies(use) || count == 0) continue;
-      total += product_seconds(machine_, with_, bytes_per_second_, *shape_.formats[i],
-                               use.slot.rows, use.slot.columns, count);
-    }
     const std::int64_t q_rows = d_.heads * d_.head_dim;
     const auto inputs = static_cast<double>(2 * d_.width + q_rows + d_.feed_forward);
     const auto elements = static_cast<double>(4 * d_.width + d_.qkv_rows() + d_.feed_forward);
@@ -92,10 +80,10 @@ class Pass {
         static_cast<double>(d_.layers) *
         (inputs * machine_.quantise_seconds + elements * machine_.element_seconds);
     const int dispatches = tokens > tokens_per_worker ? layer_dispatches_of_many : layer_dispatches;
-    total += token_seconds * static_cast<double>(tokens) *
-             share((tokens + tokens_per_worker - 1) / tokens_per_worker, threads_);
-    total += static_cast<double>(logit_rows * d_.vocabulary) * machine_.element_seconds;
-    return total + static_cast<double>(d_.layers * dispatches + 1) * workers_.dispatch_seconds;
+    return token_seconds * static_cast<double>(tokens) *
+               share((tokens + tokens_per_worker - 1) / tokens_per_worker, threads_) +
+           static_cast<double>(logit_rows * d_.vocabulary) * machine_.element_seconds +
+           static_cast<double>(d_.layers * dispatches + 1) * workers_.dispatch_seconds;
   }
 
   /// Of `sequences` queries, each alone with the `depth` positions before it.
@@ -121,44 +109,96 @@ class Pass {
   }
 
  private:
-  /// Not a vector, nor an embedding that is only looked up.
-  bool multiplies(const TensorUse& use) const {
-    return !use.slot.is_vector() && use.slot.role != Role::rope_factors &&
-           use.slot.role != Role::rope_long_factors &&
-           (use.slot.role != Role::token_embedding || tied());
-  }
-  bool tied() const {
-    return std::none_of(shape_.uses.begin(), shape_.uses.end(),
-                        [](const TensorUse& use) { return use.slot.role == Role::output; });
-  }
-
   /// Positions that a query behind `depth` others sees in a layer.
   static double seen(const LayerDescription& layer, std::int64_t depth) {
     return static_cast<double>(layer.window ? std::min(layer.window, depth + 1) : depth + 1);
   }
 
   const Machine& machine_;
-  std::size_t with_;
   const WorkerSpeeds& workers_;
-  const ModelShape& shape_;
   const Description& d_;
   int threads_;
   double bytes_per_second_;
 };
 
+/// One pass through a model.
+class Pass {
+ public:
+  Pass(const Machine& machine, const ModelShape& shape, int threads)
+      : machine_(machine),
+        shape_(shape),
+        is_product_(find_products(shape.uses)),
+        with_(machine.with(threads)),
+        place_(find_place()),
+        besides_(machine, shape.description, threads, place_) {}
+
+  const Besides& besides() const { return besides_; }
+
+  /// Of the products, logits for `logit_rows` of the tokens.
+  double products(std::int64_t tokens, std::int64_t logit_rows) const {
+    const double bytes_per_second = read_rate(machine_.speeds[with_], place_);
+    double total = 0;
+    for (std::size_t i = 0; i < shape_.uses.size(); ++i) {
+      const TensorSlot& slot = shape_.uses[i].slot;
+      const std::int64_t count = slot.layer < 0 ? logit_rows : tokens;
+      if (!is_product_[i] || count == 0) continue;
+      total += product_seconds(machine_, with_, bytes_per_second, *shape_.formats[i], slot.rows,
+                               slot.columns, count);
+    }
+    return total;
+  }
+
+ private:
+  WeightPlace find_place() const {
+    Bytes bytes = 0;
+    for (std::size_t i = 0; i < shape_.uses.size(); ++i)
+      if (is_product_[i])
+        bytes +=
+            memory_bytes(*shape_.formats[i], shape_.uses[i].slot.rows, shape_.uses[i].slot.columns);
+    return bytes > machine_.cache_bytes ? WeightPlace::memory : WeightPlace::cache;
+  }
+
+  const Machine& machine_;
+  const ModelShape& shape_;
+  std::vector<bool> is_product_;
+  std::size_t with_;
+  WeightPlace place_;
+  Besides besides_;
+};
+
 }  // namespace
 
+std::vector<bool> find_products(std::span<const TensorUse> uses) {
+  const bool tied = std::ranges::none_of(
+      uses, [](const TensorUse& use) { return use.slot.role == Role::output; });
+  std::vector<bool> products;
+  for (const TensorUse& use : uses)
+    products.push_back(!use.slot.is_vector() && use.slot.role != Role::rope_factors &&
+                       use.slot.role != Role::rope_long_factors &&
+                       (use.slot.role != Role::token_embedding || tied));
+  return products;
+}
+
 double decode_seconds(const Machine& machine, const Format& format, std::int64_t rows,
-                      std::int64_t columns, int threads) {
+                      std::int64_t columns, int threads, std::int64_t sequences,
+                      WeightPlace place) {
   const std::size_t with = machine.with(threads);
-  return product_seconds(machine, with, machine.speeds[with].read_bytes_per_second, format, rows,
-                         columns, 1);
+  return product_seconds(machine, with, read_rate(machine.speeds[with], place), format, rows,
+                         columns, sequences);
 }
 
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
                       std::int64_t sequences, int threads) {
   const Pass pass(machine, shape, threads);
-  return pass.seconds(sequences, sequences) + pass.decode_attention(depth, sequences);
+  return pass.products(sequences, sequences) + pass.besides().seconds(sequences, sequences) +
+         pass.besides().decode_attention(depth, sequences);
+}
+
+double decode_seconds_besides_products(const Machine& machine, const Description& description,
+                                       std::int64_t depth, std::int64_t sequences, int threads,
+                                       WeightPlace place) {
+  const Besides besides(machine, description, threads, place);
+  return besides.seconds(sequences, sequences) + besides.decode_attention(depth, sequences);
 }
 
 double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
@@ -167,8 +207,9 @@ double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int
   double total = 0;
   for (std::int64_t done = 0; done < tokens; done += chunk_tokens) {
     const std::int64_t count = std::min(chunk_tokens, tokens - done);
-    total += pass.seconds(count, done + count == tokens ? 1 : 0) +
-             pass.prefill_attention(depth + done, count);
+    const std::int64_t logit_rows = done + count == tokens ? 1 : 0;
+    total += pass.products(count, logit_rows) + pass.besides().seconds(count, logit_rows) +
+             pass.besides().prefill_attention(depth + done, count);
   }
   return total;
 }

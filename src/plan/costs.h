@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "format/format.h"
 #include "model/description.h"
@@ -19,15 +20,28 @@ struct ModelShape {
   std::span<const Format* const> formats;  ///< of each in memory
 };
 
-/// Of multiplying one token with one matrix whose weights come from memory: what a choice of format
-/// decides. Rises with the format's bytes where bandwidth is the limit.
+/// Where a pass reads weights from: the last cache, where all of them fit it.
+enum class WeightPlace { memory, cache };
+
+/// Of multiplying one token of each of `sequences` sequences with one matrix: what a choice of
+/// format decides. Rises with the format's bytes where bandwidth is the limit.
 double decode_seconds(const Machine& machine, const Format& format, std::int64_t rows,
-                      std::int64_t columns, int threads);
+                      std::int64_t columns, int threads, std::int64_t sequences = 1,
+                      WeightPlace place = WeightPlace::memory);
+
+/// By position in `uses`: whether a pass multiplies with it, as it does not with vectors and with
+/// embeddings that are only looked up.
+std::vector<bool> find_products(std::span<const TensorUse> uses);
 
 /// Of one pass that gives each of `sequences` sequences a token, `depth` tokens being in each one's
 /// cache. Divide `sequences` by it for tokens per second.
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
                       std::int64_t sequences, int threads);
+
+/// The same pass without its products: what no choice of formats changes.
+double decode_seconds_besides_products(const Machine& machine, const Description& description,
+                                       std::int64_t depth, std::int64_t sequences, int threads,
+                                       WeightPlace place);
 
 /// Of `tokens` tokens of one sequence behind `depth` others, in chunks, with the last one's logits.
 double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,

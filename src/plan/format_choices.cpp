@@ -86,6 +86,37 @@ HeldWeights FormatChoices::best(Bytes limit) const {
   return selection ? held(selection->choices) : smallest();
 }
 
+std::optional<HeldWeights> FormatChoices::best(Bytes limit, const DecodeClock& clock,
+                                               double most_seconds) const {
+  if (limit < vector_bytes_) return {};
+  const std::optional<Selection> selection =
+      solve(timed(clock), limit - vector_bytes_, most_seconds);
+  return selection ? std::optional(held(selection->choices)) : std::nullopt;
+}
+
+std::optional<HeldWeights> FormatChoices::fastest(Bytes limit, const DecodeClock& clock) const {
+  if (limit < vector_bytes_) return {};
+  std::vector<std::vector<Choice>> choices = timed(clock);
+  for (std::vector<Choice>& of_tensor : choices)
+    for (Choice& choice : of_tensor) choice.loss = choice.seconds;
+  const std::optional<Selection> selection = solve(choices, limit - vector_bytes_);
+  return selection ? std::optional(held(selection->choices)) : std::nullopt;
+}
+
+std::vector<std::vector<Choice>> FormatChoices::timed(const DecodeClock& clock) const {
+  std::vector<std::vector<Choice>> choices = choices_;
+  const std::vector<bool> is_product = find_products(facts_.tensors);
+  for (std::size_t i = 0; i < choices.size(); ++i) {
+    if (!is_product[i]) continue;
+    const TensorSlot& slot = facts_.tensors[i].slot;
+    for (std::size_t c = 0; c < choices[i].size(); ++c)
+      choices[i][c].seconds =
+          decode_seconds(clock.machine, *formats_[i][c], slot.rows, slot.columns, clock.threads,
+                         clock.sequences, clock.place);
+  }
+  return choices;
+}
+
 std::vector<FormatShare> format_shares(const std::vector<TensorUse>& tensors,
                                        const Weights::Formats& formats) {
   std::vector<FormatShare> shares;

@@ -3,10 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
 #include "model/weights.h"
+#include "plan/costs.h"
+#include "plan/machine.h"
 #include "plan/plan.h"
 #include "plan/solver.h"
 
@@ -20,6 +23,14 @@ struct HeldWeights {
   double kl_nats = 0;
 };
 
+/// How long products take while decoding.
+struct DecodeClock {
+  const Machine& machine;  ///< knows every format that weights may have
+  int threads;
+  std::int64_t sequences;
+  WeightPlace place;
+};
+
 /// Pure. Refers to the facts.
 class FormatChoices {
  public:
@@ -29,12 +40,18 @@ class FormatChoices {
   HeldWeights smallest() const;
   /// Those of least loss with at most `limit` bytes; smallest() where there are none.
   HeldWeights best(Bytes limit) const;
+  /// The same with products that take at most `most_seconds`; empty where there are none.
+  std::optional<HeldWeights> best(Bytes limit, const DecodeClock& clock, double most_seconds) const;
+  /// Those with the fastest products; empty where there are none with at most `limit` bytes.
+  std::optional<HeldWeights> fastest(Bytes limit, const DecodeClock& clock) const;
   /// Staging that is enough for any of them.
   Bytes most_staging_bytes_per_worker() const { return most_staging_; }
   /// Tensors that no coded format can hold.
   std::int64_t kept_tensors() const { return kept_tensors_; }
 
  private:
+  /// The choices with what each one's product takes.
+  std::vector<std::vector<Choice>> timed(const DecodeClock& clock) const;
   HeldWeights held(const std::vector<int>& choices) const;
 
   const ModelFacts& facts_;

@@ -3,18 +3,32 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/region.h"
 #include "cache/kv_cache.h"
 #include "model/transformer.h"
+#include "plan/costs.h"
 #include "plan/format_choices.h"
+#include "plan/speed.h"
+#include "text/tokenizer.h"
 
 namespace plimsoll {
 namespace {
 
-constexpr std::int64_t smallest_chunk = 16;
+/// One pass has a token of each session.
+std::int64_t smallest_chunk(const PlanRequest& request) {
+  constexpr std::uint64_t worthwhile = 16;
+  return static_cast<std::int64_t>(
+      std::bit_ceil(std::max(worthwhile, static_cast<std::uint64_t>(request.sessions))));
+}
+
+std::int64_t largest_chunk(const PlanRequest& request) {
+  return std::max(request.chunk_tokens, smallest_chunk(request));
+}
 
 /// Page tables take eight bytes for each 4 KiB (or a page kept in reserve for each 2 MiB): charged
 /// to a control group, though no part of the resident set.
@@ -30,6 +44,13 @@ Bytes resident_limit(Bytes budget) {
 /// Measured; see docs/decisions/fitting.md.
 constexpr Bytes rounding_runtime_bytes = 64 * KiB;
 
+/// On the heap for each session beside the first, which the request's runtime_bytes have: its
+/// tokens, and the logits and ids that it draws from.
+Bytes session_bytes(const Description& d, std::int64_t context) {
+  return static_cast<Bytes>(context) * sizeof(TokenId) +
+         static_cast<Bytes>(d.vocabulary) * (sizeof(float) + sizeof(TokenId));
+}
+
 /// Fills in the sizes for one context and chunk.
 Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
            std::int64_t context, std::int64_t chunk) {
@@ -38,21 +59,24 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   plan.budget_bytes = request.budget;
   plan.process_bytes = request.runtime_bytes;
   plan.context = context;
-  plan.chunk_tokens = std::min(chunk, context);
-  plan.logit_rows = std::min(request.logit_rows, plan.chunk_tokens);
+  plan.sessions = request.sessions;
+  plan.chunk_tokens = std::min(chunk, context * request.sessions);
+  plan.logit_rows = std::min(std::max(request.logit_rows, request.sessions), plan.chunk_tokens);
   plan.threads = request.threads;
   plan.bits_per_weight = facts.parameters ? 8.0 * static_cast<double>(weights.bytes) /
                                                 static_cast<double>(facts.parameters)
                                           : 0;
-  const Bytes runtime =
-      request.runtime_bytes + (weights.formats.empty() ? 0 : rounding_runtime_bytes);
+  const auto sessions = static_cast<Bytes>(request.sessions);
+  const Bytes runtime = request.runtime_bytes +
+                        (weights.formats.empty() ? 0 : rounding_runtime_bytes) +
+                        (sessions - 1) * session_bytes(d, context);
   const auto set = [&plan](Account a, Bytes bytes) {
     plan.accounts[static_cast<std::size_t>(a)] = bytes;
   };
   plan.formats = weights.formats;
   plan.kl_nats = weights.kl_nats;
   set(Account::weights, weights.bytes);
-  set(Account::kv, KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, context));
+  set(Account::kv, sessions * KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, context));
   set(Account::activations,
       ActivationLayout(d, plan.chunk_tokens, plan.logit_rows, request.threads).total);
   set(Account::text, facts.text_bytes);
@@ -86,16 +110,16 @@ Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const Held
   const std::int64_t trained = facts.description.trained_context;
   const std::int64_t wanted = request.context.value_or(std::min(trained, most_context));
   Plan plan;
-  for (std::int64_t chunk = std::max(request.chunk_tokens, smallest_chunk); chunk >= smallest_chunk;
-       chunk /= 2) {
+  const std::int64_t least_chunk = smallest_chunk(request);
+  for (std::int64_t chunk = largest_chunk(request); chunk >= least_chunk; chunk /= 2) {
     plan = sized(facts, request, weights, wanted, chunk);
     if (plan.fits) break;
   }
-  const std::int64_t largest = longest_context(facts, request, weights, smallest_chunk, trained);
+  const std::int64_t largest = longest_context(facts, request, weights, least_chunk, trained);
   if (!plan.fits && !request.context && largest > 0) {
     // A shorter context is better than none; half of what could be is left to chunks of a decent
     // size.
-    for (std::int64_t chunk = request.chunk_tokens; chunk >= smallest_chunk && !plan.fits;
+    for (std::int64_t chunk = largest_chunk(request); chunk >= least_chunk && !plan.fits;
          chunk /= 2) {
       const std::int64_t context = longest_context(facts, request, weights, chunk, wanted);
       if (context >= largest / 2 && context > 0)
@@ -103,8 +127,7 @@ Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const Held
     }
   }
   plan.largest_context = largest;
-  const Plan least =
-      sized(facts, request, weights, std::min(trained, short_context), smallest_chunk);
+  const Plan least = sized(facts, request, weights, std::min(trained, short_context), least_chunk);
   plan.least_bytes = least.peak_bytes;
   plan.least_kl_nats = weights.kl_nats;
   return plan;
@@ -120,18 +143,19 @@ constexpr Bytes process_step = 128;
 /// Fits if anything does.
 Plan plan_before_weights(const ModelFacts& facts, const PlanRequest& request,
                          const HeldWeights& smallest) {
+  const std::int64_t least_chunk = smallest_chunk(request);
   const std::int64_t trained = facts.description.trained_context;
   std::int64_t context = request.context.value_or(std::min(trained, fitted_context));
   if (!request.context) {
     while (context / 2 >= short_context &&
-           sized(facts, request, smallest, context, smallest_chunk).account(Account::kv) >
+           sized(facts, request, smallest, context, least_chunk).account(Account::kv) >
                request.budget / kv_share)
       context /= 2;
-    if (!sized(facts, request, smallest, context, smallest_chunk).fits)
+    if (!sized(facts, request, smallest, context, least_chunk).fits)
       return plan_around(facts, request, smallest, fitted_context);
   }
-  Plan plan = sized(facts, request, smallest, context, smallest_chunk);
-  for (std::int64_t chunk = request.chunk_tokens; chunk > smallest_chunk; chunk /= 2) {
+  Plan plan = sized(facts, request, smallest, context, least_chunk);
+  for (std::int64_t chunk = largest_chunk(request); chunk > least_chunk; chunk /= 2) {
     const Plan larger = sized(facts, request, smallest, context, chunk);
     if (!larger.fits || larger.account(Account::activations) > request.budget / activations_share)
       continue;
@@ -141,9 +165,44 @@ Plan plan_before_weights(const ModelFacts& facts, const PlanRequest& request,
   return plan;
 }
 
+/// What is asked of predictions.
+double wanted_rate(const SpeedFloor& floor) {
+  return floor.decode_tokens_per_second * speed_margin;
+}
+
+double decode_rate(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
+                   std::int64_t depth) {
+  const std::vector<const Format*> formats = formats_held(facts, weights.formats);
+  return 1 / decode_seconds(*request.speed->machine, {facts.description, facts.tensors, formats},
+                            depth, request.sessions, request.threads);
+}
+
+/// The weights of least loss with at most `limit` bytes that keep the floor; the fastest where none
+/// do.
+HeldWeights keep_speed(const ModelFacts& facts, const PlanRequest& request,
+                       const FormatChoices& choices, Bytes limit, std::int64_t depth) {
+  const Machine& machine = *request.speed->machine;
+  const double most_seconds = 1 / wanted_rate(*request.speed);
+  std::optional<HeldWeights> best, fastest;
+  for (const WeightPlace place : {WeightPlace::memory, WeightPlace::cache}) {
+    const Bytes room = place == WeightPlace::cache ? std::min(limit, machine.cache_bytes) : limit;
+    const DecodeClock clock{machine, request.threads, request.sessions, place};
+    const double besides = decode_seconds_besides_products(
+        machine, facts.description, depth, request.sessions, request.threads, place);
+    std::optional<HeldWeights> found = choices.best(room, clock, most_seconds - besides);
+    if (found && (!best || found->kl_nats < best->kl_nats)) best = std::move(found);
+    if (best) continue;
+    found = choices.fastest(room, clock);
+    if (found && (!fastest || decode_rate(facts, request, *found, depth) >
+                                  decode_rate(facts, request, *fastest, depth)))
+      fastest = std::move(found);
+  }
+  return best ? *best : fastest ? *fastest : choices.smallest();
+}
+
+/// The frame's context and chunk with the best weights that they leave room for.
 Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const FormatChoices& choices,
-                 const HeldWeights& smallest) {
-  const Plan frame = plan_before_weights(facts, request, smallest);
+                 const Plan& frame) {
   if (!frame.fits) return frame;
   const Bytes process = round_up(frame.account(Account::runtime) + frame.account(Account::text),
                                  round_up(request.budget / process_step, page_bytes));
@@ -151,9 +210,12 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
       choices.most_staging_bytes_per_worker() * static_cast<Bytes>(request.threads);
   const Bytes besides =
       process + std::max(staging, frame.account(Account::kv) + frame.account(Account::activations));
-  const Bytes limit = resident_limit(request.budget);
-  return sized(facts, request, choices.best(limit - std::min(limit, besides)), frame.context,
-               frame.chunk_tokens);
+  const Bytes resident = resident_limit(request.budget);
+  const Bytes limit = resident - std::min(resident, besides);
+  const HeldWeights weights = request.speed ? keep_speed(facts, request, choices, limit,
+                                                         std::min(usual_prompt, frame.context))
+                                            : choices.best(limit);
+  return sized(facts, request, weights, frame.context, frame.chunk_tokens);
 }
 
 }  // namespace
@@ -169,8 +231,16 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
     const Plan least = plan_around(facts, request, smallest, fitted_context);
     const std::int64_t enough =
         request.context.value_or(std::min(facts.description.trained_context, fitted_context));
-    if (!plan.fits || plan.context < enough) {
-      plan = plan_fitted(facts, request, choices, smallest);
+    const bool roomy = plan.fits && plan.context >= enough;
+    const bool slow = request.speed && roomy &&
+                      decode_rate(facts, request, as_file, std::min(usual_prompt, plan.context)) <
+                          wanted_rate(*request.speed);
+    if (!roomy || slow) {
+      // What is only too slow keeps its context and chunk.
+      Plan frame;
+      if (slow) frame = sized(facts, request, smallest, plan.context, plan.chunk_tokens);
+      if (!frame.fits) frame = plan_before_weights(facts, request, smallest);
+      plan = plan_fitted(facts, request, choices, frame);
       plan.quality = quality.source;
       plan.kept_tensors = choices.kept_tensors();
       plan.largest_context = least.largest_context;
@@ -179,10 +249,36 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
     plan.least_kl_nats = least.least_kl_nats;
   }
   plan.shares = format_shares(facts.tensors, plan.formats);
+  if (request.speed) {
+    plan.speed_floor = request.speed->decode_tokens_per_second;
+    predict_speeds(*request.speed->machine, facts, plan);
+  }
   return plan;
 }
 
+bool Plan::keeps_speed() const {
+  // The prediction and the solver's sums round differently.
+  constexpr double rounding = 1e-9;
+  return !speed_floor || *decode_tokens_per_second >= *speed_floor * speed_margin * (1 - rounding);
+}
+
+namespace {
+
+[[noreturn]] void refuse_slow(const Plan& plan) {
+  const double best = *plan.decode_tokens_per_second / speed_margin;
+  throw Error(
+      ErrorCode::budget_refused,
+      fmt::format("{} tokens a second are asked for; the best within {} is {:.2f} (predicted "
+                  "{:.2f}, with a tenth to spare)",
+                  *plan.speed_floor, format_bytes(plan.budget_bytes), best,
+                  *plan.decode_tokens_per_second),
+      fmt::format("give --speed {:.2f} or less", std::floor(best * 100) / 100));
+}
+
+}  // namespace
+
 void refuse_unless_it_fits(const Plan& plan) {
+  if (plan.fits && !plan.keeps_speed()) refuse_slow(plan);
   if (plan.fits) return;
   const Bytes missing = plan.peak_bytes - plan.budget_bytes;
   std::string choice = fmt::format("give --memory {} or more", plan.peak_bytes);
@@ -200,11 +296,13 @@ void refuse_unless_it_fits(const Plan& plan) {
                         format_nats(plan.kl_nats));
   throw Error(
       ErrorCode::budget_refused,
-      fmt::format("needs {} ({} bytes) for a context of {} tokens{}; the budget is {}, short by {} "
-                  "(weights alone take {})",
-                  format_bytes(plan.peak_bytes), plan.peak_bytes, plan.context, rounded,
-                  format_bytes(plan.budget_bytes), format_bytes(missing),
-                  format_bytes(plan.account(Account::weights))),
+      fmt::format(
+          "needs {} ({} bytes) for {}a context of {} tokens{}; the budget is {}, short by "
+          "{} (weights alone take {})",
+          format_bytes(plan.peak_bytes), plan.peak_bytes,
+          plan.sessions > 1 ? fmt::format("{} conversations, each with ", plan.sessions) : "",
+          plan.context, rounded, format_bytes(plan.budget_bytes), format_bytes(missing),
+          format_bytes(plan.account(Account::weights))),
       choice);
 }
 
@@ -226,6 +324,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"running_bytes", plan.running_bytes},
           {"accounts", accounts},
           {"context", plan.context},
+          {"sessions", plan.sessions},
           {"largest_context", plan.largest_context},
           {"least_bytes", plan.least_bytes},
           {"chunk_tokens", plan.chunk_tokens},
@@ -237,7 +336,8 @@ nlohmann::json to_json(const Plan& plan) {
           {"formats", formats},
           {"kept_tensors", plan.kept_tensors},
           {"prefill_tokens_per_second", speed(plan.prefill_tokens_per_second)},
-          {"decode_tokens_per_second", speed(plan.decode_tokens_per_second)}};
+          {"decode_tokens_per_second", speed(plan.decode_tokens_per_second)},
+          {"speed_floor", speed(plan.speed_floor)}};
 }
 
 }  // namespace plimsoll

@@ -18,6 +18,8 @@
 
 namespace plimsoll {
 
+struct Machine;
+
 /// What a plan needs to know of a model file; read from its header alone (see model_facts).
 struct ModelFacts {
   Description description;
@@ -37,10 +39,18 @@ enum class WeightPolicy {
   fit,    ///< rounded where they do not fit as the file has them
 };
 
+/// What decoding must reach at least, as predicted for a machine that knows every format that the
+/// weights may have.
+struct SpeedFloor {
+  double decode_tokens_per_second = 0;
+  const Machine* machine = nullptr;
+};
+
 struct PlanRequest {
   Bytes budget = 0;
-  /// Tokens of KV cache, of all sequences together; without it, the most useful that fits.
+  /// Tokens of KV cache of each session; without it, the most useful that fits.
   std::optional<std::int64_t> context;
+  std::int64_t sessions = 1;  ///< conversations at the same time
   int threads = 1;
   std::int64_t logit_rows =
       1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
@@ -52,6 +62,9 @@ struct PlanRequest {
   /// What rounding costs; without it, prior_quality().
   std::optional<QualityModel> quality;
   Rounding rounding = Rounding::plain;
+  /// With WeightPolicy::fit, weights that fit but are too slow are rounded too: fewer bytes are
+  /// read faster.
+  std::optional<SpeedFloor> speed;
 };
 
 /// What a plan's weights hold in one format.
@@ -71,7 +84,8 @@ struct Plan {
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes
-  std::int64_t context = 0;
+  std::int64_t context = 0;                     ///< of each session
+  std::int64_t sessions = 1;
   std::int64_t largest_context =
       0;  ///< that would fit this budget, up to what the model was trained for; 0 for none
   /// Peak with the smallest chunk and short_context tokens, and with every tensor in its smallest
@@ -90,10 +104,14 @@ struct Plan {
   QualitySource quality = QualitySource::prior;  ///< of kl_nats
   /// Tensors that no coded format can hold, since no block divides their rows.
   std::int64_t kept_tensors = 0;
-  /// Filled in by the caller from a probe, when there was one.
+  /// Of one session's prompt, and of each session while all are answering. Filled in with a speed
+  /// floor, or by the caller (predict_speeds) when something is known of the machine.
   std::optional<double> prefill_tokens_per_second;
   std::optional<double> decode_tokens_per_second;
+  std::optional<double> speed_floor;  ///< the request's, tokens per second
 
+  /// False for one that is too slow for its floor; it is the fastest within the budget then.
+  bool keeps_speed() const;
   Bytes account(Account a) const { return accounts[static_cast<std::size_t>(a)]; }
 };
 
@@ -107,6 +125,9 @@ constexpr std::int64_t fitted_context = 2048;
 /// Context that is still of use to most people; a refusal names what it takes.
 constexpr std::int64_t short_context = 512;
 
+/// Of a prediction over the floor that it keeps: predictions are wanted within a tenth.
+constexpr double speed_margin = 1.1;
+
 /// Pure. Takes the largest chunk and, without a wanted context, the largest context up to
 /// default_context that fits.
 ///
@@ -116,9 +137,13 @@ constexpr std::int64_t short_context = 512;
 /// fitted_context down to short_context until the KV cache takes at most an eighth of the budget;
 /// the chunk is the largest whose activations take at most a thirty-second. Small differences of
 /// what the process holds do not change the formats.
+///
+/// With a speed floor: the formats of least loss whose predicted decoding keeps it with
+/// speed_margin to spare, within the bytes; the fastest ones where none do.
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request);
 
-/// Throws Error(budget_refused) for a plan that does not fit: names the shortfall and the choices.
+/// Throws Error(budget_refused) for a plan that does not fit, or not in the time: names the
+/// shortfall and the choices.
 void refuse_unless_it_fits(const Plan& plan);
 
 /// "0.021", "1.3": two significant digits.

@@ -73,6 +73,8 @@ TEST(Commands, WrongUsageIsExitTwo) {
            {"run", "--prompt", "a", "--chat"},
            {"plan", "--memory", "lots"},
            {"plan", "--context", "0"},
+           {"plan", "--sessions", "0"},
+           {"plan", "--speed", "0"},
            {"tokenize", text, "a", "--file", "b"},
            {"eval"},
            {"eval", text, "x", "--context", "3"},
@@ -206,6 +208,86 @@ TEST(Plan, RefusalHasThePlanAndTheError) {
     EXPECT_NE(plain.out.find("above the line"), std::string::npos) << plain.out;
     EXPECT_EQ(plain.error.rfind("plimsoll: ", 0), 0u);
   }
+}
+
+TEST(Plan, ShowsTheFrontier) {
+  const Arguments plan{"plan", "--memory", enough_memory, "--threads", "2"};
+  Arguments as_json = plan;
+  as_json.push_back("--json");
+  const nlohmann::json json = run_program(as_json).json();
+  const nlohmann::json& frontier = json["frontier"];
+  ASSERT_GE(frontier.size(), 12u);
+  for (std::size_t i = 0; i < frontier.size(); ++i) {
+    for (const char* key : {"peak_bytes", "weight_bytes", "bits_per_weight",
+                            "decode_tokens_per_second", "prefill_tokens_per_second"})
+      EXPECT_GT(frontier[i][key], 0) << key;
+    if (i == 0) continue;
+    EXPECT_GT(frontier[i]["peak_bytes"], frontier[i - 1]["peak_bytes"]);
+    EXPECT_LT(frontier[i]["kl_nats"], frontier[i - 1]["kl_nats"]);
+  }
+  EXPECT_EQ(frontier.back()["kl_nats"], 0);
+  EXPECT_EQ(frontier.back()["weight_bytes"], json["accounts"]["weights"]);
+  const Outcome plain = run_program(plan);
+  EXPECT_NE(plain.out.find("KL, nats per token"), std::string::npos) << plain.out;
+  EXPECT_NE(plain.out.find("nothing is lost"), std::string::npos) << plain.out;
+}
+
+TEST(Plan, WritesAPage) {
+  const TemporaryFolder folder;
+  const std::string page = folder.file("plan.html");
+  const Arguments plan{"plan", "--memory", enough_memory, "--json", "--html"};
+  const auto with = [&plan](const std::string& path) {
+    Arguments arguments = plan;
+    arguments.push_back(path);
+    return run_program(arguments);
+  };
+  EXPECT_EQ(with(page).exit_code, 0);
+  std::ifstream file(page);
+  const std::string html(std::istreambuf_iterator<char>(file), {});
+  for (const char* part : {"<!doctype html>", "weights", "attn_q", "F16", "<svg",
+                           "KL, nats per token", "tokens per second", "prior"})
+    EXPECT_NE(html.find(part), std::string::npos) << part;
+  for (const char* part : {" src=", " href=", "url(", "http:", "https:"})
+    EXPECT_EQ(html.find(part), std::string::npos) << part;
+  expect_error(with(folder.file("no/plan.html")), 1, "write_failed");
+  expect_error(with(folder.path().string()), 1, "write_failed");
+}
+
+TEST(Plan, SpeedFloorsAreKeptOrRefused) {
+  const auto with = [](const std::string& command, const std::string& speed) {
+    Arguments arguments{command, "--memory", enough_memory, "--threads",
+                        "2",     "--json",   "--speed",     speed};
+    if (command == "run") arguments.insert(arguments.end(), {"--prompt", "a", "--tokens", "1"});
+    return run_program(arguments);
+  };
+  const nlohmann::json slow = with("plan", "0.01").json();
+  EXPECT_EQ(slow["quality"], "exact");
+  EXPECT_EQ(slow["speed_floor"], 0.01);
+  const std::string own = std::to_string(slow["decode_tokens_per_second"].get<double>());
+  const nlohmann::json faster = with("plan", own).json();
+  EXPECT_GT(faster["kl_nats"], 0);
+  EXPECT_GT(faster["decode_tokens_per_second"], slow["decode_tokens_per_second"]);
+  EXPECT_GT(with("run", own).json()["kl_nats"], 0);
+  for (const char* command : {"plan", "run"}) {
+    const Outcome refused = with(command, "1000000");
+    EXPECT_EQ(refused.exit_code, 3);
+    const nlohmann::json error = refused.json()["error"];
+    EXPECT_EQ(error["code"], "budget_refused");
+    EXPECT_NE(error["message"].get<std::string>().find("best"), std::string::npos) << error;
+  }
+}
+
+TEST(Plan, SessionsMultiplyTheCache) {
+  const auto plan = [](const std::string& sessions) {
+    return run_program({"plan", "--json", "--context", "256", "--sessions", sessions}).json();
+  };
+  const nlohmann::json one = plan("1"), eight = plan("8");
+  EXPECT_EQ(one["sessions"], 1);
+  EXPECT_EQ(eight["sessions"], 8);
+  EXPECT_EQ(eight["context"], 256);
+  EXPECT_EQ(eight["accounts"]["kv"], 8 * one["accounts"]["kv"].get<std::int64_t>());
+  const Outcome plain = run_program({"plan", "--context", "256", "--sessions", "8"});
+  EXPECT_NE(plain.out.find("8 conversations of 256 tokens"), std::string::npos) << plain.out;
 }
 
 TEST(Plan, MoreThanTheMachineHasIsRefused) {

@@ -107,6 +107,24 @@ TEST(Costs, WhatFitsTheCachesIsReadFromThere) {
               (Model::layer_weights + Model::output_weights) * 1.5e-9, 1e-15);
 }
 
+TEST(Costs, ProductsAndTheRestAreTheWhole) {
+  Machine m = machine();
+  for (const WeightPlace place : {WeightPlace::memory, WeightPlace::cache})
+    for (const bool tied : {false, true})
+      for (const std::int64_t sequences : {1, 3, 20}) {
+        m.cache_bytes = place == WeightPlace::cache ? 1 * MiB : 32 * KiB;
+        const Model model(FormatId::Q8_0, tied);
+        const ModelShape shape = model.shape();
+        const std::vector<bool> is_product = find_products(shape.uses);
+        double sum = decode_seconds_besides_products(m, shape.description, 10, sequences, 2, place);
+        for (std::size_t i = 0; i < is_product.size(); ++i)
+          if (is_product[i])
+            sum += decode_seconds(m, *shape.formats[i], shape.uses[i].slot.rows,
+                                  shape.uses[i].slot.columns, 2, sequences, place);
+        EXPECT_NEAR(sum, decode_seconds(m, shape, 10, sequences, 2), 1e-15);
+      }
+}
+
 TEST(Costs, ATiedEmbeddingIsMultipliedAndAnotherIsNot) {
   const Machine m = machine();
   const Model tied(FormatId::F16, true), own(FormatId::F16, false);

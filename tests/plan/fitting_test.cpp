@@ -2,90 +2,13 @@
 // the least.
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <deque>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "model/weights.h"
-#include "plan/plan.h"
+#include "plan/fitted_plan.h"
 
 namespace plimsoll {
 namespace {
-
-/// A model of the llama family as its header would say, with what rounding it costs.
-class FittedPlan : public ::testing::Test {
- protected:
-  FittedPlan() { describe(2048, 16, FormatId::F16); }
-
-  void describe(std::int64_t width, std::int64_t layers, FormatId format_id) {
-    facts_ = {};
-    infos_.clear();
-    Description& d = facts_.description;
-    d.layers = layers;
-    d.width = width;
-    d.heads = width / 64;
-    d.kv_heads = std::max<std::int64_t>(1, d.heads / 4);
-    d.head_dim = 64;
-    d.feed_forward = width * 3;
-    d.vocabulary = 32000;
-    d.trained_context = 8192;
-    d.rope_dim = 64;
-    d.ropes.resize(1);
-    d.per_layer.resize(static_cast<std::size_t>(layers));
-    std::uint64_t offset = 4096 + 32;
-    for (const TensorSlot& slot : tensor_slots(d)) {
-      const Format& of_slot = format(slot.is_vector() ? FormatId::F32 : format_id);
-      TensorInfo info{};
-      info.format = &of_slot;
-      info.rank = slot.is_vector() ? 1 : 2;
-      info.shape = {slot.columns, slot.rows, 1, 1};
-      info.offset = offset;
-      info.bytes = static_cast<Bytes>(slot.rows) * row_bytes(of_slot, slot.columns);
-      offset += info.bytes;
-      infos_.push_back(info);
-      facts_.tensors.push_back({slot, &infos_.back()});
-      facts_.parameters += slot.rows * slot.columns;
-      facts_.file_tensor_bytes += info.bytes;
-    }
-    facts_.weight_bytes = Weights::memory_bytes(facts_.tensors);
-    facts_.staging_bytes_per_worker = Weights::staging_bytes(facts_.tensors, 1);
-    facts_.text_bytes = 3 * MiB;
-  }
-
-  /// Errors that fall by four for each bit; deeper layers mind less.
-  QualityModel quality() const {
-    QualityModel model;
-    model.source = QualitySource::text;
-    for (const TensorUse& use : facts_.tensors) {
-      TensorQuality tensor;
-      tensor.sensitivity = use.slot.is_vector() ? 0 : 0.4 / static_cast<double>(use.slot.layer + 2);
-      for (std::vector<double>& errors : tensor.errors)
-        for (const Format& f : formats())
-          errors.push_back(
-              &f == use.info->format
-                  ? 0
-                  : std::pow(4, -8.0 * f.block_bytes / static_cast<double>(f.block_values)));
-      model.tensors.push_back(std::move(tensor));
-    }
-    return model;
-  }
-
-  Plan plan(Bytes budget, std::optional<std::int64_t> context = {},
-            WeightPolicy policy = WeightPolicy::fit) const {
-    PlanRequest request;
-    request.budget = budget;
-    request.context = context;
-    request.threads = 2;
-    request.runtime_bytes = 6 * MiB;
-    request.policy = policy;
-    request.quality = quality();
-    return make_plan(facts_, request);
-  }
-
-  std::deque<TensorInfo> infos_;
-  ModelFacts facts_;
-};
 
 TEST_F(FittedPlan, WhatFitsAsTheFileHasItIsLeftAlone) {
   const Plan exact = plan(4 * GiB, {}, WeightPolicy::exact);
@@ -156,15 +79,10 @@ TEST_F(FittedPlan, NeitherContextNorChunkEatTheWeights) {
 }
 
 TEST_F(FittedPlan, SmallDifferencesOfTheProcessChangeNothing) {
-  PlanRequest request;
-  request.budget = 700 * MiB;
-  request.threads = 2;
-  request.policy = WeightPolicy::fit;
-  request.quality = quality();
-  request.runtime_bytes = 6 * MiB;
-  const Plan one = make_plan(facts_, request);
-  request.runtime_bytes += 200 * KiB;
-  EXPECT_EQ(make_plan(facts_, request).formats, one.formats);
+  PlanRequest later = request(700 * MiB);
+  const Plan one = make_plan(facts_, later);
+  later.runtime_bytes += 200 * KiB;
+  EXPECT_EQ(make_plan(facts_, later).formats, one.formats);
 }
 
 TEST_F(FittedPlan, BelowTheLeastItIsRefusedWithWhatWouldDo) {
