@@ -14,7 +14,7 @@ namespace {
 constexpr std::int64_t sampled_rows = 128;
 /// Of those, for formats that take long, and for plain rounding, whose error varies little from row
 /// to row.
-constexpr std::int64_t codebook_rows = 16, plain_rows = 32;
+constexpr std::int64_t codebook_rows = 8, plain_rows = 32;
 /// Rows of a tensor that are rounded at a time.
 constexpr std::int64_t rounded_together = 1024;
 /// Positions before this share of a sequence have too little before them to count.

@@ -34,15 +34,17 @@ double Rounder::round(const Format& format, const float* weights, std::int64_t r
                       std::int64_t columns, const ColumnWeights& column_weights,
                       std::uint8_t* blocks) {
   const Bytes row = row_bytes(format, columns);
-  const std::int64_t groups = (rows + quantise_rows_together - 1) / quantise_rows_together;
+  // Codebooks are searched row by row: smaller groups keep all workers busy.
+  const std::int64_t together = format.encode_weighted ? 4 : quantise_rows_together;
+  const std::int64_t groups = (rows + together - 1) / together;
   std::vector<double> costs(static_cast<std::size_t>(groups));
   context_.threads.parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t group = begin; group < end; ++group) {
-      const std::int64_t first = group * quantise_rows_together;
+      const std::int64_t first = group * together;
       QuantiseTask task{};
       task.format = &format;
       task.weights = weights + first * columns;
-      task.rows = std::min(quantise_rows_together, rows - first);
+      task.rows = std::min(together, rows - first);
       task.columns = columns;
       task.importance = column_weights.importance;
       task.feedback = column_weights.feedback;
