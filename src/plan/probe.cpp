@@ -122,12 +122,17 @@ class SyntheticMatrix {
   SyntheticMatrix(Context& context, const Format& format, Bytes bytes) {
     constexpr std::int64_t pattern_rows = tile_rows;
     const Bytes bytes_per_row = row_bytes(format, columns);
+    const bool coded = format.kind == Format::Kind::coded;
+    // Formats of few bits may take more in memory than in a file.
+    constexpr std::int64_t many_rows = 64 * tile_rows;
+    const Bytes held_per_row =
+        coded ? PlaneTensor::memory_bytes(format.layout, many_rows, columns) / many_rows
+              : bytes_per_row;
     const std::int64_t rows = std::max<std::int64_t>(
-        pattern_rows, static_cast<std::int64_t>(bytes / bytes_per_row) / tile_rows * tile_rows);
+        pattern_rows, static_cast<std::int64_t>(bytes / held_per_row) / tile_rows * tile_rows);
     const std::vector<float> values = some_values(pattern_rows * columns);
     std::vector<std::uint8_t> blocks(pattern_rows * bytes_per_row);
     format.encode(values.data(), blocks.data(), pattern_rows * columns / format.block_values);
-    const bool coded = format.kind == Format::Kind::coded;
     if (coded) {
       planes_ = PlaneTensor(context.ledger, format, rows, columns);
     } else {
