@@ -23,8 +23,10 @@ std::vector<Plan> plan_frontier(const ModelFacts& facts, PlanRequest request, in
   for (int i = 0; i < most_points; ++i) {
     const Bytes part = (most - least) * static_cast<Bytes>(i) / static_cast<Bytes>(most_points - 1);
     Plan plan = plan_with(round_up(least + part, page_bytes), WeightPolicy::fit);
-    if (plan.fits && (plans.empty() || plan.kl_nats < plans.back().kl_nats))
-      plans.push_back(std::move(plan));
+    if (!plan.fits || (!plans.empty() && plan.kl_nats >= plans.back().kl_nats)) continue;
+    // Weights as the file has them may take less than almost as many bytes that are rounded.
+    while (!plans.empty() && plans.back().peak_bytes >= plan.peak_bytes) plans.pop_back();
+    plans.push_back(std::move(plan));
   }
   return plans;
 }
