@@ -184,6 +184,8 @@ class Fitting {
     for (const Account account : {Account::weights, Account::kv, Account::activations})
       context_->ledger.set_cap(account, Ledger::no_cap);
     calibration_.probes.assign(texts.begin(), texts.begin() + size_.probes);
+    for (Sequence& probe : calibration_.probes)
+      probe.resize(static_cast<std::size_t>(size_.probe_tokens));
     calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
   }
 

@@ -10,6 +10,7 @@ namespace plimsoll {
 namespace {
 
 constexpr std::int64_t longest_sequence = 256;
+constexpr std::int64_t shortest_probe = 128;
 /// Multiply-adds that each of the two measurements may take.
 constexpr double work = 5e12;
 /// What the residual streams of all probes may hold.
@@ -33,6 +34,9 @@ CalibrationSize calibration_size(const Description& d, std::int64_t parameters,
       std::min(2 * work / weights / branches,
                probe_bytes / branches / (static_cast<double>(d.width) * sizeof(float)));
   size.probes = sequences(tokens, size.sequence_tokens, 1, 32);
+  size.probe_tokens =
+      std::clamp(static_cast<std::int64_t>(tokens), std::min(shortest_probe, size.sequence_tokens),
+                 size.sequence_tokens);
   return size;
 }
 
@@ -59,6 +63,7 @@ Calibration calibrate_on(std::span<const TokenId> text, std::optional<TokenId> b
                                    static_cast<std::size_t>(std::min(body, total - place)));
     sequence.insert(sequence.end(), part.begin(), part.end());
     const bool is_probe = (i + 1) * probes / wanted > i * probes / wanted;
+    if (is_probe) sequence.resize(static_cast<std::size_t>(size.probe_tokens));
     (is_probe ? result.probes : result.moments).push_back(std::move(sequence));
   }
   return result;

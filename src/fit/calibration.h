@@ -24,6 +24,8 @@ struct CalibrationSize {
   std::int64_t sequence_tokens;  ///< BOS included
   std::int64_t moments;          ///< sequences
   std::int64_t probes;           ///< sequences
+  std::int64_t
+      probe_tokens;  ///< of each, from its beginning: fewer where one is more than the work allows
 };
 CalibrationSize calibration_size(const Description& description, std::int64_t parameters,
                                  std::int64_t matrices);

@@ -17,7 +17,8 @@ std::vector<TokenId> counting(std::int64_t count) {
 }
 
 TEST(Calibration, SequencesBeginWithBosAndNeverOverlap) {
-  const CalibrationSize size = {.sequence_tokens = 64, .moments = 12, .probes = 4};
+  const CalibrationSize size = {
+      .sequence_tokens = 64, .moments = 12, .probes = 4, .probe_tokens = 64};
   for (const std::int64_t tokens : {1024, 1100, 2000, 50000}) {
     const Calibration found = calibrate_on(counting(tokens), TokenId{1}, size);
     EXPECT_GE(found.probes.size(), 1u);
@@ -40,15 +41,16 @@ TEST(Calibration, SequencesBeginWithBosAndNeverOverlap) {
 }
 
 TEST(Calibration, WithoutBosSequencesAreTextAlone) {
-  const Calibration found = calibrate_on(counting(4096), {}, {32, 8, 2});
+  const Calibration found = calibrate_on(counting(4096), {}, {32, 8, 2, 20});
   EXPECT_EQ(found.moments.size(), 8u);
   EXPECT_EQ(found.probes.size(), 2u);
   for (const Sequence& sequence : found.moments) EXPECT_GE(sequence[0], 10);
+  for (const Sequence& sequence : found.probes) EXPECT_EQ(sequence.size(), 20u);
 }
 
 TEST(Calibration, ShortTextsAreRefused) {
   try {
-    calibrate_on(counting(least_calibration_tokens - 1), TokenId{1}, {256, 16, 1});
+    calibrate_on(counting(least_calibration_tokens - 1), TokenId{1}, {256, 16, 1, 256});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::invalid_text);
@@ -66,11 +68,14 @@ TEST(Calibration, LargerModelsGetLess) {
     EXPECT_EQ(size.sequence_tokens, 256);
     EXPECT_GE(size.moments, 16);
     EXPECT_GE(size.probes, 1);
+    EXPECT_GE(size.probe_tokens, 128);
+    EXPECT_LE(size.probe_tokens, 256);
     EXPECT_LE(size.moments, before);
     before = size.moments;
   }
   d.trained_context = 100;
   EXPECT_EQ(calibration_size(d, 1000, 10).sequence_tokens, 100);
+  EXPECT_EQ(calibration_size(d, 1000, 10).probe_tokens, 100);
 }
 
 }  // namespace
