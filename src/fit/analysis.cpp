@@ -197,7 +197,7 @@ class Analysis {
     for (std::size_t use = 0; use < uses_.size(); ++use) {
       if (uses_[use].slot.role != Role::token_embedding) continue;
       const Format* f = probe_format(uses_[use].slot.columns);
-      if (!f) return;
+      if (!f) return measure_dense(use);
       const Matrix& source = matrix(use);
       Branch& branch = add_branch(use);
       branch.in_lookup = true;
@@ -283,6 +283,20 @@ class Analysis {
     }
   }
 
+  /// Of a tensor that no coded format can hold: dense formats lose so little that a guess from
+  /// above does.
+  void measure_dense(std::size_t use) {
+    constexpr double sensitivity_guess = 1;
+    const std::vector<float> rows = sample_rows(matrix(use));
+    result_.tensors[use].sensitivity = sensitivity_guess;
+    for (const Format* f : rounding_formats()) {
+      if (f->kind != Format::Kind::dense) continue;
+      const double relative =
+          plain_error(*f, rows, uses_[use].slot.columns) / std::max(squared_norm(rows), 1e-30);
+      error(use, Rounding::plain, *f) = error(use, Rounding::with_feedback, *f) = relative;
+    }
+  }
+
   /// Errors of an input's columns are independent of each other: they add up by the columns'
   /// squares.
   void measure_input_errors(std::size_t use, const LayerMoments& moments,
@@ -311,8 +325,11 @@ class Analysis {
     std::map<Role, std::vector<Tensor>> by_input;
     for (std::size_t use = 0; use < uses_.size(); ++use) {
       const TensorSlot& slot = uses_[use].slot;
-      if (slot.layer == layer && !slot.is_vector() && probe_format(slot.columns))
+      if (slot.layer != layer || slot.is_vector()) continue;
+      if (probe_format(slot.columns))
         by_input[input_role(slot.role)].push_back({use, {}, {}});
+      else
+        measure_dense(use);
     }
     for (auto& [input, tensors] : by_input) {
       SecondMoments& inputs = *moments.of(input);
@@ -380,7 +397,7 @@ class Analysis {
       else
         result_.tensors[branch.use].sensitivity = sensitivity;
     }
-    if (rows.empty()) return;
+    if (rows.empty()) return measure_dense(use);
     measure_input_errors(use, moments, rows, sum(powers));
     TensorQuality& output = result_.tensors[use];
     if (lookup > 0 && output.sensitivity > 0) {

@@ -38,6 +38,9 @@ double Rounder::round(const Format& format, const float* weights, std::int64_t r
   const std::int64_t together = format.encode_weighted ? 4 : quantise_rows_together;
   const std::int64_t groups = (rows + together - 1) / together;
   std::vector<double> costs(static_cast<std::size_t>(groups));
+  std::vector<float> diagonal;
+  if (format.encode_weighted && column_weights.feedback)
+    diagonal = diagonal_of_moments(column_weights.importance, column_weights.feedback, columns);
   context_.threads.parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
     for (std::int64_t group = begin; group < end; ++group) {
       const std::int64_t first = group * together;
@@ -48,6 +51,7 @@ double Rounder::round(const Format& format, const float* weights, std::int64_t r
       task.columns = columns;
       task.importance = column_weights.importance;
       task.feedback = column_weights.feedback;
+      if (!diagonal.empty()) task.diagonal = diagonal.data();
       task.thorough = column_weights.thorough;
       task.unbiased = column_weights.feedback == nullptr;
       task.blocks = blocks + static_cast<Bytes>(first) * row;

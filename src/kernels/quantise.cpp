@@ -21,19 +21,6 @@ std::int64_t quantise_scratch_floats(std::int64_t columns) {
 
 namespace {
 
-/// Diagonal of U diag(D) U^T.
-std::vector<float> diagonal_of_moments(const QuantiseTask& task) {
-  std::vector<float> result(static_cast<std::size_t>(task.columns));
-  for (std::int64_t i = 0; i < task.columns; ++i) {
-    const float* const u = task.feedback + i * task.columns;
-    double sum = task.importance[i];
-    for (std::int64_t k = i + 1; k < task.columns; ++k)
-      sum += static_cast<double>(u[k]) * u[k] * task.importance[k];
-    result[static_cast<std::size_t>(i)] = static_cast<float>(sum);
-  }
-  return result;
-}
-
 /// error H error^T for one row; `residual` is overwritten.
 double cost_of(const QuantiseTask& task, const std::vector<float>& error,
                std::vector<float>& residual) {
@@ -57,8 +44,13 @@ double encode_codebook(const QuantiseTask& task) {
   const Format& format = *task.format;
   const std::int64_t blocks = task.columns / format.block_values;
   std::vector<float> diagonal;
-  if (task.feedback) diagonal = diagonal_of_moments(task);
-  const float* const importance = task.feedback ? diagonal.data() : task.importance;
+  const float* importance = task.importance;
+  if (task.feedback && task.diagonal) {
+    importance = task.diagonal;
+  } else if (task.feedback) {
+    diagonal = diagonal_of_moments(task.importance, task.feedback, task.columns);
+    importance = diagonal.data();
+  }
   std::vector<float> error(static_cast<std::size_t>(task.columns)), residual;
   double cost = 0;
   for (std::int64_t r = 0; r < task.rows; ++r) {
@@ -73,6 +65,17 @@ double encode_codebook(const QuantiseTask& task) {
 }
 
 }  // namespace
+
+std::vector<float> diagonal_of_moments(const float* d, const float* upper, std::int64_t columns) {
+  std::vector<float> result(static_cast<std::size_t>(columns));
+  for (std::int64_t i = 0; i < columns; ++i) {
+    const float* const u = upper + i * columns;
+    double sum = d[i];
+    for (std::int64_t k = i + 1; k < columns; ++k) sum += static_cast<double>(u[k]) * u[k] * d[k];
+    result[static_cast<std::size_t>(i)] = static_cast<float>(sum);
+  }
+  return result;
+}
 
 double quantise_rows(const Kernels& kernels, const QuantiseTask& task) {
   return task.format->encode_weighted ? encode_codebook(task) : kernels.quantise(task);

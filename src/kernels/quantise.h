@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "format/format.h"
 
@@ -27,6 +28,9 @@ struct QuantiseTask {
   const float* importance;
   /// U, [columns][columns] row-major, of which only entries above the diagonal are read; or null.
   const float* feedback;
+  /// [columns]: the diagonal of H itself, for codebook formats with feedback; null there: made from
+  /// U and D, which takes as long as some rows.
+  const float* diagonal = nullptr;
   bool thorough;  ///< tries more scales; three to five times slower
   /// Without feedback: scales (super scales, where the format has them) are last multiplied so that
   /// each block has <w, ŵ> = <w, w>, weighted by importance. What fits best is shorter than the
@@ -41,6 +45,9 @@ struct QuantiseTask {
 /// let U be read seldom enough.
 constexpr std::int64_t quantise_rows_together = 64;
 std::int64_t quantise_scratch_floats(std::int64_t columns);
+
+/// Diagonal of H = U diag(D) U^T: [columns].
+std::vector<float> diagonal_of_moments(const float* d, const float* upper, std::int64_t columns);
 
 /// Does a task and returns its cost. Codebook formats have no codes that could be rounded one by
 /// one: they are encoded under the diagonal of H, without feedback, many times slower; the cost is

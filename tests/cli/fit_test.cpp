@@ -75,6 +75,19 @@ TEST_F(FitCommand, ForAMemoryLimitTheFileRunsInside) {
   EXPECT_LE(run["peak_bytes"], 14 << 20);
 }
 
+TEST_F(FitCommand, RowsThatNoBlockDividesStayDense) {
+  const std::string stories = shared_folder + "/models/stories260k-f32.gguf";
+  if (!exists(stories)) GTEST_SKIP() << "no shared models";
+  for (const char* effort : {"fast", "thorough"}) {
+    const nlohmann::json json = run_program({"fit", stories, "-o", output_, "--size", "300KB",
+                                             "--effort", effort, "--json"})
+                                    .json();
+    EXPECT_EQ(json["kept_tensors"], 5) << json;
+    EXPECT_LE(json["file_bytes"], 300000) << json;
+    EXPECT_TRUE(json["formats"].contains("F16")) << json;
+  }
+}
+
 TEST_F(FitCommand, WrongUsageIsSaid) {
   EXPECT_EQ(fit({}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--bits", "4"}).exit_code, 2);
