@@ -53,7 +53,7 @@ double product_seconds(const Machine& machine, std::size_t with, double bytes_pe
                          machine.speeds[with].compute_factor;
   const double read = static_cast<double>(memory_bytes(format, rows, columns)) /
                       (bytes_per_second * speed->bandwidth_fractions[with]);
-  return std::max(compute, read);
+  return std::max(compute, read) / machine.product_share;
 }
 
 double read_rate(const WorkerSpeeds& workers, WeightPlace place) {

@@ -134,6 +134,7 @@ nlohmann::json to_json(const Machine& m) {
           {"cache_bytes", m.cache_bytes},
           {"element_seconds", m.element_seconds},
           {"quantise_seconds", m.quantise_seconds},
+          {"product_share", m.product_share},
           {"key_seconds", m.key_seconds},
           {"query_seconds", m.query_seconds},
           {"prefill_query_seconds", m.prefill_query_seconds},
@@ -151,6 +152,7 @@ std::optional<Machine> parse_machine(std::string_view text) try {
   m.cache_bytes = json.at("cache_bytes");
   m.element_seconds = measured(json.at("element_seconds"));
   m.quantise_seconds = measured(json.at("quantise_seconds"));
+  m.product_share = measured(json.at("product_share"));
   m.key_seconds = measured(json.at("key_seconds"));
   m.query_seconds = measured(json.at("query_seconds"));
   m.prefill_query_seconds = measured(json.at("prefill_query_seconds"));

@@ -58,6 +58,9 @@ struct Machine {
   /// Of one worker: norms, activations and sums per number; rounding of a product's inputs.
   double element_seconds = 0;
   double quantise_seconds = 0;
+  /// Of the speed that products reach by themselves, what they reach in a model, where weights,
+  /// activations and other work follow each other through the caches.
+  double product_share = 1;
   /// Attention of one worker, K and V in cache, per position and dimension of a head: for a query
   /// alone, per head of keys and per head of queries that shares them, and for many queries
   /// together, per query head.

@@ -18,6 +18,10 @@
 namespace plimsoll {
 namespace {
 
+/// Measuring it would take loading a model: the middle of twenty comparisons
+/// (docs/decisions/costs.md).
+constexpr double usual_product_share = 0.87;
+
 using Clock = std::chrono::steady_clock;
 
 /// What is read to see memory's bandwidth: more than caches hold, so that reading it leaves nothing
@@ -375,6 +379,7 @@ class Probe {
                               }) /
                               (3 * columns);
     const QuantisedActivations quantised = place_quantised(one.quantised(), 1, columns);
+    machine.product_share = usual_product_share;
     machine.quantise_seconds =
         least_seconds([&] { kernels.quantise_activations(x_.data(), columns, 0, 1, quantised); }) /
         columns;
