@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "file/tensor_table.h"
 #include "fit/rounding.h"
+#include "model/row_rounder.h"
 
 namespace plimsoll {
 namespace {
@@ -71,11 +72,7 @@ class Rewriter {
       for (std::int64_t i = 0; i < (to - from) * info.columns(); ++i)
         if (!std::isfinite(target[i])) finite = false;
     });
-    if (!finite)
-      throw Error(
-          ErrorCode::invalid_weights,
-          fmt::format("tensor {} has NaN or infinity in rows {} to {}", info.name, begin, end - 1),
-          "the file is damaged, or its conversion overflowed");
+    if (!finite) throw_not_finite(info, begin, end);
     return values_;
   }
 
@@ -90,6 +87,8 @@ class Rewriter {
       const std::int64_t count = std::min(step, info.rows() - begin);
       const std::vector<float>& values = read(info, begin, begin + count);
       blocks_.resize(static_cast<Bytes>(count) * row_bytes(target, columns));
+      if (target.id == FormatId::F16)  // what is beyond becomes its largest value, as while loading
+        for (float& value : values_) value = std::clamp(value, -65504.0f, 65504.0f);
       if (target.kind == Format::Kind::coded)
         rounder_->round(target, values.data(), count, columns, weights, blocks_.data());
       else
@@ -222,6 +221,7 @@ void FittedFile::write(Context& context, std::span<const Format* const> formats,
     }
     rewriter.round(*use.info, *formats[i], weights);
   }
+  source_.check_unchanged();
   writer_.finish();
 }
 

@@ -173,9 +173,8 @@ TEST(Plan, MeasuresTheMachineOnceAndPredictsSpeeds) {
   const nlohmann::json second = run_program(plan).json();
   EXPECT_EQ(second["prefill_tokens_per_second"], first["prefill_tokens_per_second"]);
   EXPECT_EQ(second["decode_tokens_per_second"], first["decode_tokens_per_second"]);
-  // Measuring, which takes MiB, does not change what is predicted of memory. (How much of the
-  // program is resident differs by some 350 KiB between processes, right after it was linked.)
-  EXPECT_NEAR(second["peak_bytes"].get<double>(), first["peak_bytes"].get<double>(), 1 << 20);
+  // Measuring, which takes MiB, does not change what is predicted of memory.
+  EXPECT_NEAR(second["peak_bytes"].get<double>(), first["peak_bytes"].get<double>(), 256 << 10);
   const Outcome plain = run_program({"plan", "--memory", enough_memory, "--threads", "2"});
   EXPECT_NE(plain.out.find("tokens a second"), std::string::npos) << plain.out;
 }

@@ -252,5 +252,32 @@ TEST(FittedFile, WeightsThatAreNoNumbersAreNamedAndTheTargetStays) {
   EXPECT_STREQ(text, "as it was");
 }
 
+TEST(FittedFile, WhatHalvesCannotHoldBecomesTheirLargest) {
+  const test::TemporaryFolder folder;
+  const std::string path = folder.file("model.gguf"), output = folder.file("fitted.gguf");
+  test::SyntheticModel shape;
+  shape.layers = 1;
+  shape.format = shape.embedding_format = shape.output_format = FormatId::F32;
+  test::write_synthetic_model(path, shape, 1);
+  const std::uint64_t offset =
+      ModelFile::open(path).find_tensor("blk.0.ffn_up.weight")->offset + 4 * 1000;
+  std::FILE* file = std::fopen(path.c_str(), "r+b");
+  const float huge = -1e6f;
+  std::fseek(file, static_cast<long>(offset), SEEK_SET);
+  std::fwrite(&huge, 4, 1, file);
+  std::fclose(file);
+
+  const OpenModel model = OpenModel::open(path);
+  Context context(2, choose_isa());
+  std::vector<const Format*> formats;
+  for (const TensorUse& use : model.facts.tensors)
+    formats.push_back(use.slot.is_vector() ? use.info->format : &format(FormatId::F16));
+  FittedFile(output, model.file, model.facts.tensors).write(context, formats, {}, {});
+  const ModelFile written = ModelFile::open(output);
+  std::uint16_t half = 0;
+  written.read(written.find_tensor("blk.0.ffn_up.weight")->offset + 2 * 1000, 2, &half);
+  EXPECT_EQ(half, 0xfbff);  // -65504
+}
+
 }  // namespace
 }  // namespace plimsoll
