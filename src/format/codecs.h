@@ -242,6 +242,35 @@ struct TQ2_0 : Block<256, 66> {
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
 
+// Codes that nest: nested.cpp
+
+/// What the leading four bits of NEST8 stand for: 0.7 times the centroids of IQ4_NL, so that
+/// sixteen children a step apart reach about as far as rounding with error feedback strays.
+inline constexpr std::array<std::int8_t, 16> nest4_values = {-89, -73, -58, -46, -34, -24, -15, -7,
+                                                             1,   9,   18,  27,  37,  48,  62,  79};
+/// Children lie from 8 below their parent to 7 above it, in the neighbours' cells too.
+inline constexpr std::array<std::int8_t, 256> nest8_values = [] {
+  std::array<std::int8_t, 256> values{};
+  for (std::size_t code = 0; code < 256; ++code)
+    values[code] =
+        static_cast<std::int8_t>(nest4_values[code >> 4] + static_cast<int>(code & 15) - 8);
+  return values;
+}();
+
+struct NEST8 : Block<256, 266> {
+  static constexpr CodeLayout layout = {.bits = 8,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::i8,
+                                        .has_super = true,
+                                        .values = nest8_values.data(),
+                                        .scale_low = -128,
+                                        .scale_high = 127};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
 // Points of a grid: codebook.cpp
 
 template <FormatId id, int bytes>

@@ -20,7 +20,8 @@ constexpr Format dense(FormatId id, std::string_view name) {
           .join = nullptr,
           .decode = Codec::decode,
           .encode = Codec::encode,
-          .encode_weighted = nullptr};
+          .encode_weighted = nullptr,
+          .leading = nullptr};
 }
 
 template <class Codec>
@@ -35,7 +36,8 @@ constexpr Format coded(FormatId id, std::string_view name) {
           .join = Codec::join,
           .decode = Codec::decode,
           .encode = Codec::encode,
-          .encode_weighted = nullptr};
+          .encode_weighted = nullptr,
+          .leading = nullptr};
 }
 
 template <class Codec>
@@ -50,7 +52,23 @@ constexpr Format codebook(FormatId id, std::string_view name) {
           .join = nullptr,
           .decode = Codec::decode,
           .encode = Codec::encode,
-          .encode_weighted = Codec::encode_weighted};
+          .encode_weighted = Codec::encode_weighted,
+          .leading = nullptr};
+}
+
+constexpr Format nest4 = [] {
+  Format f = coded<codecs::NEST8>(FormatId::NEST8, "NEST4");
+  f.layout.bits = 4;
+  f.layout.values = codecs::nest4_values.data();
+  f.decode = nullptr;
+  f.encode = nullptr;
+  return f;
+}();
+
+constexpr Format nested() {
+  Format f = coded<codecs::NEST8>(FormatId::NEST8, "NEST8");
+  f.leading = &nest4;
+  return f;
 }
 
 constexpr Format table[] = {
@@ -80,6 +98,7 @@ constexpr Format table[] = {
     coded<codecs::TQ2_0>(FormatId::TQ2_0, "TQ2_0"),
     coded<codecs::MXFP4>(FormatId::MXFP4, "MXFP4"),
     coded<codecs::NVFP4>(FormatId::NVFP4, "NVFP4"),
+    nested(),
 };
 
 constexpr bool in_order_of_id() {

@@ -11,11 +11,13 @@
 
 namespace plimsoll {
 
-/// GGUF's own numbers (ggml type ids).
+/// GGUF's own numbers (ggml type ids), and beyond them those of formats that only this program
+/// reads.
 enum class FormatId : std::uint32_t {
   F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q2_K = 10, Q3_K = 11, Q4_K = 12, Q5_K = 13,
   Q6_K = 14, IQ2_XXS = 16, IQ2_XS = 17, IQ3_XXS = 18, IQ1_S = 19, IQ4_NL = 20, IQ3_S = 21, IQ2_S = 22, IQ4_XS = 23,
   IQ1_M = 29, BF16 = 30, TQ1_0 = 34, TQ2_0 = 35, MXFP4 = 39, NVFP4 = 40,
+  NEST8 = 0x10008,
 };
 
 /// How the multiplier of a group of columns is stored beside the codes.
@@ -40,7 +42,8 @@ struct CodeLayout {
   ScaleKind scale = ScaleKind::f16;
   bool has_min = false;
   bool has_super = false;
-  /// Integer value of each of the 2^bits codes.
+  /// Integer value of each of the 2^bits codes. At 8 bits the sixteen codes that share their leading
+  /// four bits have consecutive values.
   const std::int8_t* values = nullptr;
   /// Codes at the lower and at the upper end that no writer uses, though a file may hold them.
   int unused_low = 0;
@@ -85,6 +88,9 @@ struct Format {
   /// for ones.
   void (*encode_weighted)(const float* values, const float* importance, std::uint8_t* block,
                           std::int64_t blocks);
+  /// For codes of 8 bits that nest, null for others: the same blocks with only the leading four bits
+  /// of each code, in its low bits. Rounding begins with these. Its layout, split and join only.
+  const Format* leading;
 };
 
 /// Every format that has a row, in order of id.

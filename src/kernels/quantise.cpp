@@ -75,7 +75,13 @@ double encode_codebook(const QuantiseTask& task) {
 }  // namespace
 
 double quantise_rows(const Kernels& kernels, const QuantiseTask& task) {
-  return task.format->encode_weighted ? encode_codebook(task) : kernels.quantise(task);
+  if (task.format->encode_weighted) return encode_codebook(task);
+  if (!task.format->leading) return kernels.quantise(task);
+  QuantiseTask leading = task, rest = task;
+  leading.format = task.format->leading;
+  kernels.quantise(leading);
+  rest.unbiased = false;  // the scales are chosen
+  return kernels.quantise(rest);
 }
 
 CodeGrid code_grid(const CodeLayout& layout) {

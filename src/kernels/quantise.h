@@ -42,9 +42,11 @@ struct QuantiseTask {
 constexpr std::int64_t quantise_rows_together = 64;
 std::int64_t quantise_scratch_floats(std::int64_t columns);
 
-/// Does a task and returns its cost. Codebook formats have no codes that could be rounded one by
-/// one: they are encoded under the diagonal of H, without feedback, many times slower; the cost is
-/// then that under H all the same.
+/// Does a task and returns its cost. Codes that nest (Format::leading) are rounded to their leading
+/// bits first, exactly as a format of these alone would be; then each is given the child of least
+/// error, with feedback of its own, so that the cost is that of all bits. Codebook formats have no
+/// codes that could be rounded one by one: they are encoded under the diagonal of H, without
+/// feedback, many times slower; the cost is then that under H all the same.
 struct Kernels;
 double quantise_rows(const Kernels& kernels, const QuantiseTask& task);
 

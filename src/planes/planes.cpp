@@ -83,9 +83,13 @@ LevelTable make_level_table(const CodeLayout& layout, int level) {
   table.unit = layout.unit;
   const int dropped = layout.bits - level;
   const int codes = 1 << level, children = 1 << dropped;
-  if (level == 8) {  // the code is its own centroid
-    table.zero = -layout.values[0];
+  if (level == 8) {
+    table.zero = -*std::min_element(layout.values, layout.values + 256);
     table.identity = true;
+    for (int i = 0; i < 64; ++i) {
+      table.centroid[i] = static_cast<std::uint8_t>(layout.values[16 * (i % 16)] + table.zero);
+      table.identity &= table.centroid[i] == 16 * (i % 16);
+    }
     return table;
   }
   double mean[64], low = 1e9, high = -1e9;
@@ -100,8 +104,9 @@ LevelTable make_level_table(const CodeLayout& layout, int level) {
   // exact and means of a few children too.
   double steps_per_value = children;
   while (steps_per_value > 1 && (high - low) * steps_per_value > 127) steps_per_value /= 2;
+  // Halves go up: values that are equally far apart stay so.
   const auto scaled = [&](double value) {
-    return static_cast<int>(std::lround(value * steps_per_value));
+    return static_cast<int>(std::floor(value * steps_per_value + 0.5));
   };
   table.unit = layout.unit * static_cast<float>(1 / steps_per_value);
   // Codes that count up from the least value need no look-up.
@@ -358,7 +363,7 @@ void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
                  ? code << 2 | (lines[(j & 1) * line_bytes + byte] >> (j & ~1) & 3)
                  : code << 1 | (lines[byte] >> j & 1);
     }
-    const int centroid = level(tile_row) == 8 ? code : table.centroid[code];
+    const int centroid = table.centroid_of(code, level(tile_row));
     const float value = static_cast<float>(centroid - table.zero) * table.unit;
 
     float scale = 1.0f, min = 0.0f;

@@ -188,7 +188,7 @@ TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
         for (int child = 0; child < 1 << dropped; ++child)
           mean += layout.values[code << dropped | child];
         mean *= layout.unit / (1 << dropped);
-        const int centroid = level == 8 ? code : table.centroid[code];
+        const int centroid = table.centroid_of(code, level);
         const double value = static_cast<double>(centroid - table.zero) * table.unit;
         // Exact at full level; else to half a step of the table.
         EXPECT_NEAR(value, mean, dropped ? table.unit / 2 : 0.0)

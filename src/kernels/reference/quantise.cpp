@@ -63,14 +63,18 @@ class Rounder {
         width_(layout_.scale_width),
         groups_(block_ / width_),
         free_(layout_.scale == ScaleKind::f16 || layout_.scale == ScaleKind::none),
-        has_super_(layout_.has_super && !free_) {}
+        has_super_(layout_.has_super && !free_),
+        refines_(task.format->leading) {}
 
   double round(const float* weights, std::uint8_t* blocks) {
     double cost = 0;
     for (std::int64_t first = 0; first < task_.columns; first += block_) {
       charge(weights, first, block_, 0, first);
       super_scale_ = super_min_ = 0;
-      if (has_super_) choose_super(first);
+      if (refines_)
+        read(blocks + first / block_ * task_.format->block_bytes);
+      else if (has_super_)
+        choose_super(first);
       for (int g = 0; g < groups_; ++g) {
         const std::int64_t c = first + g * width_;
         // The block's earlier groups have been rounded since.
@@ -346,20 +350,23 @@ class Rounder {
 
   double round_group(const float* weights, std::int64_t c, int g) {
     Group columns = group(c);
-    if (task_.feedback || !has_super_) wanted_[g] = best(columns);
-    const Stored chosen = stored(columns, wanted_[g]);
+    if (!refines_) {
+      if (task_.feedback || !has_super_) wanted_[g] = best(columns);
+      chosen_[g] = stored(columns, wanted_[g]);
+    }
+    const Stored& chosen = chosen_[g];
     const double scale = chosen.choice.scale, min = chosen.choice.min;
     double cost = 0;
     for (int i = 0; i < width_; ++i) {
       charge(weights, c + i, 1, 0, c + i);
       const double target = columns.targets[i];
-      const int at = nearest(target, scale, min);
-      const double decoded = scale * grid_.values[at] + min;
+      std::uint8_t& code = parts_.codes[c % block_ + i];
+      code = refines_ ? nearest_child(code, scale == 0 ? 0 : target / scale)
+                      : grid_.codes[nearest(target, scale, min)];
+      const double decoded = scale * layout_.values[code] + min;
       cost += columns.importance[i] * (target - decoded) * (target - decoded);
       task_.scratch[c + i] = static_cast<float>(weights[c + i] - decoded);
-      parts_.codes[c % block_ + i] = grid_.codes[at];
     }
-    chosen_[g] = chosen;
     return cost;
   }
 
@@ -398,6 +405,25 @@ class Rounder {
     return change;
   }
 
+  /// Scales and leading bits of codes.
+  void read(const std::uint8_t* block) {
+    task_.format->split(block, &parts_, 1);
+    super_scale_ = half_to_float(parts_.super_scale);
+    for (int g = 0; g < groups_; ++g) {
+      Stored& now = chosen_[g];
+      now = {};
+      now.raw_scale = layout_.scale == ScaleKind::i8 ? static_cast<std::int8_t>(parts_.scales[g])
+                                                     : parts_.scales[g];
+      now.choice.scale = of_raw(now.raw_scale);
+    }
+  }
+
+  /// Of the sixteen children, which count up from the first.
+  std::uint8_t nearest_child(int parent, double quotient) const {
+    const double beyond = std::clamp(quotient - layout_.values[16 * parent], 0.0, 15.0);
+    return static_cast<std::uint8_t>(16 * parent + static_cast<int>(std::nearbyint(beyond)));
+  }
+
   void write(std::uint8_t* block) {
     for (int g = 0; g < groups_; ++g) {
       const int raw = chosen_[g].raw_scale, raw_min = chosen_[g].raw_min;
@@ -419,6 +445,7 @@ class Rounder {
   int block_, width_, groups_;  // columns of a block and of a group; groups of a block
   bool free_;                   // scales need no further rounding than to a half
   bool has_super_;              // beside group scales
+  bool refines_;                // what the blocks have
   double targets_[quantise_chunk] = {};
   Choice wanted_[kGroups];
   Stored chosen_[kGroups];
