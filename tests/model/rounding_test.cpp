@@ -81,15 +81,15 @@ std::vector<float> rounded_by_hand(const Kernels& kernels, const OneMatrix& one,
   const Region scratch(ledger, Account::io,
                        static_cast<Bytes>(quantise_scratch_floats(columns)) * sizeof(float));
   if (target.kind == Format::Kind::coded && !target.encode_weighted)
-    kernels.quantise({.format = &target,
-                      .weights = values.data(),
-                      .rows = info.rows(),
-                      .columns = columns,
-                      .importance = nullptr,
-                      .feedback = nullptr,
-                      .thorough = false,
-                      .blocks = blocks.data(),
-                      .scratch = scratch.as<float>()});
+    quantise_rows(kernels, {.format = &target,
+                            .weights = values.data(),
+                            .rows = info.rows(),
+                            .columns = columns,
+                            .importance = nullptr,
+                            .feedback = nullptr,
+                            .thorough = false,
+                            .blocks = blocks.data(),
+                            .scratch = scratch.as<float>()});
   else
     target.encode(values.data(), blocks.data(), count / target.block_values);
   target.decode(blocks.data(), values.data(), count / target.block_values);
