@@ -130,25 +130,37 @@ void release(std::byte* base, Range run, bool huge) {
   }
 }
 
+/// Of a region of `size` bytes, those that may be huge pages: from the beginning on.
+Bytes huge_bytes(Region::Pages pages, Bytes size) {
+  return pages == Region::Pages::huge ? round_down(size, huge_page_bytes) : 0;
+}
+
 }  // namespace
 
-Region::Region(Ledger& ledger, Account account, Bytes bytes, Pages pages) : pages_(pages) {
+Region::Region(Ledger& ledger, Account account, Bytes bytes, Pages pages) {
   if (bytes == 0) return;
   if (bytes > (Bytes{1} << 63)) no_memory(bytes, ENOMEM);
-  const Bytes size = round_up(bytes, page_bytes);
-  reservation_ = ledger.reserve(account, size);
-  if (pages == Pages::huge && size >= huge_page_bytes) {
-    data_ = map_aligned(size);
-  } else {
-    data_ = map_pages(size);
-    pages_ = Pages::normal;
-  }
-  size_ = size;
+  reservation_ = ledger.reserve(account, round_up(bytes, page_bytes));
+  map(bytes, pages);
+  advise(data_, data_ + huge_bytes(pages_, size_), MADV_HUGEPAGE);
+}
+
+Region Region::without_pages(Ledger& ledger, Account account, Bytes bytes, Pages pages) {
+  Region region;
+  if (bytes == 0) return region;
+  region.reservation_ = ledger.reserve(account, 0);
+  region.map(bytes, pages);
+  region.given_.assign(region.size_ / page_bytes, true);
+  return region;
+}
+
+void Region::map(Bytes bytes, Pages pages) {
+  size_ = round_up(bytes, page_bytes);
+  pages_ = pages == Pages::huge && size_ >= huge_page_bytes ? Pages::huge : Pages::normal;
+  data_ = pages_ == Pages::huge ? map_aligned(size_) : map_pages(size_);
   // Whatever is not asked for as huge pages is refused explicitly: where huge pages are the
   // system's default, a neighbouring mapping would otherwise let one reach across the end.
-  const Bytes whole = pages_ == Pages::huge ? round_down(size_, huge_page_bytes) : 0;
-  advise(data_, data_ + whole, MADV_HUGEPAGE);
-  advise(data_ + whole, data_ + size_, MADV_NOHUGEPAGE);
+  advise(data_, data_ + size_, MADV_NOHUGEPAGE);
 }
 
 Region::Region(Region&& other) noexcept
@@ -197,7 +209,7 @@ Bytes Region::take_back(Bytes offset, Bytes bytes) {
   Bytes total = 0;
   for_runs(given_, pages, true, [&](Range run) { total += run.end - run.begin; });
   reservation_.resize(reservation_.bytes() + total);
-  const Bytes whole = pages_ == Pages::huge ? round_down(size_, huge_page_bytes) : 0;
+  const Bytes whole = huge_bytes(pages_, size_);
   for_runs(given_, pages, true, [&](Range run) {
     advise(data_ + run.begin, data_ + std::min(run.end, whole), MADV_HUGEPAGE);
     mark(given_, run, false);

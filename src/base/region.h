@@ -22,6 +22,8 @@ class Region {
   Region() = default;
   /// Throws Error(budget_exceeded) from the Ledger, Error(machine_limit) when the kernel has no room.
   Region(Ledger& ledger, Account account, Bytes bytes, Pages pages = Pages::huge);
+  /// One whose pages count as given back: addresses without memory. Throws Error(machine_limit).
+  static Region without_pages(Ledger& ledger, Account account, Bytes bytes, Pages pages = Pages::huge);
   Region(Region&& other) noexcept;
   Region& operator=(Region&& other) noexcept;
   ~Region();
@@ -45,6 +47,9 @@ class Region {
   Bytes take_back(Bytes offset, Bytes bytes);
 
  private:
+  /// Maps `bytes` addresses, asking for no huge pages yet.
+  void map(Bytes bytes, Pages pages);
+
   std::byte* data_ = nullptr;
   Bytes size_ = 0;
   Pages pages_ = Pages::normal;

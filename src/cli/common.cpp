@@ -125,8 +125,7 @@ PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
   request.speed = needs.speed;
   request.policy = needs.policy;
   if (request.policy == WeightPolicy::fit)
-    request.quality =
-        load_quality(cache_folder(), model_fingerprint(model.file), model.facts.tensors);
+    request.quality = known_quality(model.file, model.facts.tensors, cache_folder());
   return request;
 }
 
@@ -157,17 +156,31 @@ std::string_view describe(QualitySource source) {
   }
 }
 
-void notice_rounding(const OpenModel& model, const Plan& plan) {
-  Bytes rounded = 0;
-  for (std::size_t i = 0; i < plan.formats.size(); ++i) {
-    const TensorInfo& info = *model.facts.tensors[i].info;
-    if (plan.formats[i] != info.format) rounded += info.bytes;
+namespace {
+
+/// Of the file, what the plan holds otherwise.
+struct Changed {
+  Bytes rounded = 0, lowered = 0;
+
+  Changed(const OpenModel& model, const Plan& plan) {
+    for (std::size_t i = 0; i < plan.formats.size(); ++i) {
+      const MatrixSource source = {model.facts.tensors[i].info, plan.formats[i]};
+      if (source.is_rounded()) rounded += source.info->bytes;
+      if (source.is_lowered()) lowered += source.info->bytes;
+    }
   }
-  if (rounded == 0) return;
-  notice(fmt::format("rounded to fit{}: {} of the file's {}, to {:.2f} bits per weight ({})",
-                     plan.speed_floor ? " bytes and time" : "", format_bytes(rounded),
-                     format_bytes(model.facts.file_tensor_bytes), plan.bits_per_weight,
-                     format_mix(plan.shares)));
+};
+
+}  // namespace
+
+void notice_rounding(const OpenModel& model, const Plan& plan) {
+  const Changed changed(model, plan);
+  if (changed.rounded == 0 && changed.lowered == 0) return;
+  notice(fmt::format(
+      "{} to fit{}: {} of the file's {}, to {:.2f} bits per weight ({})",
+      changed.rounded > 0 ? "rounded" : "fewer bits", plan.speed_floor ? " bytes and time" : "",
+      format_bytes(changed.rounded + changed.lowered), format_bytes(model.facts.file_tensor_bytes),
+      plan.bits_per_weight, format_mix(plan.shares)));
   notice(fmt::format("quality {} nats ({})", format_nats(plan.kl_nats), describe(plan.quality)));
 }
 
@@ -175,8 +188,9 @@ std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, co
                                     double* seconds, bool keep) {
   const auto start = std::chrono::steady_clock::now();
   std::optional<ModelFile> kept;
-  if (!plan.formats.empty()) kept = kept_weights(context, model, plan, keep);
-  ProgressBar bar(plan.formats.empty() || kept ? "loading" : "rounding", ProgressBar::Unit::bytes);
+  const bool rounds = Changed(model, plan).rounded > 0;
+  if (rounds) kept = kept_weights(context, model, plan, keep);
+  ProgressBar bar(rounds && !kept ? "rounding" : "loading", ProgressBar::Unit::bytes);
   auto engine = std::make_unique<Engine>(
       context, model, plan,
       [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); },

@@ -34,15 +34,23 @@ struct FitCommand {
   CommonOptions common;
   std::optional<Bytes> size;
   double bits = 0;
+  bool nested = false;
   std::optional<std::string> output, text, effort;
 
   bool parse(Arguments arguments) {
-    Options options("fit",
-                    "Rewrites a model's weights so that they take no more than a number of bytes "
-                    "and lose as little as these allow. The result is a standard GGUF file.");
+    Options options(
+        "fit",
+        "Rewrites a model's weights so that they take no more than a number of bytes "
+        "and lose as little as these allow. The result is a standard GGUF file (but for "
+        "--nested).");
     common.declare(options);
     options.size("--size", size, "Bytes of the file to write");
     options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
+    options.flag(
+        "--nested", nested,
+        "Write 8-bit codes whose leading 4 and 6 bits are codes of their own (8.31 bits per "
+        "weight): loads at once with any number of bytes down to half of them. For this "
+        "program only");
     options.text("-o,--output", "OUT.gguf", output, "The file to write (required)");
     options.text("--text", "FILE", text,
                  "A text like those that the model is for, to measure on; without one, text that "
@@ -51,11 +59,15 @@ struct FitCommand {
                  "thorough (default) measures the model and rounds with error feedback; fast does "
                  "neither");
     options.exclusive("--size", "--bits");
+    options.exclusive("--nested", "--size");
+    options.exclusive("--nested", "--bits");
+    options.exclusive("--nested", "--memory");
     if (!options.parse(arguments)) return false;
     if (!output) throw Error(ErrorCode::usage, "there is no file to write", "give -o OUT.gguf");
-    if (!size && bits == 0 && !common.memory)
+    if (!size && bits == 0 && !common.memory && !nested)
       throw Error(ErrorCode::usage, "nothing says how large the file may be",
-                  "give --size SIZE, --bits B, or --memory SIZE for what running it may take");
+                  "give --size SIZE, --bits B, --memory SIZE for what running it may take, or "
+                  "--nested");
     if (effort && *effort != "fast" && *effort != "thorough")
       throw Error(ErrorCode::usage, fmt::format("--effort {}: no such effort", *effort),
                   "give fast or thorough");
@@ -87,7 +99,10 @@ class Fitting {
     const auto start = std::chrono::steady_clock::now();
     const bool copies = target_ && *target_ >= fitted_.header_bytes() + source_bytes();
     const QualityModel quality = copies ? prior() : know_quality();
-    choose(quality);
+    if (command_.nested)
+      choose_nested(quality);
+    else
+      choose(quality);
     if (!command_.common.json) notice(describe());
     write(quality);
     seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -195,6 +210,24 @@ class Fitting {
     for (Sequence& probe : calibration_.probes)
       probe.resize(static_cast<std::size_t>(size_.probe_tokens));
     calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
+  }
+
+  /// How many of the bits are loaded is decided then, by what this puts into the file.
+  void choose_nested(const QualityModel& quality) {
+    const auto choices = [&](const std::vector<const Format*>& candidates) {
+      return file_choices(uses_, quality, rounding(), Reader::plimsoll, candidates);
+    };
+    // The last that divides a tensor's rows and makes it smaller.
+    const FileChoices all = choices({&format(FormatId::Q8_0), &format(FormatId::NEST8)});
+    const FileChoices leading = choices({&format(FormatId::NEST4)});
+    for (const auto& of_tensor : all.formats) formats_.push_back(of_tensor.back());
+    fitted_.add_quality(quality_note(quality, rounding(), formats_, uses_));
+    file_bytes_ = fitted_.header_bytes();
+    for (std::size_t i = 0; i < uses_.size(); ++i) {
+      file_bytes_ += tensor_bytes(i);
+      kl_nats_ += all.choices[i].back().loss;
+      if (formats_[i]->id == FormatId::NEST8) kl_nats_of_leading_ += leading.choices[i].back().loss;
+    }
   }
 
   void choose(const QualityModel& quality) {
@@ -307,16 +340,19 @@ class Fitting {
 
   void report(const QualityModel& quality) const {
     if (command_.common.json) {
-      print_json({{"output", *command_.output},
-                  {"file_bytes", file_bytes_},
-                  {"target_bytes", target_ ? nlohmann::ordered_json(*target_) : nullptr},
-                  {"bits_per_weight", bits_per_weight()},
-                  {"kl_nats", is_copy() ? 0 : kl_nats_},
-                  {"quality", is_copy() ? "exact" : name(quality.source)},
-                  {"formats", mix()},
-                  {"kept_tensors", kept_tensors()},
-                  {"seconds", seconds_},
-                  {"peak_bytes", process_memory().peak}});
+      nlohmann::ordered_json json = {
+          {"output", *command_.output},
+          {"file_bytes", file_bytes_},
+          {"target_bytes", target_ ? nlohmann::ordered_json(*target_) : nullptr},
+          {"bits_per_weight", bits_per_weight()},
+          {"kl_nats", is_copy() ? 0 : kl_nats_},
+          {"quality", is_copy() ? "exact" : name(quality.source)},
+          {"formats", mix()},
+          {"kept_tensors", kept_tensors()},
+          {"seconds", seconds_},
+          {"peak_bytes", process_memory().peak}};
+      if (command_.nested) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
+      print_json(json);
       return;
     }
     std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", *command_.output,
@@ -324,6 +360,9 @@ class Fitting {
     out += is_copy() ? "loses nothing: the source's own weights\n"
                      : fmt::format("loses {} nats per token, predicted ({})\n",
                                    format_nats(kl_nats_), plimsoll::describe(quality.source));
+    if (command_.nested)
+      out += fmt::format("with the leading four bits alone {} nats; give run --memory SIZE\n",
+                         format_nats(kl_nats_of_leading_));
     if (const std::int64_t kept = kept_tensors(); kept > 0)
       out +=
           fmt::format("{} tensors stay as they were: no format's blocks divide their rows\n", kept);
@@ -346,6 +385,7 @@ class Fitting {
   std::vector<const Format*> formats_;
   Bytes file_bytes_ = 0;
   double kl_nats_ = 0;
+  double kl_nats_of_leading_ = 0;  ///< with four bits of the codes that nest
   double seconds_ = 0;
 };
 

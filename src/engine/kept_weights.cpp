@@ -27,7 +27,7 @@ Bytes chunk_result_bytes(const MatrixSource& source) {
 /// Room for one chunk from the file to its result.
 Bytes slot_bytes(const MatrixSource& source) {
   const Bytes read = chunk_staging_bytes(*source.info);
-  if (!source.is_rounded()) return read;
+  if (source.is_as_in_file()) return read;
   return read + round_up(RowRounder::staging_bytes(*source.format, source.info->columns()) +
                              chunk_result_bytes(source),
                          page_bytes);
@@ -55,7 +55,7 @@ class Converter {
     const std::uint8_t* rows = read_chunk(file_, info, begin, end, staging);
     const Bytes row = row_bytes(*source.format, info.columns());
     const Bytes bytes = static_cast<Bytes>(end - begin) * row;
-    if (!source.is_rounded()) return {rows, bytes};
+    if (source.is_as_in_file()) return {rows, bytes};
     std::byte* const room = staging + chunk_staging_bytes(info);
     RowRounder rounder(context_.kernels, *info.format, *source.format, info.columns(), room);
     auto* const result = reinterpret_cast<std::uint8_t*>(

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "fit/rounding.h"
+#include "kernels/quantise.h"
 
 namespace plimsoll {
 namespace {
@@ -28,6 +29,20 @@ const Format* probe_format(std::int64_t columns) {
   for (const FormatId id : probe_formats)
     if (columns % format(id).block_values == 0) return &format(id);
   return nullptr;
+}
+
+/// What errors are measured in: the standard formats, and the levels of codes that nest.
+std::vector<const Format*> measured_formats(std::int64_t columns) {
+  std::vector<const Format*> result(rounding_formats().begin(), rounding_formats().end());
+  for (const FormatId id : {FormatId::NEST4, FormatId::NEST6, FormatId::NEST8})
+    result.push_back(&format(id));
+  std::erase_if(result, [columns](const Format* f) { return columns % f->block_values != 0; });
+  return result;
+}
+
+/// What weights are rounded to that a format is to hold: a level is what is left of all bits.
+const Format& rounding_target(const Format& f) {
+  return is_standard(f.id) ? f : format(FormatId::NEST8);
 }
 
 std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
@@ -212,10 +227,11 @@ class Analysis {
       // Plain error is all that a lookup knows.
       const std::vector<float> rows = sample_rows(source);
       const double power = squared_norm(rows);
-      for (const Format* candidate : rounding_formats())
-        if (source.columns() % candidate->block_values == 0)
-          for (std::vector<double>& errors : result_.tensors[use].errors)
-            errors[position(*candidate)] = plain_error(*candidate, rows, source.columns()) / power;
+      for (const Format* candidate : measured_formats(source.columns())) {
+        const double relative = plain_error(*candidate, rows, source.columns()) / power;
+        for (std::vector<double>& errors : result_.tensors[use].errors)
+          errors[position(*candidate)] = relative;
+      }
       branch.error = error(use, Rounding::plain, *f);
     }
   }
@@ -233,21 +249,32 @@ class Analysis {
   std::vector<float> plain_errors(const Format& f, const std::vector<float>& rows,
                                   std::int64_t columns, const ColumnWeights& weights) {
     const std::int64_t count = static_cast<std::int64_t>(rows.size()) / columns;
-    std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(f, columns));
-    if (f.kind == Format::Kind::coded)
-      rounder_->round(f, rows.data(), count, columns, weights, blocks.data());
+    const Format& target = rounding_target(f);
+    std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(target, columns));
+    if (target.kind == Format::Kind::coded)
+      rounder_->round(target, rows.data(), count, columns, weights, blocks.data());
     else
-      f.encode(rows.data(), blocks.data(), count * columns / f.block_values);
+      target.encode(rows.data(), blocks.data(), count * columns / target.block_values);
+    return errors_of(f, blocks, rows);
+  }
+
+  /// What the format holds of blocks of its rounding_target(), minus the rows.
+  static std::vector<float> errors_of(const Format& f, std::vector<std::uint8_t>& blocks,
+                                      const std::vector<float>& rows) {
+    const Format& target = rounding_target(f);
+    const auto count = static_cast<std::int64_t>(rows.size()) / f.block_values;
+    if (&f != &target) lower(target, f, blocks.data(), blocks.data(), count);
     std::vector<float> errors(rows.size());
-    f.decode(blocks.data(), errors.data(), count * columns / f.block_values);
+    f.decode(blocks.data(), errors.data(), count);
     for (std::size_t i = 0; i < errors.size(); ++i) errors[i] -= rows[i];
     return errors;
   }
 
   /// Of the rows that formats are compared on, those for one of them: encoding codebooks takes
-  /// long.
+  /// long, and so does the cost of errors that rounding did not count itself.
   static std::int64_t compared_rows(const Format& f, std::int64_t count) {
-    return f.encode_weighted ? std::min(count, codebook_rows) : count;
+    const bool slow = f.encode_weighted || &f != &rounding_target(f);
+    return slow ? std::min(count, codebook_rows) : count;
   }
 
   /// Before the moments are factored: relative errors of plain rounding. `powers` are those of the
@@ -255,8 +282,7 @@ class Analysis {
   void measure_plain_errors(std::size_t use, SecondMoments& moments, const std::vector<float>& rows,
                             const std::vector<double>& powers) {
     const std::int64_t columns = uses_[use].slot.columns;
-    for (const Format* f : rounding_formats()) {
-      if (columns % f->block_values != 0) continue;
+    for (const Format* f : measured_formats(columns)) {
       const std::int64_t count =
           std::min(compared_rows(*f, static_cast<std::int64_t>(powers.size())), plain_rows);
       const std::vector<float> compared(rows.begin(), rows.begin() + count * columns);
@@ -273,13 +299,25 @@ class Analysis {
   void measure_feedback_errors(std::size_t use, const SecondMoments& moments,
                                const std::vector<float>& rows, const std::vector<double>& powers) {
     const std::int64_t columns = uses_[use].slot.columns;
-    for (const Format* f : rounding_formats()) {
-      if (columns % f->block_values != 0 || f->kind == Format::Kind::dense) continue;
+    std::vector<float> residual(static_cast<std::size_t>(columns));
+    for (const Format* f : measured_formats(columns)) {
+      if (f->kind == Format::Kind::dense) continue;
+      const Format& target = rounding_target(*f);
       const std::int64_t count = compared_rows(*f, static_cast<std::int64_t>(powers.size()));
-      std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(*f, columns));
+      std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) *
+                                       row_bytes(target, columns));
+      double cost = rounder_->round(target, rows.data(), count, columns, with_feedback(moments),
+                                    blocks.data());
+      if (f != &target) {
+        const std::vector<float> compared(rows.begin(), rows.begin() + count * columns);
+        const std::vector<float> errors = errors_of(*f, blocks, compared);
+        cost = 0;
+        for (std::int64_t row = 0; row < count; ++row)
+          cost += cost_under_moments(moments.diagonal().data(), moments.upper(), columns,
+                                     errors.data() + row * columns, residual.data());
+      }
       error(use, Rounding::with_feedback, *f) =
-          rounder_->round(*f, rows.data(), count, columns, with_feedback(moments), blocks.data()) /
-          std::accumulate(powers.begin(), powers.begin() + count, 0.0);
+          cost / std::accumulate(powers.begin(), powers.begin() + count, 0.0);
     }
   }
 

@@ -12,6 +12,7 @@
 #include "file/tensor_table.h"
 #include "fit/rounding.h"
 #include "model/row_rounder.h"
+#include "plan/quality_file.h"
 
 namespace plimsoll {
 namespace {
@@ -163,10 +164,12 @@ FittedFile::FittedFile(const std::string& path, const ModelFile& source,
                        std::span<const TensorUse> uses)
     : writer_(path), source_(source), uses_(uses) {
   for (const Metadata::Entry& entry : source.metadata().entries())
-    if (entry.key != type_key && entry.key != version_key)
+    if (entry.key != type_key && entry.key != version_key && entry.key != quality_key)
       writer_.add_value(entry.key, entry.value);
   writer_.add_integer(version_key, quantization_version);
 }
+
+void FittedFile::add_quality(const std::string& note) { writer_.add_string(quality_key, note); }
 
 Bytes FittedFile::header_bytes() const {
   Bytes declarations = 0;

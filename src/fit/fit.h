@@ -49,6 +49,10 @@ class FittedFile {
   /// Error(write_failed).
   FittedFile(const std::string& path, const ModelFile& source, std::span<const TensorUse> uses);
 
+  /// Puts what is known of the weights' quality into the file (plan/quality_file.h). Before the two
+  /// below.
+  void add_quality(const std::string& note);
+
   /// Of the file besides its tensors' data.
   Bytes header_bytes() const;
 

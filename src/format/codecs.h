@@ -242,6 +242,46 @@ struct TQ2_0 : Block<256, 66> {
   static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
 };
 
+// Codes that nest: nested.cpp
+
+/// What the leading four bits stand for: 0.7 times the centroids of IQ4_NL, so that sixteen
+/// children a step apart reach about as far as rounding with error feedback strays.
+inline constexpr std::array<std::int8_t, 16> nest4_values = {-89, -73, -58, -46, -34, -24, -15, -7,
+                                                             1,   9,   18,  27,  37,  48,  62,  79};
+/// Of so many bits: children lie from 8 below their parent to 7 above it, in the neighbours' cells
+/// too; those of fewer bits are what remains of them, the means of the children that they stand
+/// for, halves upwards.
+template <int bits>
+inline constexpr std::array<std::int8_t, 1 << bits> nested_values = [] {
+  constexpr int children = 1 << (bits - 4), step = 16 / children;
+  std::array<std::int8_t, 1 << bits> values{};
+  for (std::size_t code = 0; code < values.size(); ++code)
+    values[code] = static_cast<std::int8_t>(nest4_values[code / children] - 8 + step / 2 +
+                                            step * static_cast<int>(code % children));
+  return values;
+}();
+
+/// So that super scales of usual weights, divided by the greatest value and the greatest scale, are
+/// halves of full precision.
+inline constexpr float nested_unit = 1.0f / 1024;
+
+/// NEST4, NEST6 and NEST8. `bytes` may be more than the block takes.
+template <int bits, int bytes = 10 + 32 * bits>
+struct Nested : Block<256, bytes> {
+  static constexpr CodeLayout layout = {.bits = bits,
+                                        .scale_width = 32,
+                                        .scale = ScaleKind::i8,
+                                        .has_super = true,
+                                        .values = nested_values<bits>.data(),
+                                        .scale_low = -128,
+                                        .scale_high = 127,
+                                        .unit = nested_unit};
+  static void split(const std::uint8_t* block, BlockParts* parts, std::int64_t blocks);
+  static void join(const BlockParts* parts, std::uint8_t* block, std::int64_t blocks);
+  static void decode(const std::uint8_t* block, float* values, std::int64_t blocks);
+  static void encode(const float* values, std::uint8_t* block, std::int64_t blocks);
+};
+
 // Points of a grid: codebook.cpp
 
 template <FormatId id, int bytes>

@@ -20,7 +20,8 @@ constexpr Format dense(FormatId id, std::string_view name) {
           .join = nullptr,
           .decode = Codec::decode,
           .encode = Codec::encode,
-          .encode_weighted = nullptr};
+          .encode_weighted = nullptr,
+          .leading = nullptr};
 }
 
 template <class Codec>
@@ -35,7 +36,8 @@ constexpr Format coded(FormatId id, std::string_view name) {
           .join = Codec::join,
           .decode = Codec::decode,
           .encode = Codec::encode,
-          .encode_weighted = nullptr};
+          .encode_weighted = nullptr,
+          .leading = nullptr};
 }
 
 template <class Codec>
@@ -50,7 +52,20 @@ constexpr Format codebook(FormatId id, std::string_view name) {
           .join = nullptr,
           .decode = Codec::decode,
           .encode = Codec::encode,
-          .encode_weighted = Codec::encode_weighted};
+          .encode_weighted = Codec::encode_weighted,
+          .leading = nullptr};
+}
+
+/// Its leading four bits are rounded first, where they stand in its own blocks.
+template <class Codec>
+constexpr Format leading_of = coded<codecs::Nested<4, Codec::block_bytes>>(FormatId::NEST4,
+                                                                           "NEST4");
+
+template <class Codec>
+constexpr Format nested(FormatId id, std::string_view name) {
+  Format f = coded<Codec>(id, name);
+  f.leading = &leading_of<Codec>;
+  return f;
 }
 
 constexpr Format table[] = {
@@ -80,6 +95,9 @@ constexpr Format table[] = {
     coded<codecs::TQ2_0>(FormatId::TQ2_0, "TQ2_0"),
     coded<codecs::MXFP4>(FormatId::MXFP4, "MXFP4"),
     coded<codecs::NVFP4>(FormatId::NVFP4, "NVFP4"),
+    coded<codecs::Nested<4>>(FormatId::NEST4, "NEST4"),
+    nested<codecs::Nested<6>>(FormatId::NEST6, "NEST6"),
+    nested<codecs::Nested<8>>(FormatId::NEST8, "NEST8"),
 };
 
 constexpr bool in_order_of_id() {
@@ -101,6 +119,28 @@ const Format* find_format(std::uint32_t id) {
 const Format* find_format(std::string_view name) {
   const auto row = std::ranges::find(table, name, &Format::name);
   return row != std::end(table) ? row : nullptr;
+}
+
+std::span<const Format* const> levels_below(const Format& f) {
+  static const Format* const nested_levels[] = {&format(FormatId::NEST4), &format(FormatId::NEST6)};
+  const std::span<const Format* const> all = nested_levels;
+  return f.id == FormatId::NEST8 ? all : f.id == FormatId::NEST6 ? all.first(1) : all.first(0);
+}
+
+bool is_level_of(const Format& f, const Format& level) {
+  return std::ranges::find(levels_below(f), &level) != levels_below(f).end();
+}
+
+void lower(const Format& from, const Format& level, const std::uint8_t* blocks,
+           std::uint8_t* lowered, std::int64_t count) {
+  BlockParts parts;
+  for (std::int64_t b = 0; b < count; ++b) {
+    from.split(blocks + b * from.block_bytes, &parts, 1);
+    for (int i = 0; i < from.block_values; ++i)
+      parts.codes[i] =
+          static_cast<std::uint8_t>(parts.codes[i] >> (from.layout.bits - level.layout.bits));
+    level.join(&parts, lowered + b * level.block_bytes, 1);
+  }
 }
 
 const Format& format(FormatId id) {

@@ -11,12 +11,17 @@
 
 namespace plimsoll {
 
-/// GGUF's own numbers (ggml type ids).
+/// GGUF's own numbers (ggml type ids), and beyond them those of formats that only this program
+/// reads.
 enum class FormatId : std::uint32_t {
   F32 = 0, F16 = 1, Q4_0 = 2, Q4_1 = 3, Q5_0 = 6, Q5_1 = 7, Q8_0 = 8, Q2_K = 10, Q3_K = 11, Q4_K = 12, Q5_K = 13,
   Q6_K = 14, IQ2_XXS = 16, IQ2_XS = 17, IQ3_XXS = 18, IQ1_S = 19, IQ4_NL = 20, IQ3_S = 21, IQ2_S = 22, IQ4_XS = 23,
   IQ1_M = 29, BF16 = 30, TQ1_0 = 34, TQ2_0 = 35, MXFP4 = 39, NVFP4 = 40,
+  NEST4 = 0x10004, NEST6 = 0x10006, NEST8 = 0x10008,
 };
+
+/// False for formats that only this program reads.
+constexpr bool is_standard(FormatId id) { return static_cast<std::uint32_t>(id) < 0x10000; }
 
 /// How the multiplier of a group of columns is stored beside the codes.
 enum class ScaleKind : std::uint8_t {
@@ -40,7 +45,8 @@ struct CodeLayout {
   ScaleKind scale = ScaleKind::f16;
   bool has_min = false;
   bool has_super = false;
-  /// Integer value of each of the 2^bits codes.
+  /// Integer value of each of the 2^bits codes. At 8 bits the sixteen codes that share their leading
+  /// four bits have consecutive values.
   const std::int8_t* values = nullptr;
   /// Codes at the lower and at the upper end that no writer uses, though a file may hold them.
   int unused_low = 0;
@@ -85,6 +91,9 @@ struct Format {
   /// for ones.
   void (*encode_weighted)(const float* values, const float* importance, std::uint8_t* block,
                           std::int64_t blocks);
+  /// For codes whose leading four bits are a code of their own, null for others: the same blocks
+  /// with only these. Rounding begins with them.
+  const Format* leading;
 };
 
 /// Every format that has a row, in order of id.
@@ -94,6 +103,14 @@ const Format* find_format(std::uint32_t id);
 const Format* find_format(std::string_view name);
 /// The row of a known id.
 const Format& format(FormatId id);
+
+/// Formats whose codes are the leading bits of those of `f`, with the same scales: what planes of
+/// it become at lower levels. Most formats have none.
+std::span<const Format* const> levels_below(const Format& f);
+bool is_level_of(const Format& f, const Format& level);
+/// Blocks of `from` as blocks of a level below.
+void lower(const Format& from, const Format& level, const std::uint8_t* blocks, std::uint8_t* lowered,
+           std::int64_t count);
 
 /// Bytes of one row of `columns` values; `columns` must be a multiple of block_values.
 inline Bytes row_bytes(const Format& f, std::int64_t columns) {

@@ -10,7 +10,9 @@
 // every line of tile `t`. step[j] gets the centroids of dot step j (plane_view.h). `lookup(codes)`
 // turns codes in the low bits of bytes into centroids, whatever stands above them; `lookup.pair(a,
 // s)` the two-bit codes in field s; `lookup.select<Mask>(a, b)` gives bits of `a` where the byte
-// mask has ones, of `b` elsewhere. No include guard: once per folder.
+// mask has ones, of `b` elsewhere. At 8 bits `lookup.identity` says that codes are used as they
+// are; otherwise `lookup.child(a, b)` turns their leading four bits, in the low bits of `a`, and
+// the other four, in those of `b`, into centroids. No include guard: once per folder.
 
 constexpr int plane_stride[digit_planes] = {128, 64, 64, 64, 64, 128};  // bytes per tile
 
@@ -73,10 +75,16 @@ inline void decode_tile(const std::uint8_t* const* digits, std::int64_t t, int o
       step[4 + h] = lookup(lookup.template select<0x3C>(right(even, 2), right(de[h], 4)));
       step[6 + h] = lookup(lookup.template select<0x3C>(right(odd, 2), right(de[h], 6)));
     } else {
-      // All eight bits are in place: the code is its own centroid.
       const Vector g = line(5, h);
       const Vector low_even = lookup.template select<0xCC>(left(de[h], 2), g);
       const Vector low_odd = lookup.template select<0xCC>(de[h], right(g, 2));
+      if constexpr (!Lookup::identity) {
+        step[h] = lookup.child(even, low_even);
+        step[2 + h] = lookup.child(odd, low_odd);
+        step[4 + h] = lookup.child(right(even, 4), right(low_even, 4));
+        step[6 + h] = lookup.child(right(odd, 4), right(low_odd, 4));
+        continue;
+      }
       step[h] = lookup.template select<0xF0>(left(even, 4), low_even);
       step[2 + h] = lookup.template select<0xF0>(left(odd, 4), low_odd);
       step[4 + h] = lookup.template select<0xF0>(even, right(low_even, 4));

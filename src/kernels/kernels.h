@@ -128,7 +128,8 @@ struct Kernels {
 
   // --- rounding: kernels/quantise.h ---
 
-  /// Rounds the rows into file blocks; the cost that the task's description defines.
+  /// Rounds the rows into file blocks; the cost that the task's description defines. With a nested
+  /// format the blocks have been rounded to its leading bits, and the others are added.
   double (*quantise)(const QuantiseTask& task);
 
   // --- limits: loops that do one thing as fast as this instruction set can, to hold speeds against

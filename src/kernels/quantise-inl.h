@@ -76,8 +76,9 @@ void charge(const float* errors, const float* u, std::int64_t stride, std::int64
 
 // --- blocks ---
 
-/// The whole task, by kind of values. A strip is as many rows as a vector has lanes.
-template <typename Values, bool kMin>
+/// The whole task, by kind of values; kRefines: the blocks have the scales and the leading bits of
+/// the codes, and the other bits are added. A strip is as many rows as a vector has lanes.
+template <typename Values, bool kMin, bool kRefines = false>
 class Quantiser {
  public:
   Quantiser(const QuantiseTask& task, const CodeGrid& grid, const SearchEffort& effort)
@@ -94,6 +95,13 @@ class Quantiser {
         ones_(panel_ + quantise_panel * quantise_panel_stride),
         state_(*reinterpret_cast<QuantiseState*>(ones_ + quantise_chunk)) {
     for (std::int64_t c = 0; c < quantise_chunk; ++c) ones_[c] = 1;
+    if constexpr (kRefines) {
+      const int children = 1 << (layout_.bits - 4);
+      for (int parent = 0; parent < 16; ++parent)
+        first_child_[parent] = layout_.values[children * parent];
+      children_ = static_cast<float>(children);
+      child_step_ = static_cast<float>(layout_.values[1] - layout_.values[0]);
+    }
   }
 
   double run() {
@@ -123,7 +131,7 @@ class Quantiser {
         for (std::int64_t strip = 0; strip < rows_; strip += kLanes) begin_block(c, strip);
       const std::int64_t g = c % block / layout_.scale_width;
       for (std::int64_t strip = 0; strip < rows_; strip += kLanes) {
-        if (c % layout_.scale_width == 0) begin_group(c, g, strip);
+        if (!kRefines && c % layout_.scale_width == 0) begin_group(c, g, strip);
         round_step(c, g, strip);
       }
       const std::int64_t next = c + step_;
@@ -188,6 +196,10 @@ class Quantiser {
   /// Units, and where there are super scales, those that suit the groups as they are now.
   void begin_block(std::int64_t c, std::int64_t strip) {
     Vector greatest = hn::Zero(kTag);
+    if constexpr (kRefines) {
+      read_block(c, strip);
+      greatest = hn::Abs(load(state_.super_scale + strip));
+    }
     for (std::int64_t i = 0; i < task_.format->block_values; ++i)
       greatest = hn::Max(greatest, hn::Abs(load(targets_ + (c + i) * kRows + strip)));
     const IntTag tag;
@@ -197,9 +209,56 @@ class Quantiser {
     store(power_of_two(exponent), state_.down + strip);
     store(power_of_two(hn::Neg(exponent)), state_.up + strip);
     store(hn::Zero(kTag), state_.cost + strip);
+    if constexpr (kRefines) return take_scales(strip);
     store(hn::Zero(kTag), state_.super_scale + strip);
     store(hn::Zero(kTag), state_.super_min + strip);
     if (has_super_) choose_super(c, strip);
+  }
+
+  /// The strip's parts of the block that begins at column c of the chunk; super scales not in units
+  /// yet.
+  void read_block(std::int64_t c, std::int64_t strip) {
+    const Format& format = *task_.format;
+    const std::int64_t row_blocks = task_.columns / format.block_values;
+    for (std::int64_t r = strip; r < strip + kLanes; ++r) {
+      const std::int64_t row = row_ + (r < rows_ ? r : rows_ - 1);
+      BlockParts& parts = state_.parts[r];
+      format.leading->split(task_.blocks + (row * row_blocks + (chunk_ + c) / format.block_values) *
+                                               format.block_bytes,
+                            &parts, 1);
+      state_.super_scale[r] = parts.super_scale;
+      for (int g = 0; g < groups_; ++g)
+        state_.raw_scale[g][r] = static_cast<float>(layout_.scale == ScaleKind::i8
+                                                        ? static_cast<std::int8_t>(parts.scales[g])
+                                                        : parts.scales[g]);
+      for (int i = 0; i < format.block_values; ++i) state_.codes[c + i][r] = parts.codes[i];
+    }
+    store(hn::Mul(half_of_bits(load(state_.super_scale + strip)), splat(layout_.unit)),
+          state_.super_scale + strip);
+  }
+
+  /// What read_block() has found, in units.
+  void take_scales(std::int64_t strip) {
+    store(hn::Mul(load(state_.super_scale + strip), load(state_.up + strip)),
+          state_.super_scale + strip);
+    const Scales scales = scales_of(strip);
+    for (int g = 0; g < groups_; ++g) {
+      store(scales.of_raw(load(state_.raw_scale[g] + strip)), state_.scale[g] + strip);
+      store(hn::Zero(kTag), state_.raw_min[g] + strip);
+      store(hn::Zero(kTag), state_.min[g] + strip);
+    }
+    store(hn::Zero(kTag), state_.super_min + strip);
+  }
+
+  /// Of the children, which count up in even steps from the first.
+  HWY_INLINE Nearest nearest_child(const std::uint8_t* parents, Vector quotient) const {
+    const hn::Rebind<std::uint8_t, IntTag> byte_tag;
+    const Ints parent = hn::PromoteTo(IntTag(), hn::LoadU(byte_tag, parents));
+    const Vector first = look_up(first_child_, parent), step = splat(child_step_);
+    const Vector beyond = hn::Max(hn::Div(hn::Sub(quotient, first), step), hn::Zero(kTag));
+    const Vector child = hn::Round(hn::Min(beyond, splat(children_ - 1)));
+    return {hn::MulAdd(child, step, first),
+            hn::MulAdd(hn::ConvertTo(kTag, parent), splat(children_), child)};
   }
 
   /// Super scales that suit the groups as they are now.
@@ -337,7 +396,9 @@ class Quantiser {
     Vector cost = load(state_.cost + strip);
     for (std::int64_t i = 0; i < step_; ++i) {
       const Vector target = load(units + i * kLanes);
-      const Nearest nearest = search_.nearest(target, per_scale, min);
+      const Nearest nearest =
+          kRefines ? nearest_child(state_.codes[c + i] + strip, hn::Mul(target, per_scale))
+                   : search_.nearest(target, per_scale, min);
       const Vector rest = search_.error(target, nearest.value, scale, min);
       cost = hn::MulAdd(hn::Mul(rest, rest), splat(importances[i]), cost);
       const hn::Rebind<std::uint8_t, IntTag> byte_tag;
@@ -405,7 +466,7 @@ class Quantiser {
     transpose_codes(c);
     HWY_ALIGN float super_scales[kRows], super_mins[kRows];
     for (std::int64_t strip = 0; strip < rows_; strip += kLanes) {
-      const Vector down = load(state_.down + strip);
+      const Vector down = hn::Mul(load(state_.down + strip), splat(1 / layout_.unit));
       store(half_bits(hn::Mul(load(state_.super_scale + strip), down)), super_scales + strip);
       store(half_bits(hn::Mul(load(state_.super_min + strip), down)), super_mins + strip);
     }
@@ -467,16 +528,20 @@ class Quantiser {
   float* panel_;
   float* ones_;
   QuantiseState& state_;
-  std::int64_t row_ = 0, rows_ = 0;  // first of the rows at work, and how many are real
-  std::int64_t chunk_ = 0;           // first column of the chunk at work
+  HWY_ALIGN float first_child_[16] = {};  // values, by parent
+  float children_ = 0, child_step_ = 0;   // of each parent, and between their values
+  std::int64_t row_ = 0, rows_ = 0;       // first of the rows at work, and how many are real
+  std::int64_t chunk_ = 0;                // first column of the chunk at work
 };
 
 }  // namespace
 
 double quantise(const QuantiseTask& task) {
   const CodeLayout& layout = task.format->layout;
-  const CodeGrid grid = code_grid(layout);
+  const Format* const leading = task.format->leading;
+  const CodeGrid grid = code_grid(leading ? leading->layout : layout);
   const SearchEffort& effort = task.thorough ? thorough_search : fast_search;
+  if (leading) return Quantiser<UnevenValues, false, true>(task, grid, effort).run();
   if (!grid.consecutive) return Quantiser<UnevenValues, false>(task, grid, effort).run();
   if (layout.has_min) return Quantiser<ConsecutiveValues, true>(task, grid, effort).run();
   return Quantiser<ConsecutiveValues, false>(task, grid, effort).run();

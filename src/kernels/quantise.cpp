@@ -21,25 +21,6 @@ std::int64_t quantise_scratch_floats(std::int64_t columns) {
 
 namespace {
 
-/// error H error^T for one row; `residual` is overwritten.
-double cost_of(const QuantiseTask& task, const std::vector<float>& error,
-               std::vector<float>& residual) {
-  residual = error;
-  if (task.feedback)
-    for (std::int64_t j = 0; j < task.columns; ++j) {
-      const float e = error[static_cast<std::size_t>(j)];
-      const float* const u = task.feedback + j * task.columns;
-      for (std::int64_t k = j + 1; k < task.columns; ++k)
-        residual[static_cast<std::size_t>(k)] += e * u[k];
-    }
-  double sum = 0;
-  for (std::int64_t k = 0; k < task.columns; ++k) {
-    const double r = residual[static_cast<std::size_t>(k)];
-    sum += r * r * (task.importance ? task.importance[k] : 1);
-  }
-  return sum;
-}
-
 double encode_codebook(const QuantiseTask& task) {
   const Format& format = *task.format;
   const std::int64_t blocks = task.columns / format.block_values;
@@ -51,7 +32,8 @@ double encode_codebook(const QuantiseTask& task) {
     diagonal = diagonal_of_moments(task.importance, task.feedback, task.columns);
     importance = diagonal.data();
   }
-  std::vector<float> error(static_cast<std::size_t>(task.columns)), residual;
+  std::vector<float> error(static_cast<std::size_t>(task.columns)),
+      residual(static_cast<std::size_t>(task.columns));
   double cost = 0;
   for (std::int64_t r = 0; r < task.rows; ++r) {
     const float* const row = task.weights + r * task.columns;
@@ -59,7 +41,8 @@ double encode_codebook(const QuantiseTask& task) {
     format.encode_weighted(row, importance, out, blocks);
     format.decode(out, error.data(), blocks);
     for (std::int64_t k = 0; k < task.columns; ++k) error[static_cast<std::size_t>(k)] -= row[k];
-    cost += cost_of(task, error, residual);
+    cost += cost_under_moments(task.importance, task.feedback, task.columns, error.data(),
+                               residual.data());
   }
   return cost;
 }
@@ -77,8 +60,28 @@ std::vector<float> diagonal_of_moments(const float* d, const float* upper, std::
   return result;
 }
 
+double cost_under_moments(const float* d, const float* upper, std::int64_t columns,
+                          const float* error, float* residual) {
+  std::copy_n(error, columns, residual);
+  if (upper)
+    for (std::int64_t j = 0; j < columns; ++j) {
+      const float* const u = upper + j * columns;
+      for (std::int64_t k = j + 1; k < columns; ++k) residual[k] += error[j] * u[k];
+    }
+  double sum = 0;
+  for (std::int64_t k = 0; k < columns; ++k)
+    sum += static_cast<double>(residual[k]) * residual[k] * (d ? d[k] : 1);
+  return sum;
+}
+
 double quantise_rows(const Kernels& kernels, const QuantiseTask& task) {
-  return task.format->encode_weighted ? encode_codebook(task) : kernels.quantise(task);
+  if (task.format->encode_weighted) return encode_codebook(task);
+  if (!task.format->leading) return kernels.quantise(task);
+  QuantiseTask leading = task, rest = task;
+  leading.format = task.format->leading;
+  kernels.quantise(leading);
+  rest.unbiased = false;  // the scales are chosen
+  return kernels.quantise(rest);
 }
 
 CodeGrid code_grid(const CodeLayout& layout) {

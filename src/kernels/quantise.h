@@ -49,9 +49,16 @@ std::int64_t quantise_scratch_floats(std::int64_t columns);
 /// Diagonal of H = U diag(D) U^T: [columns].
 std::vector<float> diagonal_of_moments(const float* d, const float* upper, std::int64_t columns);
 
-/// Does a task and returns its cost. Codebook formats have no codes that could be rounded one by
-/// one: they are encoded under the diagonal of H, without feedback, many times slower; the cost is
-/// then that under H all the same.
+/// error H error^T for one row of errors, H = U diag(D) U^T; `residual`, [columns], is overwritten.
+/// Null: ones for D, the identity for U.
+double cost_under_moments(const float* d, const float* upper, std::int64_t columns,
+                          const float* error, float* residual);
+
+/// Does a task and returns its cost. Codes that nest (Format::leading) are rounded to their leading
+/// bits first, exactly as a format of these alone would be; then each is given the child of least
+/// error, with feedback of its own, so that the cost is that of all bits. Codebook formats have no
+/// codes that could be rounded one by one: they are encoded under the diagonal of H, without
+/// feedback, many times slower; the cost is then that under H all the same.
 struct Kernels;
 double quantise_rows(const Kernels& kernels, const QuantiseTask& task);
 

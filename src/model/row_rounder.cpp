@@ -99,6 +99,10 @@ bool RowRounder::round(const std::uint8_t* rows, std::int64_t count, std::uint8_
   decode(rows, count);
   const std::int64_t values = count * columns_;
   if (!all_finite(format(FormatId::F32), values_, values)) return false;
+  if (is_level_of(source_, target_)) {
+    lower(source_, target_, rows, out, values / source_.block_values);
+    return true;
+  }
   if (target_.id == FormatId::F16) {
     for (std::int64_t i = 0; i < values; ++i)
       values_[i] = std::clamp(values_[i], -largest_half, largest_half);
@@ -110,15 +114,15 @@ bool RowRounder::round(const std::uint8_t* rows, std::int64_t count, std::uint8_
     return true;
   }
   quantise_rows(kernels_, {.format = &target_,
-                     .weights = values_,
-                     .rows = count,
-                     .columns = columns_,
-                     .importance = nullptr,
-                     .feedback = nullptr,
-                     .thorough = false,
-                     .unbiased = true,
-                     .blocks = out,
-                     .scratch = scratch_});
+                           .weights = values_,
+                           .rows = count,
+                           .columns = columns_,
+                           .importance = nullptr,
+                           .feedback = nullptr,
+                           .thorough = false,
+                           .unbiased = true,
+                           .blocks = out,
+                           .scratch = scratch_});
   return true;
 }
 

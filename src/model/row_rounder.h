@@ -45,7 +45,8 @@ class RowRounder {
              std::int64_t columns, std::byte* staging);
 
   /// Rounds `count` rows, at most rows_together, as the source's file has them, into `out`: as a
-  /// file of the target has them. What is beyond F16 becomes its largest value. False, with nothing
+  /// file of the target has them; a level of the source's codes takes their leading bits. What is
+  /// beyond F16 becomes its largest value. False, with nothing
   /// written, if a value is not finite.
   bool round(const std::uint8_t* rows, std::int64_t count, std::uint8_t* out);
 

@@ -54,7 +54,9 @@ Bytes Matrix::memory_bytes(const MatrixSource& source) {
 Matrix::Matrix(Ledger& ledger, const MatrixSource& source) : format_(source.format) {
   const TensorInfo& info = *source.info;
   if (is_coded()) {
-    planes_ = PlaneTensor(ledger, *format_, info.rows(), info.columns());
+    planes_ = source.is_lowered() ? PlaneTensor(ledger, *info.format, info.rows(), info.columns(),
+                                                format_->layout.bits)
+                                  : PlaneTensor(ledger, *format_, info.rows(), info.columns());
     return;
   }
   memory_ = Region(ledger, Account::weights, memory_bytes(source));

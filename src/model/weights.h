@@ -23,7 +23,10 @@ struct MatrixSource {
   const TensorInfo* info;
   const Format* format;
 
-  bool is_rounded() const { return format != info->format; }
+  bool is_as_in_file() const { return format == info->format; }
+  /// Leading bits of the file's codes: lower planes are not loaded.
+  bool is_lowered() const { return is_level_of(*info->format, *format); }
+  bool is_rounded() const { return !is_as_in_file() && !is_lowered(); }
 };
 
 /// How kernels see a dense format.

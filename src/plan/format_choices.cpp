@@ -20,8 +20,14 @@ bool is_divided_by_a_block(std::int64_t columns) {
 
 }  // namespace
 
+bool FormatChoices::has_levels(const ModelFacts& facts) {
+  return std::ranges::any_of(facts.tensors, [](const TensorUse& use) {
+    return !use.slot.is_vector() && !levels_below(*use.info->format).empty();
+  });
+}
+
 FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& quality,
-                             Rounding rounding)
+                             Rounding rounding, Candidates allowed)
     : facts_(facts) {
   const std::size_t count = facts.tensors.size();
   formats_.resize(count);
@@ -40,7 +46,11 @@ FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& qualit
     // A coded file's products round their inputs as it is: only what is beyond that is lost.
     const TensorQuality& tensor = quality.tensors[i];
     const double own_loss = std::max(0.0, tensor.loss(*info.format, rounding, Reader::plimsoll));
-    for (const Format* format : rounding_formats()) {
+    std::vector<const Format*> candidates;
+    if (allowed == Candidates::all)
+      candidates.assign(rounding_formats().begin(), rounding_formats().end());
+    std::ranges::copy(levels_below(*info.format), std::back_inserter(candidates));
+    for (const Format* format : candidates) {
       if (format->encode_weighted && rounding == Rounding::plain)
         continue;  // too slow to be found while loading
       const double loss = tensor.loss(*format, rounding, Reader::plimsoll);

@@ -31,10 +31,19 @@ struct DecodeClock {
   WeightPlace place;
 };
 
+/// What a tensor may become.
+enum class Candidates {
+  all,     ///< any format
+  levels,  ///< where the file's codes nest, fewer bits of them; nothing is rounded again
+};
+
 /// Pure. Refers to the facts.
 class FormatChoices {
  public:
-  FormatChoices(const ModelFacts& facts, const QualityModel& quality, Rounding rounding);
+  FormatChoices(const ModelFacts& facts, const QualityModel& quality, Rounding rounding,
+                Candidates candidates = Candidates::all);
+  /// True if any tensor of the file has codes that nest.
+  static bool has_levels(const ModelFacts& facts);
 
   /// Every tensor in its smallest format.
   HeldWeights smallest() const;

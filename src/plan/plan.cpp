@@ -165,6 +165,13 @@ Plan plan_before_weights(const ModelFacts& facts, const PlanRequest& request,
   return plan;
 }
 
+/// Where a floor asks for it.
+void set_speeds(const ModelFacts& facts, const PlanRequest& request, Plan& plan) {
+  if (!request.speed) return;
+  plan.speed_floor = request.speed->decode_tokens_per_second;
+  predict_speeds(*request.speed->machine, facts, plan);
+}
+
 /// What is asked of predictions.
 double wanted_rate(const SpeedFloor& floor) {
   return floor.decode_tokens_per_second * speed_margin;
@@ -227,8 +234,7 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
     const QualityModel quality =
         request.quality ? *request.quality : prior_quality(facts.description, facts.tensors);
     const FormatChoices choices(facts, quality, request.rounding);
-    const HeldWeights smallest = choices.smallest();
-    const Plan least = plan_around(facts, request, smallest, fitted_context);
+    const Plan least = plan_around(facts, request, choices.smallest(), fitted_context);
     const std::int64_t enough =
         request.context.value_or(std::min(facts.description.trained_context, fitted_context));
     const bool roomy = plan.fits && plan.context >= enough;
@@ -236,11 +242,20 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
                       decode_rate(facts, request, as_file, std::min(usual_prompt, plan.context)) <
                           wanted_rate(*request.speed);
     if (!roomy || slow) {
-      // What is only too slow keeps its context and chunk.
-      Plan frame;
-      if (slow) frame = sized(facts, request, smallest, plan.context, plan.chunk_tokens);
-      if (!frame.fits) frame = plan_before_weights(facts, request, smallest);
-      plan = plan_fitted(facts, request, choices, frame);
+      const auto fitted = [&](const FormatChoices& among) {
+        // What is only too slow keeps its context and chunk.
+        const HeldWeights smallest = among.smallest();
+        Plan frame;
+        if (slow) frame = sized(facts, request, smallest, plan.context, plan.chunk_tokens);
+        if (!frame.fits) frame = plan_before_weights(facts, request, smallest);
+        Plan result = plan_fitted(facts, request, among, frame);
+        set_speeds(facts, request, result);
+        return result;
+      };
+      Plan of_levels;
+      if (FormatChoices::has_levels(facts))
+        of_levels = fitted(FormatChoices(facts, quality, request.rounding, Candidates::levels));
+      plan = of_levels.fits && of_levels.keeps_speed() ? of_levels : fitted(choices);
       plan.quality = quality.source;
       plan.kept_tensors = choices.kept_tensors();
       plan.largest_context = least.largest_context;
@@ -249,10 +264,7 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
     plan.least_kl_nats = least.least_kl_nats;
   }
   plan.shares = format_shares(facts.tensors, plan.formats);
-  if (request.speed) {
-    plan.speed_floor = request.speed->decode_tokens_per_second;
-    predict_speeds(*request.speed->machine, facts, plan);
-  }
+  set_speeds(facts, request, plan);
   return plan;
 }
 

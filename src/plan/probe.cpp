@@ -24,9 +24,11 @@ constexpr double usual_product_share = 0.87;
 
 using Clock = std::chrono::steady_clock;
 
-/// What is read to see memory's bandwidth: more than caches hold, so that reading it leaves nothing
-/// there of the weights that are then multiplied.
-constexpr Bytes most_read_bytes = 64 * MiB, least_read_bytes = 2 * MiB;
+/// What is read to see memory's bandwidth: several times what caches hold, so that little of it is
+/// found there when it is read again, and nothing of the weights that were multiplied before.
+constexpr Bytes most_read_bytes = 192 * MiB, least_read_bytes = 2 * MiB;
+/// Weights of one matrix, which come from memory too.
+constexpr Bytes most_weight_bytes = 32 * MiB;
 /// More than the caches of one core hold, and less than the last one.
 constexpr Bytes cached_read_bytes = 8 * MiB;
 /// Of the program and of stacks, what measuring touches.
@@ -42,11 +44,12 @@ constexpr std::int64_t most_tokens = measured_batches.back();
 constexpr std::int64_t positions = 1024, query_block = 64;
 constexpr std::int32_t head_dim = 64, group = 4;
 
-constexpr int repeats = 9, read_repeats = 25;
+/// Everything is measured in several rounds, so that what disturbs one does not disturb all.
+constexpr int rounds = 3, repeats = 5, read_repeats = 9;
 constexpr std::int64_t loop_macs = 200'000'000;
-constexpr auto stream_patience = std::chrono::milliseconds(300);
-/// A measurement is repeated no longer than this,
-constexpr double patience_seconds = 0.05;
+constexpr auto stream_patience = std::chrono::milliseconds(150);
+/// A measurement is repeated no longer than this in a round,
+constexpr double patience_seconds = 0.02;
 /// and takes at least and, if it can be made smaller, at most so long each time: the clock and a
 /// single interruption should not matter.
 constexpr double least_sample_seconds = 3e-4, most_sample_seconds = 4e-3;
@@ -238,7 +241,7 @@ class Probe {
     const Bytes read = read_bytes(key.threads, room);
     read_ = Region(ledger(), Account::io, read);
     read_.prefault();
-    weight_bytes_ = read / 2;
+    weight_bytes_ = std::min(read / 2, most_weight_bytes);
   }
 
   /// What it holds whatever the room, and the least room.

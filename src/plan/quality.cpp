@@ -8,7 +8,7 @@ namespace plimsoll {
 namespace {
 
 /// Relative squared error of rounding Gaussian numbers plainly, by format: measured on 2^18
-/// numbers.
+/// numbers, those of NEST4 and NEST6 as levels of NEST8.
 struct TypicalError {
   FormatId id;
   double error;
@@ -21,7 +21,8 @@ constexpr TypicalError typical_errors[] = {
     {FormatId::Q4_K, 0.0052},    {FormatId::IQ4_NL, 0.00557}, {FormatId::IQ4_XS, 0.00563},
     {FormatId::Q5_0, 0.00162},   {FormatId::Q5_1, 0.00123},   {FormatId::Q5_K, 0.00128},
     {FormatId::Q6_K, 0.000296},  {FormatId::Q8_0, 2.5e-5},    {FormatId::BF16, 1.3e-6},
-    {FormatId::F16, 2e-8},       {FormatId::F32, 0}};
+    {FormatId::F16, 2e-8},       {FormatId::F32, 0},          {FormatId::NEST4, 0.0056},
+    {FormatId::NEST6, 0.0011},   {FormatId::NEST8, 6e-5}};
 
 std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
 
@@ -142,7 +143,8 @@ QualityModel prior_quality(const Description& d, std::span<const TensorUse> uses
 std::span<const Format* const> rounding_formats() {
   static const std::vector<const Format*> list = [] {
     std::vector<const Format*> result;
-    for (const TypicalError& typical : typical_errors) result.push_back(&format(typical.id));
+    for (const TypicalError& typical : typical_errors)
+      if (is_standard(typical.id)) result.push_back(&format(typical.id));
     std::ranges::stable_sort(result, {}, [](const Format* f) {
       return static_cast<double>(f->block_bytes) / f->block_values;
     });

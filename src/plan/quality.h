@@ -52,7 +52,8 @@ struct TensorQuality {
   /// sum of both, weighted so.
   double lookup_share = 0;
   /// By Rounding, then by position in formats(): relative error in that format; negative where it
-  /// is not known or not possible.
+  /// is not known or not possible. For the levels of a format that nests (levels_below), of weights
+  /// that were rounded to all of its bits.
   std::array<std::vector<double>, rounding_count> errors;
   /// By InputRounding: relative error of the product from rounding its inputs.
   std::array<double, input_rounding_count> input_errors{};
@@ -72,8 +73,8 @@ struct QualityModel {
 /// costs nothing. docs/quality.md says where the figures are from and how far off they may be.
 QualityModel prior_quality(const Description& description, std::span<const TensorUse> uses);
 
-/// The formats that weights may be rounded to, smallest first: coded ones, then F16 (and F32 where
-/// the file has it).
+/// The standard formats that weights may be rounded to, smallest first: coded ones, then F16 (and
+/// F32 where the file has it).
 std::span<const Format* const> rounding_formats();
 
 }  // namespace plimsoll

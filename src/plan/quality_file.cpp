@@ -17,7 +17,7 @@ namespace plimsoll {
 namespace {
 
 /// Changes whenever what is measured or how changes.
-constexpr int file_version = 1;
+constexpr int file_version = 2;
 /// Of a tensor's data that are part of its fingerprint.
 constexpr Bytes sampled_bytes = 1024;
 
@@ -28,10 +28,13 @@ std::string file_of(const std::string& folder, const std::string& fingerprint) {
 }
 
 std::optional<QualitySource> source_named(std::string_view text) {
-  for (const QualitySource source : {QualitySource::own_text, QualitySource::text})
+  for (const QualitySource source :
+       {QualitySource::prior, QualitySource::own_text, QualitySource::text})
     if (text == name(source)) return source;
   return {};
 }
+
+std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
 
 /// A finite number that is not negative.
 std::optional<double> amount(const nlohmann::json& json) {
@@ -89,12 +92,43 @@ std::optional<QualityModel> parse_quality(std::string_view text,
         const Format* f = find_format(format_name);
         const auto error = amount(value);
         if (!f || !error) return {};
-        tensor.errors[rounding][static_cast<std::size_t>(f - formats().data())] = *error;
+        tensor.errors[rounding][position(*f)] = *error;
       }
   }
   return quality;
 } catch (const nlohmann::json::exception&) {
   return {};
+}
+
+std::string quality_note(const QualityModel& quality, Rounding rounding,
+                         std::span<const Format* const> held, std::span<const TensorUse> uses) {
+  QualityModel noted = quality;
+  // Many times that of other metadata otherwise.
+  const auto shorten = [](double& value) { value = std::stod(fmt::format("{:.4g}", value)); };
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    TensorQuality& tensor = noted.tensors[i];
+    const auto rounded = tensor.errors[static_cast<std::size_t>(rounding)];
+    auto& plain = tensor.errors[static_cast<std::size_t>(Rounding::plain)];
+    for (const Format* level : levels_below(*held[i])) {
+      // What the other bits repair is independent of what they leave.
+      double& error = plain[position(*level)] = rounded[position(*level)];
+      if (error >= 0) error = std::max(0.0, error - std::max(0.0, rounded[position(*held[i])]));
+    }
+    if (!uses[i].slot.is_vector()) plain[position(*held[i])] = 0;
+    tensor.errors[static_cast<std::size_t>(Rounding::with_feedback)].assign(formats().size(), -1);
+    for (double& error : plain) shorten(error);
+    for (double& error : tensor.input_errors) shorten(error);
+    shorten(tensor.sensitivity);
+    shorten(tensor.lookup_share);
+  }
+  return to_json(noted, uses).dump();
+}
+
+std::optional<QualityModel> known_quality(const ModelFile& file, std::span<const TensorUse> uses,
+                                          const std::string& folder) {
+  if (const auto note = file.metadata().string(quality_key))
+    if (std::optional<QualityModel> quality = parse_quality(*note, uses)) return quality;
+  return load_quality(folder, model_fingerprint(file), uses);
 }
 
 std::string model_fingerprint(const ModelFile& file) {

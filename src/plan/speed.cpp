@@ -35,6 +35,8 @@ std::vector<FormatId> formats_of(const ModelFacts& facts, const Plan& plan) {
 std::vector<FormatId> formats_of_any_plan(const ModelFacts& facts) {
   std::vector<FormatId> formats = formats_of(facts, {});
   for (const Format* format : rounding_formats()) formats.push_back(format->id);
+  for (const TensorUse& use : facts.tensors)
+    for (const Format* level : levels_below(*use.info->format)) formats.push_back(level->id);
   return formats;
 }
 

@@ -37,13 +37,18 @@ constexpr int planes_of_level(int bits) {
 /// Index of a level's last plane, and of its LevelTable.
 constexpr int plane_index(int level) { return level == 8 ? digit_planes - 1 : level - 2; }
 
-/// What the leading `bits` of a code stand for: unit * (centroid[code] - zero), before the scale.
-/// The difference fits a signed byte.
+/// What the leading `bits` of a code stand for: unit * (centroid_of(code) - zero), before the
+/// scale. The difference fits a signed byte.
 struct LevelTable {
-  std::uint8_t centroid[64];  ///< by code; unused at 8 bits, where the code is its own centroid
+  /// By code; at 8 bits by the leading four bits of a code, to which the other four are added.
+  std::uint8_t centroid[64];
   std::int32_t zero;
   float unit;
-  bool identity;  ///< centroid[code] == code for every code
+  bool identity;  ///< every code is its own centroid
+
+  int centroid_of(int code, int level) const {
+    return level == 8 ? centroid[code >> 4] + (code & 15) : centroid[code];
+  }
 };
 
 struct PlaneView {

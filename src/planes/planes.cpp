@@ -83,9 +83,13 @@ LevelTable make_level_table(const CodeLayout& layout, int level) {
   table.unit = layout.unit;
   const int dropped = layout.bits - level;
   const int codes = 1 << level, children = 1 << dropped;
-  if (level == 8) {  // the code is its own centroid
-    table.zero = -layout.values[0];
+  if (level == 8) {
+    table.zero = -*std::min_element(layout.values, layout.values + 256);
     table.identity = true;
+    for (int i = 0; i < 64; ++i) {
+      table.centroid[i] = static_cast<std::uint8_t>(layout.values[16 * (i % 16)] + table.zero);
+      table.identity &= table.centroid[i] == 16 * (i % 16);
+    }
     return table;
   }
   double mean[64], low = 1e9, high = -1e9;
@@ -100,8 +104,9 @@ LevelTable make_level_table(const CodeLayout& layout, int level) {
   // exact and means of a few children too.
   double steps_per_value = children;
   while (steps_per_value > 1 && (high - low) * steps_per_value > 127) steps_per_value /= 2;
+  // Halves go up: values that are equally far apart stay so.
   const auto scaled = [&](double value) {
-    return static_cast<int>(std::lround(value * steps_per_value));
+    return static_cast<int>(std::floor(value * steps_per_value + 0.5));
   };
   table.unit = layout.unit * static_cast<float>(1 / steps_per_value);
   // Codes that count up from the least value need no look-up.
@@ -123,7 +128,7 @@ Bytes PlaneTensor::memory_bytes(const CodeLayout& layout, std::int64_t rows, std
 }
 
 PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t rows,
-                         std::int64_t columns)
+                         std::int64_t columns, int level)
     : format_(&file_format), rows_(rows), columns_(columns) {
   assert(file_format.kind == Format::Kind::coded && columns % file_format.block_values == 0);
   const CodeLayout& layout = file_format.layout;
@@ -135,7 +140,10 @@ PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t
   view_.has_min = layout.has_min;
   view_.has_super = layout.has_super;
   for (int plane = 0; plane < planes_of_level(layout.bits); ++plane) {
-    digits_[plane] = Region(ledger, Account::weights, digit_plane_bytes(plane, rows, columns));
+    const Bytes plane_bytes = digit_plane_bytes(plane, rows, columns);
+    digits_[plane] = level_after_plane[plane] <= level
+                         ? Region(ledger, Account::weights, plane_bytes)
+                         : Region::without_pages(ledger, Account::weights, plane_bytes);
     view_.digits[plane] = digits_[plane].as<std::uint8_t>();
     view_.tables[plane] = make_level_table(layout, level_after_plane[plane]);
   }
@@ -151,7 +159,7 @@ PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t
                                                                 parts.super_mins_offset);
   }
   levels_.assign(static_cast<std::size_t>(view_.tile_row_count()),
-                 static_cast<std::uint8_t>(layout.bits));
+                 static_cast<std::uint8_t>(level));
   view_.levels = levels_.data();
 }
 
@@ -358,7 +366,7 @@ void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
                  ? code << 2 | (lines[(j & 1) * line_bytes + byte] >> (j & ~1) & 3)
                  : code << 1 | (lines[byte] >> j & 1);
     }
-    const int centroid = level(tile_row) == 8 ? code : table.centroid[code];
+    const int centroid = table.centroid_of(code, level(tile_row));
     const float value = static_cast<float>(centroid - table.zero) * table.unit;
 
     float scale = 1.0f, min = 0.0f;

@@ -22,23 +22,27 @@ LevelTable make_level_table(const CodeLayout& layout, int level);
 
 class PlaneTensor {
  public:
-  /// Bytes that a tensor holds at full level, as the Ledger counts them (whole pages).
+  /// Bytes that a tensor holds at full level, as the Ledger counts them (whole pages). At a lower
+  /// one it holds as many as a layout with so many bits.
   static Bytes memory_bytes(const CodeLayout& layout, std::int64_t rows, std::int64_t columns);
 
   PlaneTensor() = default;
-  /// Reserves and maps every plane; values are unspecified until imported. `format` is of
-  /// Kind::coded, columns a multiple of its block. Throws as Ledger::reserve does.
-  PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns);
+  /// Reserves and maps the planes up to `level`; values are unspecified until imported. `format` is
+  /// of Kind::coded, columns a multiple of its block. Throws as Ledger::reserve does.
+  PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns,
+              int level);
+  PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns)
+      : PlaneTensor(ledger, format, rows, columns, format.layout.bits) {}
 
   const Format& format() const { return *format_; }
   std::int64_t rows() const { return rows_; }
   std::int64_t columns() const { return columns_; }
   Bytes bytes() const;  ///< held now, as the Ledger counts them
 
-  /// Takes `row_count` file rows from row_begin on (a multiple of 16; row_count too, unless they are
-  /// the last rows) apart into the planes. `blocks` holds them as the file does. Planes above a tile
-  /// row's level are skipped. Safe to call from several threads for rows of different tiles. Returns
-  /// false if a scale or min was NaN or infinite (imported all the same).
+  /// Takes `row_count` file rows from row_begin on (a multiple of 16; row_count too, unless they
+  /// are the last rows) apart into the planes. `blocks` holds them as the file does. Planes above a
+  /// tile row's level are skipped. Safe to call from several threads for rows of different tiles.
+  /// Returns false if a scale or min was NaN or infinite (imported all the same).
   bool import_rows(const std::uint8_t* blocks, std::int64_t row_begin, std::int64_t row_count);
 
   /// Drops the planes above `level` (2, 3, 4, 5, 6 or 8 bits, at most the format's) of tile rows

@@ -132,6 +132,21 @@ TEST_P(RegionTest, OverlappingGivesAreCountedOnce) {
   EXPECT_EQ(region.take_back(0, size), 0u);
 }
 
+TEST_P(RegionTest, WithoutPagesTakesThemAsTheyAreTakenBack) {
+  Ledger ledger;
+  const Bytes size = 5 * MiB + 3 * page_bytes;
+  ledger.set_budget(2 * MiB);
+  Region region = Region::without_pages(ledger, Account::weights, size, GetParam());
+  EXPECT_EQ(region.size(), size);
+  EXPECT_EQ(ledger.used(), 0u);
+  EXPECT_THROW(region.take_back(0, 3 * MiB), Error);
+  EXPECT_EQ(region.take_back(MiB, MiB), MiB);
+  region.data()[MiB] = std::byte{7};
+  EXPECT_EQ(ledger.used(), MiB);
+  EXPECT_EQ(region.give_back(0, size), MiB);
+  EXPECT_EQ(ledger.used(), 0u);
+}
+
 TEST(Region, TakeBackThatDoesNotFitChangesNothing) {
   Ledger ledger;
   Region region(ledger, Account::kv, 4 * MiB);

@@ -75,6 +75,36 @@ TEST_F(FitCommand, ForAMemoryLimitTheFileRunsInside) {
   EXPECT_LE(run["peak_bytes"], 14 << 20);
 }
 
+// One file for many budgets: what is loaded of its codes is what was rounded for so few bits.
+TEST_F(FitCommand, NestedFilesLoadWithFewerBits) {
+  const nlohmann::json fitted = fit({"--nested", "--json"}).json();
+  ASSERT_TRUE(fitted.contains("kl_nats")) << fitted;
+  EXPECT_TRUE(fitted["formats"].contains("NEST8")) << fitted;
+  const auto eval = [&](const std::string& model, const std::string& memory) {
+    return run_program({"eval", model, "--against", bundled_model, "--text",
+                        PLIMSOLL_MODELS "/README.md", "--context", "64", "--memory", memory,
+                        "--json"})
+        .json();
+  };
+  const auto plan = [&](const std::string& memory) {
+    return run_program({"plan", output_, "--memory", memory, "--json"}).json();
+  };
+  const nlohmann::json whole = plan("64MiB");
+  EXPECT_EQ(whole["kl_nats"], 0);
+  // Room for half of the lower bits; the measured quality came with the file.
+  auto room = whole["accounts"]["weights"].get<std::int64_t>() * 3 / 4 + (1 << 20);
+  for (const char* account : {"runtime", "text", "kv"})
+    room += whole["accounts"][account].get<std::int64_t>();
+  const nlohmann::json half = plan(std::to_string(room));
+  EXPECT_EQ(half["quality"], "own_text") << half;
+  EXPECT_TRUE(half["formats"].contains("NEST4") || half["formats"].contains("NEST6")) << half;
+  EXPECT_GT(half["kl_nats"], 0);
+  EXPECT_LT(half["kl_nats"], fitted["kl_nats_of_leading_bits"]);
+  const double kl_whole = eval(output_, "64MiB")["kl"].get<double>();
+  EXPECT_LT(kl_whole, 1e-3);
+  EXPECT_GE(kl_whole, 0);
+}
+
 TEST_F(FitCommand, RowsThatNoBlockDividesStayDense) {
   const std::string stories = shared_folder + "/models/stories260k-f32.gguf";
   if (!exists(stories)) GTEST_SKIP() << "no shared models";
@@ -92,6 +122,7 @@ TEST_F(FitCommand, WrongUsageIsSaid) {
   EXPECT_EQ(fit({}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--bits", "4"}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--effort", "some"}).exit_code, 2);
+  EXPECT_EQ(fit({"--size", "2MB", "--nested"}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--effort", "fast", "--text", bundled_model}).exit_code, 2);
   EXPECT_EQ(run_program({"fit", bundled_model, "--size", "2MB"}).exit_code, 2);
   const Outcome nowhere =

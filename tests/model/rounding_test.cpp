@@ -81,16 +81,16 @@ std::vector<float> rounded_by_hand(const Kernels& kernels, const OneMatrix& one,
   const Region scratch(ledger, Account::io,
                        static_cast<Bytes>(quantise_scratch_floats(columns)) * sizeof(float));
   if (target.kind == Format::Kind::coded && !target.encode_weighted)
-    kernels.quantise({.format = &target,
-                      .weights = values.data(),
-                      .rows = info.rows(),
-                      .columns = columns,
-                      .importance = nullptr,
-                      .feedback = nullptr,
-                      .thorough = false,
-                      .unbiased = true,
-                      .blocks = blocks.data(),
-                      .scratch = scratch.as<float>()});
+    quantise_rows(kernels, {.format = &target,
+                            .weights = values.data(),
+                            .rows = info.rows(),
+                            .columns = columns,
+                            .importance = nullptr,
+                            .feedback = nullptr,
+                            .thorough = false,
+                            .unbiased = true,
+                            .blocks = blocks.data(),
+                            .scratch = scratch.as<float>()});
   else
     target.encode(values.data(), blocks.data(), count / target.block_values);
   target.decode(blocks.data(), values.data(), count / target.block_values);
@@ -128,6 +128,34 @@ INSTANTIATE_TEST_SUITE_P(Sources, RoundingFrom,
                          ::testing::Values(FormatId::F32, FormatId::F16, FormatId::BF16,
                                            FormatId::Q8_0, FormatId::Q6_K),
                          [](const auto& test) { return std::string(format(test.param).name); });
+
+TEST(Levels, AreLoadedAsTheFilesOwnCodesHaveThem) {
+  for (const FormatId id : {FormatId::NEST6, FormatId::NEST8}) {
+    const Format& source = format(id);
+    const std::int64_t rows = 77, columns = 512, blocks = rows * columns / source.block_values;
+    const OneMatrix one(source, rows, columns, random_blocks(source, rows, columns));
+    EXPECT_FALSE(levels_below(source).empty());
+    for (const Format* level : levels_below(source)) {
+      std::vector<std::uint8_t> lowered(static_cast<Bytes>(blocks * level->block_bytes));
+      lower(source, *level, one.blocks().data(), lowered.data(), blocks);
+      std::vector<float> values(static_cast<std::size_t>(rows * columns));
+      level->decode(lowered.data(), values.data(), blocks);
+      Ledger ledger;
+      // No more than the level takes, at any moment.
+      const MatrixSource loaded = {&one.info(), level};
+      ledger.set_cap(Account::weights, Matrix::memory_bytes(loaded));
+      const Matrix matrix = load(ledger, kernels_for(choose_isa()), one, *level);
+      EXPECT_EQ(values_of(matrix), values) << level->name;
+      EXPECT_EQ(ledger.used(), Matrix::memory_bytes(loaded)) << level->name;
+      // On their way into another file too.
+      const Region staging(ledger, Account::io, RowRounder::staging_bytes(*level, columns));
+      RowRounder rounder(kernels_for(choose_isa()), source, *level, columns, staging.data());
+      constexpr std::int64_t count = 50;
+      ASSERT_TRUE(rounder.round(one.blocks().data(), count, rounder.room()));
+      EXPECT_EQ(std::memcmp(rounder.room(), lowered.data(), count * row_bytes(*level, columns)), 0);
+    }
+  }
+}
 
 TEST(Rounding, WhatIsBeyondHalvesBecomesTheLargest) {
   const Format& source = format(FormatId::F32);

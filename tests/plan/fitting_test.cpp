@@ -127,5 +127,32 @@ TEST_F(FittedPlan, CodedFilesAreRoundedFurther) {
   EXPECT_TRUE(json["formats"].is_object());
 }
 
+TEST_F(FittedPlan, CodesThatNestLoseTheirLowerBitsFirst) {
+  describe(2048, 16, FormatId::NEST8);
+  const Plan whole = plan(4 * GiB);
+  EXPECT_TRUE(whole.formats.empty());
+  const Bytes weights = whole.account(Account::weights), besides = whole.peak_bytes - weights;
+  // They lose less than what is rounded again, whatever its bytes.
+  const auto plan_in = [&](Bytes budget) {
+    PlanRequest wanted = request(budget);
+    for (TensorQuality& tensor : wanted.quality->tensors)
+      for (std::vector<double>& errors : tensor.errors)
+        for (std::size_t f = 0; f < formats().size(); ++f)
+          if (is_standard(formats()[f].id)) errors[f] += 1;
+    return make_plan(facts_, wanted);
+  };
+  const Plan middle = plan_in(besides + weights * 3 / 4),
+             least = plan_in(besides + weights * 13 / 25);
+  ASSERT_TRUE(middle.fits && least.fits);
+  for (const Plan* found : {&middle, &least})
+    for (const FormatShare& share : found->shares)
+      EXPECT_TRUE(!is_standard(share.format->id) || share.format->kind == Format::Kind::dense)
+          << share.format->name;
+  EXPECT_LT(middle.kl_nats, least.kl_nats);
+  for (const Plan* found : {&middle, &least})
+    EXPECT_EQ(found->account(Account::weights),
+              Weights::memory_bytes(facts_.tensors, found->formats));
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -177,6 +177,34 @@ TEST(Planes, RestoringBeyondTheBudgetChangesNothing) {
   EXPECT_EQ(tensor.level(0), 2);
 }
 
+TEST(Planes, BegunAtALowerLevelTheyCanRise) {
+  const Format& format = *find_format("NEST8");
+  const std::int64_t rows = 80, columns = 2048;
+  const std::vector<std::uint8_t> blocks = test::gaussian_rows(format, rows, columns, 5);
+  Ledger whole_ledger, ledger;
+  PlaneTensor whole(whole_ledger, format, rows, columns);
+  whole.import_rows(blocks.data(), 0, rows);
+  PlaneTensor tensor(ledger, format, rows, columns, 4);
+  EXPECT_EQ(ledger.peak(), PlaneTensor::memory_bytes(find_format("NEST4")->layout, rows, columns));
+  EXPECT_EQ(tensor.bytes(), ledger.used());
+  tensor.import_rows(blocks.data(), 0, rows);
+  std::vector<float> expected(static_cast<std::size_t>(columns)), found = expected;
+  const auto expect_same = [&] {
+    for (std::int64_t row = 0; row < rows; ++row) {
+      whole.dequantise_row(row, expected.data());
+      tensor.dequantise_row(row, found.data());
+      ASSERT_TRUE(same_bits(expected, found)) << row;
+    }
+  };
+  tensor.restore(8, 0, rows / tile_rows);
+  EXPECT_EQ(ledger.used(), whole_ledger.used());
+  tensor.import_rows(blocks.data(), 0, rows);
+  expect_same();
+  for (PlaneTensor* planes : {&whole, &tensor}) planes->drop(6, 0, rows / tile_rows);
+  EXPECT_EQ(ledger.used(), whole_ledger.used());
+  expect_same();
+}
+
 TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
   for (const Format* format : coded_formats()) {
     const CodeLayout& layout = format->layout;
@@ -188,7 +216,7 @@ TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
         for (int child = 0; child < 1 << dropped; ++child)
           mean += layout.values[code << dropped | child];
         mean *= layout.unit / (1 << dropped);
-        const int centroid = level == 8 ? code : table.centroid[code];
+        const int centroid = table.centroid_of(code, level);
         const double value = static_cast<double>(centroid - table.zero) * table.unit;
         // Exact at full level; else to half a step of the table.
         EXPECT_NEAR(value, mean, dropped ? table.unit / 2 : 0.0)

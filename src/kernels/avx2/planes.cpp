@@ -1,6 +1,6 @@
 // Products over planes with AVX2, 8 rows in a register. One or two tokens go the direct way: half a
-// tile is decoded in registers and consumed at once. More go by panels: tiles are decoded into bytes
-// in cache, then multiplied with 3 or 4 tokens at a time.
+// tile is decoded in registers and consumed at once. More go by panels: tiles are decoded into
+// bytes in cache, then multiplied with 3 or 4 tokens at a time.
 //
 // vpmaddubsw multiplies unsigned with signed bytes and adds neighbours into 16 bits. Small
 // centroids (below 128) stay unsigned, and as many products are added in 16 bits as cannot
@@ -39,10 +39,12 @@ inline __m256i right(__m256i a, int bits) { return _mm256_srli_epi16(a, bits); }
 /// by the higher bits.
 template <int Level, bool Identity>
 struct Lookup {
+  static constexpr bool identity = Identity;
+  static constexpr int table_bits = Level == 8 ? 4 : Level;
   __m256i table[4];
   explicit Lookup(const LevelTable& t) {
-    if constexpr (Level < 8 && !Identity)
-      for (int part = 0; part < (Level > 4 ? 1 << (Level - 4) : 1); ++part)
+    if constexpr (!Identity)
+      for (int part = 0; part < (table_bits > 4 ? 1 << (table_bits - 4) : 1); ++part)
         table[part] = _mm256_broadcastsi128_si256(
             _mm_loadu_si128(reinterpret_cast<const __m128i*>(t.centroid + 16 * part)));
   }
@@ -53,10 +55,9 @@ struct Lookup {
   }
   __m256i pair(__m256i fields, int field) const { return (*this)(right(fields, 2 * field)); }
   __m256i operator()(__m256i codes) const {
-    if constexpr (Level == 8) return codes;
-    codes = _mm256_and_si256(codes, _mm256_set1_epi8((1 << Level) - 1));
+    codes = _mm256_and_si256(codes, _mm256_set1_epi8((1 << table_bits) - 1));
     if constexpr (Identity) return codes;
-    if constexpr (Level <= 4) {
+    if constexpr (table_bits <= 4) {
       return _mm256_shuffle_epi8(table[0], codes);
     } else {
       // vpshufb uses the low four bits (bit 7 is clear); blendv chooses by the top bit of a byte.
@@ -68,6 +69,9 @@ struct Lookup {
                                               _mm256_shuffle_epi8(table[3], codes), bit4);
       return _mm256_blendv_epi8(low, high, left(codes, 2));
     }
+  }
+  __m256i child(__m256i leading, __m256i rest) const {
+    return _mm256_add_epi8((*this)(leading), _mm256_and_si256(rest, _mm256_set1_epi8(15)));
   }
 };
 
@@ -369,7 +373,9 @@ Direct direct_of_shape(int tokens, bool narrow, bool min) {
 }
 template <int Level>
 Direct direct_of_level(bool identity, bool small, int tokens, bool narrow, bool min) {
-  if constexpr (Level == 8) return direct_of_shape<8, true, false>(tokens, narrow, min);
+  if constexpr (Level == 8)
+    return identity ? direct_of_shape<8, true, false>(tokens, narrow, min)
+                    : direct_of_shape<8, false, false>(tokens, narrow, min);
   if constexpr (Level > 2 && Level < 8)
     if (identity) return direct_of_shape<Level, true, true>(tokens, narrow, min);
   if constexpr (Level < 8)
@@ -390,7 +396,7 @@ Direct direct_of(int level, bool identity, int group, int tokens, bool narrow, b
     case 6:
       return direct_of_level<6>(identity, small, tokens, narrow, min);
     default:
-      return direct_of_level<8>(true, false, tokens, narrow, min);
+      return direct_of_level<8>(identity, false, tokens, narrow, min);
   }
 }
 
@@ -414,7 +420,7 @@ Decode decoder_of(int level, bool identity) {
     case 6:
       return decoder<6>(identity);
     default:
-      return decoder<8>(true);
+      return decoder<8>(identity);
   }
 }
 

@@ -53,10 +53,12 @@ inline __m512i kept(__m512i v) {
 /// repeat.
 template <int Level, bool Identity>
 struct Lookup {
+  static constexpr bool identity = Identity;
+  static constexpr int table_bits = Level == 8 ? 4 : Level;
   __m512i table[3];
   __m512i aa = kept(_mm512_set1_epi8(static_cast<char>(0xAA)));
   __m512i cc = kept(_mm512_set1_epi8(static_cast<char>(0xCC)));
-  __m512i code_mask = kept(_mm512_set1_epi8(static_cast<char>((1 << Level) - 1)));
+  __m512i code_mask = kept(_mm512_set1_epi8(static_cast<char>((1 << table_bits) - 1)));
 
   explicit Lookup(const LevelTable& t) {
     alignas(64) std::uint8_t bytes[64];
@@ -65,8 +67,8 @@ struct Lookup {
         for (int i = 0; i < 64; ++i) bytes[i] = t.centroid[i >> 2 * place & 3];
         table[place] = load(bytes);
       }
-    } else if constexpr (Level < 8 && !Identity) {
-      for (int i = 0; i < 64; ++i) bytes[i] = t.centroid[i & ((1 << Level) - 1)];
+    } else if constexpr (!Identity) {
+      for (int i = 0; i < 64; ++i) bytes[i] = t.centroid[i & ((1 << table_bits) - 1)];
       table[0] = load(bytes);
     }
   }
@@ -83,9 +85,11 @@ struct Lookup {
                                    table[field < 2 ? field : 2]);
   }
   __m512i operator()(__m512i codes) const {
-    if constexpr (Level == 8) return codes;
     if constexpr (Identity) return _mm512_and_si512(codes, code_mask);
     return _mm512_permutexvar_epi8(codes, table[0]);
+  }
+  __m512i child(__m512i leading, __m512i rest) const {
+    return _mm512_add_epi8((*this)(leading), _mm512_and_si512(rest, code_mask));
   }
 };
 
@@ -505,7 +509,7 @@ const LevelCode& code_of_level(int level, bool identity) {
     case 6:
       return level_code_of<6>(identity);
     default:
-      return level_code<8, true>;
+      return level_code_of<8>(identity);
   }
 }
 

@@ -40,6 +40,8 @@ inline Vector right(Vector a, int bits) { return a >> static_cast<std::uint8_t>(
 /// are, still to be reduced by a zero.
 template <int Level, bool Identity>
 struct Lookup {
+  static constexpr bool identity = Identity;
+  static constexpr int table_bits = Level == 8 ? 4 : Level;
   // Loaded whole, by level: GCC would put a table together from its registers before every use.
   uint8x16_t table16;
   uint8x16x2_t table32;
@@ -49,7 +51,7 @@ struct Lookup {
       std::uint8_t weights[64];
       for (int code = 0; code < 64; ++code)
         weights[code] = static_cast<std::uint8_t>(t.centroid[code] - t.zero);
-      if constexpr (Level <= 4) table16 = vld1q_u8(weights);
+      if constexpr (table_bits <= 4) table16 = vld1q_u8(weights);
       if constexpr (Level == 5) table32 = vld1q_u8_x2(weights);
       if constexpr (Level == 6) table64 = vld1q_u8_x4(weights);
     }
@@ -60,11 +62,14 @@ struct Lookup {
   }
   Vector pair(Vector fields, int field) const { return (*this)(right(fields, 2 * field)); }
   Vector operator()(Vector codes) const {
-    codes = vandq_u8(codes, vdupq_n_u8((1 << Level) - 1));
+    codes = vandq_u8(codes, vdupq_n_u8((1 << table_bits) - 1));
     if constexpr (Identity) return codes;
-    if constexpr (Level <= 4) return vqtbl1q_u8(table16, codes);
+    if constexpr (table_bits <= 4) return vqtbl1q_u8(table16, codes);
     if constexpr (Level == 5) return vqtbl2q_u8(table32, codes);
     return vqtbl4q_u8(table64, codes);
+  }
+  Vector child(Vector leading, Vector rest) const {
+    return vaddq_u8((*this)(leading), vandq_u8(rest, vdupq_n_u8(15)));
   }
 };
 
@@ -265,7 +270,8 @@ inline void dot(const int8x16_t (&weights)[Rows], const int8x16_t (&codes)[Token
 /// What codes that are used as they are still have to be reduced by, on top of a table's zero.
 template <int Level, bool Identity>
 inline std::int32_t remaining_zero(const LevelTable& level_table) {
-  if constexpr (Level == 8) return level_table.zero - 128;  // the direct path takes 128 off
+  if constexpr (Level == 8 && Identity)
+    return level_table.zero - 128;  // the direct path takes 128 off
   return Identity ? level_table.zero : 0;
 }
 
@@ -294,8 +300,8 @@ void direct(const Strip& s) {
         int8x16_t weights[4][1];
         for (int j = 0; j < 4; ++j) {
           const Vector bytes = step[4 * half + j];
-          weights[j][0] =
-              vreinterpretq_s8_u8(Level == 8 ? veorq_u8(bytes, vdupq_n_u8(128)) : bytes);
+          weights[j][0] = vreinterpretq_s8_u8(
+              Level == 8 && Identity ? veorq_u8(bytes, vdupq_n_u8(128)) : bytes);
         }
         const int group = t * groups + half * (groups - 1);
         if (Narrow || half == 0)
@@ -462,7 +468,7 @@ const LevelCode& code_of_level(int level, bool identity) {
     case 6:
       return level_code_of<6>(identity);
     default:
-      return level_code<8, true>;
+      return level_code_of<8>(identity);
   }
 }
 

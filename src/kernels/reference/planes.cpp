@@ -130,7 +130,7 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
           std::int32_t dot = 0;
           for (int i = 0; i < 16; ++i) {
             const int code = code_of(w, planes, tile_row, lane, column + i);
-            const int centroid = planes == digit_planes ? code : level_table.centroid[code];
+            const int centroid = level_table.centroid_of(code, level_after_plane[planes - 1]);
             dot += (centroid - level_table.zero) * codes[column + i];
           }
           const Group group = group_of(w, tile_row, lane, column);

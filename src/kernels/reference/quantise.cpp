@@ -21,7 +21,6 @@ std::uint16_t half_bits(double x) {
   const std::uint16_t half = float_to_half(static_cast<float>(std::clamp(x, -65504.0, 65504.0)));
   return half == 0x8000 ? std::uint16_t{0} : half;
 }
-double nearest_half(double x) { return half_to_float(half_bits(x)); }
 
 /// Targets of columns that share a scale, and what their errors cost.
 struct Group {
@@ -63,14 +62,18 @@ class Rounder {
         width_(layout_.scale_width),
         groups_(block_ / width_),
         free_(layout_.scale == ScaleKind::f16 || layout_.scale == ScaleKind::none),
-        has_super_(layout_.has_super && !free_) {}
+        has_super_(layout_.has_super && !free_),
+        refines_(task.format->leading) {}
 
   double round(const float* weights, std::uint8_t* blocks) {
     double cost = 0;
     for (std::int64_t first = 0; first < task_.columns; first += block_) {
       charge(weights, first, block_, 0, first);
       super_scale_ = super_min_ = 0;
-      if (has_super_) choose_super(first);
+      if (refines_)
+        read(blocks + first / block_ * task_.format->block_bytes);
+      else if (has_super_)
+        choose_super(first);
       for (int g = 0; g < groups_; ++g) {
         const std::int64_t c = first + g * width_;
         // The block's earlier groups have been rounded since.
@@ -121,12 +124,19 @@ class Rounder {
     return nearest(scale == 0 ? 0 : (target - min) / scale);
   }
 
+  // Halves stand for themselves times the layout's unit.
+  std::uint16_t stored_half(double x) const { return half_bits(x / layout_.unit); }
+  double value_of_half(std::uint16_t bits) const {
+    return static_cast<double>(half_to_float(bits)) * layout_.unit;
+  }
+  double nearest_half(double x) const { return value_of_half(stored_half(x)); }
+
   int clamped(double raw) const {
     return static_cast<int>(std::clamp(raw, static_cast<double>(layout_.scale_low),
                                        static_cast<double>(layout_.scale_high)));
   }
   int nearest_raw(double scale) const {
-    if (free_) return half_bits(scale);
+    if (free_) return stored_half(scale);
     if (has_super_) return super_scale_ == 0 ? 0 : clamped(std::nearbyint(scale / super_scale_));
     // Stored numbers rise with what they mean.
     int raw = layout_.scale_low;
@@ -134,17 +144,17 @@ class Rounder {
     return raw;
   }
   double of_raw(int raw) const {
-    if (free_) return half_to_float(static_cast<std::uint16_t>(raw));
+    if (free_) return value_of_half(static_cast<std::uint16_t>(raw));
     if (has_super_) return raw * super_scale_;
     return layout_.scale == ScaleKind::e8m0 ? e8m0_to_float(static_cast<std::uint8_t>(raw))
                                             : ue4m3_to_float(static_cast<std::uint8_t>(raw));
   }
   int nearest_raw_min(double min) const {
-    if (!has_super_) return half_bits(min);
+    if (!has_super_) return stored_half(min);
     return super_min_ == 0 ? 0 : clamped(std::nearbyint(-min / super_min_));
   }
   double of_raw_min(int raw) const {
-    return has_super_ ? -raw * super_min_ : half_to_float(static_cast<std::uint16_t>(raw));
+    return has_super_ ? -raw * super_min_ : value_of_half(static_cast<std::uint16_t>(raw));
   }
   double storable_scale(double scale) const { return free_ ? nearest_half(scale) : scale; }
   double storable_min(double min) const {
@@ -346,20 +356,23 @@ class Rounder {
 
   double round_group(const float* weights, std::int64_t c, int g) {
     Group columns = group(c);
-    if (task_.feedback || !has_super_) wanted_[g] = best(columns);
-    const Stored chosen = stored(columns, wanted_[g]);
+    if (!refines_) {
+      if (task_.feedback || !has_super_) wanted_[g] = best(columns);
+      chosen_[g] = stored(columns, wanted_[g]);
+    }
+    const Stored& chosen = chosen_[g];
     const double scale = chosen.choice.scale, min = chosen.choice.min;
     double cost = 0;
     for (int i = 0; i < width_; ++i) {
       charge(weights, c + i, 1, 0, c + i);
       const double target = columns.targets[i];
-      const int at = nearest(target, scale, min);
-      const double decoded = scale * grid_.values[at] + min;
+      std::uint8_t& code = parts_.codes[c % block_ + i];
+      code = refines_ ? nearest_child(code, scale == 0 ? 0 : target / scale)
+                      : grid_.codes[nearest(target, scale, min)];
+      const double decoded = scale * layout_.values[code] + min;
       cost += columns.importance[i] * (target - decoded) * (target - decoded);
       task_.scratch[c + i] = static_cast<float>(weights[c + i] - decoded);
-      parts_.codes[c % block_ + i] = grid_.codes[at];
     }
-    chosen_[g] = chosen;
     return cost;
   }
 
@@ -398,6 +411,28 @@ class Rounder {
     return change;
   }
 
+  /// Scales and leading bits of codes.
+  void read(const std::uint8_t* block) {
+    task_.format->leading->split(block, &parts_, 1);
+    super_scale_ = value_of_half(parts_.super_scale);
+    for (int g = 0; g < groups_; ++g) {
+      Stored& now = chosen_[g];
+      now = {};
+      now.raw_scale = layout_.scale == ScaleKind::i8 ? static_cast<std::int8_t>(parts_.scales[g])
+                                                     : parts_.scales[g];
+      now.choice.scale = of_raw(now.raw_scale);
+    }
+  }
+
+  /// Of the children, which count up in even steps from the first.
+  std::uint8_t nearest_child(int parent, double quotient) const {
+    const int children = 1 << (layout_.bits - 4);
+    const std::int8_t* const values = layout_.values + children * parent;
+    const double beyond = (quotient - values[0]) / (values[1] - values[0]);
+    return static_cast<std::uint8_t>(children * parent +
+                                     std::nearbyint(std::clamp(beyond, 0.0, children - 1.0)));
+  }
+
   void write(std::uint8_t* block) {
     for (int g = 0; g < groups_; ++g) {
       const int raw = chosen_[g].raw_scale, raw_min = chosen_[g].raw_min;
@@ -407,8 +442,8 @@ class Rounder {
                                                                       : raw);
       parts_.mins[g] = static_cast<std::uint16_t>(raw_min);
     }
-    parts_.super_scale = has_super_ ? half_bits(super_scale_) : parts_.scales[0];
-    parts_.super_min = half_bits(super_min_);
+    parts_.super_scale = has_super_ ? stored_half(super_scale_) : parts_.scales[0];
+    parts_.super_min = stored_half(super_min_);
     task_.format->join(&parts_, block, 1);
   }
 
@@ -419,6 +454,7 @@ class Rounder {
   int block_, width_, groups_;  // columns of a block and of a group; groups of a block
   bool free_;                   // scales need no further rounding than to a half
   bool has_super_;              // beside group scales
+  bool refines_;                // what the blocks have
   double targets_[quantise_chunk] = {};
   Choice wanted_[kGroups];
   Stored chosen_[kGroups];
