@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -45,7 +46,8 @@ constexpr std::int64_t positions = 1024, query_block = 64;
 constexpr std::int32_t head_dim = 64, group = 4;
 
 /// Everything is measured in several rounds, so that what disturbs one does not disturb all.
-constexpr int rounds = 3, repeats = 5, read_repeats = 9;
+constexpr int rounds = 3, repeats = 5, read_repeats = 8;
+constexpr int loop_repeats = 3;
 constexpr std::int64_t loop_macs = 200'000'000;
 constexpr auto stream_patience = std::chrono::milliseconds(150);
 /// A measurement is repeated no longer than this in a round,
@@ -230,6 +232,51 @@ class Workers {
   MatmulWorkspace workspace_;
 };
 
+/// The least of several measurements.
+struct Least {
+  double value = std::numeric_limits<double>::infinity();
+  void add(double other) { value = std::min(value, other); }
+};
+
+/// Of one number of workers, over all rounds.
+struct WorkerSamples {
+  Least dispatch_seconds, loop_seconds;
+  std::vector<double> read_rates;
+  double cached_read_rate = 0;
+
+  WorkerSpeeds result(int workers, const WorkerSamples& alone) {
+    WorkerSpeeds speeds;
+    speeds.workers = workers;
+    speeds.dispatch_seconds = dispatch_seconds.value;
+    speeds.read_bytes_per_second = usual(read_rates);
+    speeds.cached_read_bytes_per_second = cached_read_rate;
+    speeds.compute_factor = workers * std::min(1.0, alone.loop_seconds.value / loop_seconds.value);
+    return speeds;
+  }
+};
+
+/// Of one format, over all rounds.
+struct FormatSamples {
+  explicit FormatSamples(std::size_t worker_counts)
+      : read_rates(worker_counts), product_rates(worker_counts) {}
+  std::vector<std::vector<double>> read_rates, product_rates;  ///< by number of workers
+  std::array<Least, measured_batches.size()> weight_seconds;
+
+  FormatSpeed result(FormatId id) {
+    FormatSpeed speed;
+    speed.format = id;
+    // The more workers share the bandwidth, the more time each has to compute: the fraction rises.
+    double fraction = 0;
+    for (std::size_t w = 0; w < read_rates.size(); ++w) {
+      fraction = std::clamp(usual(product_rates[w]) / usual(read_rates[w]), fraction, 1.0);
+      speed.bandwidth_fractions.push_back(fraction);
+    }
+    for (std::size_t i = 0; i < weight_seconds.size(); ++i)
+      speed.weight_seconds[i] = weight_seconds[i].value;
+    return speed;
+  }
+};
+
 class Probe {
  public:
   /// All of `room` that helps.
@@ -259,46 +306,29 @@ class Probe {
     return std::min(most_read_bytes, round_down((room - fixed_bytes(threads)) / 3 * 2, page_bytes));
   }
 
-  void measure_machine(Machine& machine) {
-    machine.probe_bytes = read_.size();
-    machine.cache_bytes = largest_cache();
-    measure_elements(machine);
-    measure_attention(machine);
-    double alone = 0;
-    for (const auto& workers : workers_) {
-      WorkerSpeeds& speeds = machine.speeds.emplace_back();
-      speeds.workers = workers->count();
-      speeds.dispatch_seconds = least_seconds(
-          [&] {
-            workers->context().threads.parallel_for(2 * workers->count(), 1,
-                                                    [](std::int64_t, std::int64_t, int) {});
-          },
-          seconds_of);
-      std::vector<double> rates;
-      for (int i = 0; i < read_repeats; ++i) rates.push_back(read_rate(*workers, read_.size()));
-      speeds.read_bytes_per_second = usual(std::move(rates));
-      const Bytes cached = std::min(cached_read_bytes, read_.size() / 2);
-      for (int i = 0; i < read_repeats; ++i)
-        speeds.cached_read_bytes_per_second =
-            std::max(speeds.cached_read_bytes_per_second, read_rate(*workers, cached));
-      const double each = seconds_of_each(*workers);
-      if (workers == workers_.front()) alone = each;
-      speeds.compute_factor = speeds.workers * std::min(1.0, alone / each);
+  /// Measures the machine anew, or goes by what it says, and the formats that it lacks.
+  void measure(Machine& machine, bool anew, const std::vector<FormatId>& missing) {
+    std::vector<FormatSamples> formats(missing.size(), FormatSamples(workers_.size()));
+    std::vector<WorkerSamples> speeds(workers_.size());
+    if (anew) {
+      machine.probe_bytes = read_.size();
+      machine.cache_bytes = largest_cache();
+      machine.product_share = usual_product_share;
     }
-  }
-
-  void measure_format(Machine& machine, FormatId id) {
-    SyntheticMatrix matrix(workers_.back()->context(), format(id), weight_bytes_);
-    FormatSpeed& speed = machine.formats.emplace_back();
-    speed.format = id;
-    // The more workers share the bandwidth, the more time each has to compute: the fraction rises.
-    double fraction = 0;
-    for (const auto& workers : workers_) {
-      fraction = std::clamp(bandwidth_fraction(*workers, matrix), fraction, 1.0);
-      speed.bandwidth_fractions.push_back(fraction);
+    for (int round = 0; round < rounds; ++round) {
+      if (anew) {
+        measure_elements(machine);
+        measure_attention(machine);
+        for (std::size_t w = 0; w < workers_.size(); ++w) measure_workers(*workers_[w], speeds[w]);
+      }
+      for (std::size_t i = 0; i < missing.size(); ++i)
+        measure_format(machine, format(missing[i]), formats[i]);
     }
-    for (std::size_t i = 0; i < measured_batches.size(); ++i)
-      speed.weight_seconds[i] = weight_seconds(matrix, machine, measured_batches[i]);
+    if (anew)
+      for (std::size_t w = 0; w < workers_.size(); ++w)
+        machine.speeds.push_back(speeds[w].result(workers_[w]->count(), speeds.front()));
+    for (std::size_t i = 0; i < missing.size(); ++i)
+      machine.formats.push_back(formats[i].result(missing[i]));
   }
 
  private:
@@ -322,7 +352,7 @@ class Probe {
     const Kernels& kernels = workers.context().kernels;
     const auto steps = loop_macs / *kernels.integer_limit_macs;
     double best = 0;
-    for (int i = 0; i < repeats; ++i) {
+    for (int i = 0; i < loop_repeats; ++i) {
       std::vector<double> seconds(static_cast<std::size_t>(workers.count()));
       workers.context().threads.run([&](int worker) {
         seconds[static_cast<std::size_t>(worker)] =
@@ -334,20 +364,41 @@ class Probe {
     return best;
   }
 
+  void measure_workers(Workers& workers, WorkerSamples& samples) {
+    samples.dispatch_seconds.add(least_seconds(
+        [&] {
+          workers.context().threads.parallel_for(2 * workers.count(), 1,
+                                                 [](std::int64_t, std::int64_t, int) {});
+        },
+        seconds_of));
+    for (int i = 0; i < read_repeats; ++i)
+      samples.read_rates.push_back(read_rate(workers, read_.size()));
+    const Bytes cached = std::min(cached_read_bytes, read_.size() / 2);
+    for (int i = 0; i < read_repeats; ++i)
+      samples.cached_read_rate = std::max(samples.cached_read_rate, read_rate(workers, cached));
+    samples.loop_seconds.add(seconds_of_each(workers));
+  }
+
+  void measure_format(const Machine& machine, const Format& f, FormatSamples& samples) {
+    SyntheticMatrix matrix(workers_.back()->context(), f, weight_bytes_);
+    for (std::size_t w = 0; w < workers_.size(); ++w)
+      stream(*workers_[w], matrix, samples.read_rates[w], samples.product_rates[w]);
+    for (std::size_t i = 0; i < measured_batches.size(); ++i)
+      samples.weight_seconds[i].add(weight_seconds(matrix, machine, measured_batches[i]));
+  }
+
   /// Bandwidth changes from second to second where others share the memory, so a product is held
-  /// against reading in turns with it, which also empties the caches. The best of both counts:
-  /// those during which all workers kept their processors.
-  double bandwidth_fraction(Workers& workers, SyntheticMatrix& matrix) {
+  /// against reading in turns with it, which also empties the caches.
+  void stream(Workers& workers, SyntheticMatrix& matrix, std::vector<double>& read_rates,
+              std::vector<double>& product_rates) {
     std::vector<float> y(static_cast<std::size_t>(matrix.rows()));
     const MatmulOp op = matrix.op(matrix.rows(), y.data());
-    double best_read = 0, best_product = 0;
     const auto start = Clock::now();
-    for (int i = 0; i < repeats && Clock::now() - start < stream_patience; ++i) {
-      best_read = std::max(best_read, read_rate(workers, read_.size()));
+    for (int i = 0; i < repeats && (i == 0 || Clock::now() - start < stream_patience); ++i) {
+      read_rates.push_back(read_rate(workers, read_.size()));
       const double seconds = seconds_with(workers, [&] { workers.multiply(op, x_.data(), 1); });
-      best_product = std::max(best_product, static_cast<double>(matrix.bytes()) / seconds);
+      product_rates.push_back(static_cast<double>(matrix.bytes()) / seconds);
     }
-    return best_product / best_read;
   }
 
   /// Of one worker, which nothing that runs beside it can hold up for long.
@@ -370,22 +421,27 @@ class Probe {
     return std::max(seconds - rounding, seconds / 2) / static_cast<double>(rows * columns);
   }
 
+  /// 0: not measured yet.
+  static void keep_least(double& kept, double value) {
+    kept = kept == 0 ? value : std::min(kept, value);
+  }
+
   void measure_elements(Machine& machine) {
     Workers& one = *workers_.front();
     const Kernels& kernels = one.context().kernels;
     float* const row = y_.data();
     std::copy_n(x_.begin(), 2 * columns, row);
-    machine.element_seconds = least_seconds([&] {
-                                kernels.rms_norm(x_.data(), row + columns, 1e-5f, columns, row);
-                                kernels.silu_multiply(x_.data(), x_.data() + columns, columns, row);
-                                kernels.add(x_.data(), columns, row);
-                              }) /
-                              (3 * columns);
+    keep_least(machine.element_seconds,
+               least_seconds([&] {
+                 kernels.rms_norm(x_.data(), row + columns, 1e-5f, columns, row);
+                 kernels.silu_multiply(x_.data(), x_.data() + columns, columns, row);
+                 kernels.add(x_.data(), columns, row);
+               }) / (3 * columns));
     const QuantisedActivations quantised = place_quantised(one.quantised(), 1, columns);
-    machine.product_share = usual_product_share;
-    machine.quantise_seconds =
-        least_seconds([&] { kernels.quantise_activations(x_.data(), columns, 0, 1, quantised); }) /
-        columns;
+    keep_least(machine.quantise_seconds, least_seconds([&] {
+                                           kernels.quantise_activations(x_.data(), columns, 0, 1,
+                                                                        quantised);
+                                         }) / columns);
   }
 
   void measure_attention(Machine& machine) {
@@ -417,11 +473,16 @@ class Probe {
     };
     const auto cells = static_cast<double>(positions * head_dim);
     const double alone = seconds(1, 1) / cells, together = seconds(1, group) / cells;
-    machine.query_seconds = std::max((together - alone) / (group - 1), least_difference);
-    machine.key_seconds = std::max(alone - machine.query_seconds, least_difference);
+    const double query = std::max((together - alone) / (group - 1), least_difference);
+    // What a key takes is what is left: of the same round.
+    if (machine.key_seconds == 0 || alone < machine.key_seconds + machine.query_seconds) {
+      machine.query_seconds = query;
+      machine.key_seconds = std::max(alone - query, least_difference);
+    }
     const auto seen =
         static_cast<double>(query_block * positions - query_block * (query_block - 1) / 2);
-    machine.prefill_query_seconds = seconds(query_block, group) / (seen * group * head_dim);
+    keep_least(machine.prefill_query_seconds,
+               seconds(query_block, group) / (seen * group * head_dim));
   }
 
   std::vector<std::unique_ptr<Workers>> workers_;  ///< by count, rising
@@ -463,9 +524,8 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
   if (stale) {
     machine.emplace();
     machine->key = key;
-    probe.measure_machine(*machine);
   }
-  for (const FormatId format : missing) probe.measure_format(*machine, format);
+  probe.measure(*machine, stale, missing);
   save_machine(folder, *machine);
   return machine;
 }
