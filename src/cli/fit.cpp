@@ -34,23 +34,22 @@ struct FitCommand {
   CommonOptions common;
   std::optional<Bytes> size;
   double bits = 0;
-  bool nested = false;
-  std::optional<std::string> output, text, effort;
+  std::optional<std::string> output, text, effort, format_name;
+  const Format* format = nullptr;  ///< that of the name
 
   bool parse(Arguments arguments) {
-    Options options(
-        "fit",
-        "Rewrites a model's weights so that they take no more than a number of bytes "
-        "and lose as little as these allow. The result is a standard GGUF file (but for "
-        "--nested).");
+    Options options("fit",
+                    "Rewrites a model's weights so that they take no more than a number of bytes "
+                    "and lose as little as these allow. The result is a standard GGUF file.");
     common.declare(options);
     options.size("--size", size, "Bytes of the file to write");
     options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
-    options.flag(
-        "--nested", nested,
-        "Write 8-bit codes whose leading 4 and 6 bits are codes of their own (8.31 bits per "
-        "weight): loads at once with any number of bytes down to half of them. For this "
-        "program only");
+    options.text(
+        "--format", "NAME", format_name,
+        "Instead of a size: every matrix in this format (Q4_K, IQ4_XS, ...), or in Q8_0 or "
+        "as it is where no block divides its rows. NEST8, for this program only, is one "
+        "file for many budgets: the leading 4 and 6 bits of its codes are codes of their "
+        "own, and loading takes as many of them as --memory allows");
     options.text("-o,--output", "OUT.gguf", output, "The file to write (required)");
     options.text("--text", "FILE", text,
                  "A text like those that the model is for, to measure on; without one, text that "
@@ -59,15 +58,14 @@ struct FitCommand {
                  "thorough (default) measures the model and rounds with error feedback; fast does "
                  "neither");
     options.exclusive("--size", "--bits");
-    options.exclusive("--nested", "--size");
-    options.exclusive("--nested", "--bits");
-    options.exclusive("--nested", "--memory");
+    for (const char* other : {"--size", "--bits", "--memory"}) options.exclusive("--format", other);
     if (!options.parse(arguments)) return false;
     if (!output) throw Error(ErrorCode::usage, "there is no file to write", "give -o OUT.gguf");
-    if (!size && bits == 0 && !common.memory && !nested)
+    if (format_name) format = writable_format(*format_name);
+    if (!size && bits == 0 && !common.memory && !format)
       throw Error(ErrorCode::usage, "nothing says how large the file may be",
                   "give --size SIZE, --bits B, --memory SIZE for what running it may take, or "
-                  "--nested");
+                  "--format NAME");
     if (effort && *effort != "fast" && *effort != "thorough")
       throw Error(ErrorCode::usage, fmt::format("--effort {}: no such effort", *effort),
                   "give fast or thorough");
@@ -77,6 +75,17 @@ struct FitCommand {
     return true;
   }
   bool is_thorough() const { return !effort || *effort == "thorough"; }
+
+ private:
+  static const Format* writable_format(const std::string& name) {
+    const Format* found = find_format(std::string_view(name));
+    if (found && found->encode) return found;
+    std::string known;
+    for (const Format& f : formats())
+      if (f.encode) known += fmt::format("{}{}", known.empty() ? "" : ", ", f.name);
+    throw Error(ErrorCode::usage, fmt::format("--format {}: no such format", name),
+                "give one of " + known);
+  }
 };
 
 class Fitting {
@@ -99,8 +108,8 @@ class Fitting {
     const auto start = std::chrono::steady_clock::now();
     const bool copies = target_ && *target_ >= fitted_.header_bytes() + source_bytes();
     const QualityModel quality = copies ? prior() : know_quality();
-    if (command_.nested)
-      choose_nested(quality);
+    if (command_.format)
+      take_format(quality);
     else
       choose(quality);
     if (!command_.common.json) notice(describe());
@@ -212,23 +221,27 @@ class Fitting {
     calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
   }
 
-  /// How many of the bits are loaded is decided then, by what this puts into the file.
-  void choose_nested(const QualityModel& quality) {
+  void take_format(const QualityModel& quality) {
     const auto choices = [&](const std::vector<const Format*>& candidates) {
       return file_choices(uses_, quality, rounding(), Reader::plimsoll, candidates);
     };
     // The last that divides a tensor's rows and makes it smaller.
-    const FileChoices all = choices({&format(FormatId::Q8_0), &format(FormatId::NEST8)});
-    const FileChoices leading = choices({&format(FormatId::NEST4)});
+    const FileChoices all = choices({&format(FormatId::Q8_0), command_.format});
     for (const auto& of_tensor : all.formats) formats_.push_back(of_tensor.back());
-    fitted_.add_quality(quality_note(quality, rounding(), formats_, uses_));
+    if (has_levels()) fitted_.add_quality(quality_note(quality, rounding(), formats_, uses_));
     file_bytes_ = fitted_.header_bytes();
     for (std::size_t i = 0; i < uses_.size(); ++i) {
       file_bytes_ += tensor_bytes(i);
       kl_nats_ += all.choices[i].back().loss;
-      if (formats_[i]->id == FormatId::NEST8) kl_nats_of_leading_ += leading.choices[i].back().loss;
     }
+    if (!has_levels()) return;
+    const FileChoices leading = choices({levels_below(*command_.format).front()});
+    for (std::size_t i = 0; i < uses_.size(); ++i)
+      if (formats_[i] == command_.format) kl_nats_of_leading_ += leading.choices[i].back().loss;
   }
+
+  /// Of the file: how many of the codes' bits are loaded is decided later.
+  bool has_levels() const { return command_.format && !levels_below(*command_.format).empty(); }
 
   void choose(const QualityModel& quality) {
     if (!target_) return choose_for_memory(quality);
@@ -351,7 +364,7 @@ class Fitting {
           {"kept_tensors", kept_tensors()},
           {"seconds", seconds_},
           {"peak_bytes", process_memory().peak}};
-      if (command_.nested) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
+      if (has_levels()) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
       print_json(json);
       return;
     }
@@ -360,7 +373,7 @@ class Fitting {
     out += is_copy() ? "loses nothing: the source's own weights\n"
                      : fmt::format("loses {} nats per token, predicted ({})\n",
                                    format_nats(kl_nats_), plimsoll::describe(quality.source));
-    if (command_.nested)
+    if (has_levels())
       out += fmt::format("with the leading four bits alone {} nats; give run --memory SIZE\n",
                          format_nats(kl_nats_of_leading_));
     if (const std::int64_t kept = kept_tensors(); kept > 0)

@@ -82,6 +82,20 @@ class Rewriter {
     return std::max<std::int64_t>(16, fit / 16 * 16);
   }
 
+  /// A level of the source's codes: their leading bits, as they are.
+  void take_leading_bits(const TensorInfo& info, const Format& level) {
+    const std::int64_t step = rows_at_a_time(info);
+    for (std::int64_t begin = 0; begin < info.rows(); begin += step) {
+      const std::int64_t end = std::min(begin + step, info.rows());
+      read(info, begin, end);
+      const std::int64_t blocks = (end - begin) * info.columns() / level.block_values;
+      blocks_.resize(static_cast<Bytes>(blocks * level.block_bytes));
+      lower(*info.format, level, raw_.data(), blocks_.data(), blocks);
+      writer_.write(blocks_);
+      advance(raw_.size());
+    }
+  }
+
   void round(const TensorInfo& info, const Format& target, const ColumnWeights& weights) {
     const std::int64_t step = rows_at_a_time(info), columns = info.columns();
     for (std::int64_t begin = 0; begin < info.rows(); begin += step) {
@@ -205,6 +219,10 @@ void FittedFile::write(Context& context, std::span<const Format* const> formats,
     }
     if (formats[i] == use.info->format) {
       rewriter.copy(*use.info);
+      continue;
+    }
+    if (is_level_of(*use.info->format, *formats[i])) {
+      rewriter.take_leading_bits(*use.info, *formats[i]);
       continue;
     }
     ColumnWeights weights;

@@ -75,9 +75,22 @@ TEST_F(FitCommand, ForAMemoryLimitTheFileRunsInside) {
   EXPECT_LE(run["peak_bytes"], 14 << 20);
 }
 
+TEST_F(FitCommand, OneFormatForAll) {
+  for (const char* name : {"Q4_K", "Q4_0", "IQ4_XS"}) {
+    const nlohmann::json json = fit({"--format", name, "--effort", "fast", "--json"}).json();
+    ASSERT_TRUE(json.contains("formats")) << json;
+    EXPECT_EQ(json["formats"].size(), 2u) << "beside F32: " << json;
+    EXPECT_TRUE(json["formats"].contains(name)) << json;
+    EXPECT_GT(json["kl_nats"], 0);
+  }
+  const Outcome unknown = fit({"--format", "Q4_7", "--json"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_NE(unknown.json()["error"]["hint"].get<std::string>().find("IQ4_XS"), std::string::npos);
+}
+
 // One file for many budgets: what is loaded of its codes is what was rounded for so few bits.
 TEST_F(FitCommand, NestedFilesLoadWithFewerBits) {
-  const nlohmann::json fitted = fit({"--nested", "--json"}).json();
+  const nlohmann::json fitted = fit({"--format", "NEST8", "--json"}).json();
   ASSERT_TRUE(fitted.contains("kl_nats")) << fitted;
   EXPECT_TRUE(fitted["formats"].contains("NEST8")) << fitted;
   const auto eval = [&](const std::string& model, const std::string& memory) {
@@ -100,6 +113,15 @@ TEST_F(FitCommand, NestedFilesLoadWithFewerBits) {
   EXPECT_TRUE(half["formats"].contains("NEST4") || half["formats"].contains("NEST6")) << half;
   EXPECT_GT(half["kl_nats"], 0);
   EXPECT_LT(half["kl_nats"], fitted["kl_nats_of_leading_bits"]);
+  // The leading bits as a file of their own: as good as a file that was fitted for so few.
+  const std::string cut = folder_.file("cut.gguf"), alone = folder_.file("alone.gguf");
+  for (const auto& [source, path] :
+       {std::pair(output_, cut), std::pair(std::string(bundled_model), alone)}) {
+    std::vector<std::string> arguments = {"fit", source, "-o", path, "--format", "NEST4"};
+    if (path == cut) arguments.insert(arguments.end(), {"--effort", "fast"});
+    ASSERT_EQ(run_program(arguments).exit_code, 0);
+  }
+  EXPECT_EQ(eval(cut, "64MiB")["kl"], eval(alone, "64MiB")["kl"]);
   const double kl_whole = eval(output_, "64MiB")["kl"].get<double>();
   EXPECT_LT(kl_whole, 1e-3);
   EXPECT_GE(kl_whole, 0);
@@ -122,7 +144,7 @@ TEST_F(FitCommand, WrongUsageIsSaid) {
   EXPECT_EQ(fit({}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--bits", "4"}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--effort", "some"}).exit_code, 2);
-  EXPECT_EQ(fit({"--size", "2MB", "--nested"}).exit_code, 2);
+  EXPECT_EQ(fit({"--size", "2MB", "--format", "Q4_K"}).exit_code, 2);
   EXPECT_EQ(fit({"--size", "2MB", "--effort", "fast", "--text", bundled_model}).exit_code, 2);
   EXPECT_EQ(run_program({"fit", bundled_model, "--size", "2MB"}).exit_code, 2);
   const Outcome nowhere =

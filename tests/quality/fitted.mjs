@@ -1,5 +1,5 @@
 // Fitted files against their predictions, and against llama.cpp's own recipes at the same number of bytes.
-//   node fitted.mjs BUILD_DIR MODEL SHARED WORK_DIR [sizes|targets|prior|families]...
+//   node fitted.mjs BUILD_DIR MODEL SHARED WORK_DIR [sizes|targets|prior|feedback|nesting|families]...
 import {readFileSync, statSync, writeFileSync} from "node:fs";
 import {join} from "node:path";
 import {Peer} from "./llama_cpp.mjs";
@@ -86,6 +86,38 @@ async function prior() {
   process.env.XDG_CACHE_HOME = cache;
 }
 
+/** Error feedback against plain rounding, both unbiased or better: all matrices in one format. */
+async function feedback() {
+  report.section("error feedback against plain rounding", "plain", "feedback", "ratio");
+  for (const format of ["Q3_K", "Q4_K"])
+    await report.attempt(format, async () => {
+      const plain = await fit(["--format", format, "--effort", "fast"]);
+      const careful = await fit(["--format", format]);
+      const ratio = careful.kl / plain.kl;
+      report.row(format, [plain.kl, careful.kl, ratio], "0.65", ratio <= 0.65);
+    });
+}
+
+/** Eight bits without the last four, against files that were fitted for four; judged by our eval, the only one that can. */
+async function nesting() {
+  report.section("codes that nest, dropped to four bits", "KL", "of it");
+  const nested = join(work, "nested.gguf");
+  const ours = (file) => plimsoll.json(["eval", file, "--against", model, "--text", text, "--context", context,
+                                        "--chunks", chunks]).kl;
+  plimsoll.json(["fit", model, "-o", nested, "--format", "NEST8"]);
+  report.row("eight bits", [ours(nested), ""], "", true);
+  plimsoll.json(["fit", nested, "-o", output, "--format", "NEST4", "--effort", "fast"]);
+  const dropped = ours(output);
+  report.row("dropped", [dropped, 1], "", true);
+  for (const format of ["NEST4", "IQ4_XS", "Q4_K"])
+    await report.attempt(format, async () => {
+      plimsoll.json(["fit", model, "-o", output, "--format", format]);
+      const kl = ours(output);
+      // Q4_K takes a twentieth more bytes.
+      report.row(`fitted as ${format}`, [kl, dropped / kl], "1.05", format === "Q4_K" || dropped <= 1.05 * kl);
+    });
+}
+
 async function everyFamily() {
   report.section("random models of every family: llama.cpp's KL and ours", "llama.cpp", "ours", "apart");
   const reference = join(work, "reference.gguf");
@@ -110,6 +142,8 @@ async function everyFamily() {
 if (wanted("sizes")) await sizes();
 if (wanted("targets")) await targets();
 if (wanted("prior")) await prior();
+if (wanted("feedback")) await feedback();
+if (wanted("nesting")) await nesting();
 if (wanted("families")) await everyFamily();
 console.log(report.failures ? `\n${report.failures} failed` : "\nall within their limits");
 process.exit(report.failures ? 1 : 0);

@@ -3,7 +3,7 @@
 # against what its own recipes lose at the same number of bytes. fitted.mjs says what is compared. Skips where the shared
 # inputs or Node.js are missing. Needs the targets plimsoll and plimsoll_make_model.
 #
-#   tests/quality/run.sh [BUILD_DIR [sizes|targets|prior|families]...]     BUILD_DIR: default out/release
+#   tests/quality/run.sh [BUILD_DIR [sizes|targets|prior|feedback|nesting|families]...]     BUILD_DIR: default out/release
 set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
