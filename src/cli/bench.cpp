@@ -185,6 +185,7 @@ int bench_command(Arguments arguments) {
   const OpenModel model = OpenModel::open(common.model_path());
   PlanNeeds needs;
   needs.context = request.context();
+  needs.policy = WeightPolicy::fit;
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);
   const Plan plan = plan_model(model, common, needs);
@@ -199,7 +200,8 @@ int bench_command(Arguments arguments) {
   report.model = &model;
   report.plan = &plan;
   report.isa = context->kernels.isa;
-  report.work = prompt_work(model);
+  report.work = prompt_work(model, plan);
+  if (!common.json) notice_rounding(model, plan);
   const auto engine = load_engine(*context, model, plan, &report.load_seconds);
   {
     ProgressBar bar("measuring", ProgressBar::Unit::tokens);

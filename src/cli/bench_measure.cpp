@@ -5,7 +5,7 @@
 #include <memory>
 #include <random>
 
-#include "model/tensors.h"
+#include "plan/speed.h"
 
 namespace plimsoll {
 namespace {
@@ -194,16 +194,18 @@ std::int64_t BenchRequest::context() const {
   return most;
 }
 
-PromptWork prompt_work(const OpenModel& model) {
+PromptWork prompt_work(const OpenModel& model, const Plan& plan) {
   PromptWork work;
-  for (const TensorUse& use : find_tensors(model.file, model.facts.description)) {
+  const std::vector<const Format*> formats = formats_held(model.facts, plan.formats);
+  for (std::size_t i = 0; i < formats.size(); ++i) {
+    const TensorUse& use = model.facts.tensors[i];
     // The embedding is looked up, and only a prompt's last token needs logits.
     if (use.slot.is_vector() || use.slot.role == Role::token_embedding ||
         use.slot.role == Role::output)
       continue;
     const double operations =
         2.0 * static_cast<double>(use.slot.rows) * static_cast<double>(use.slot.columns);
-    (use.info->format->kind == Format::Kind::coded ? work.integer_operations
+    (formats[i]->kind == Format::Kind::coded ? work.integer_operations
                                                    : work.float_operations) += operations;
   }
   return work;

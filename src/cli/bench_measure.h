@@ -62,7 +62,7 @@ struct PromptWork {
   double integer_operations = 0;  ///< products and sums with quantised weights
   double float_operations = 0;    ///< with dense ones
 };
-PromptWork prompt_work(const OpenModel& model);
+PromptWork prompt_work(const OpenModel& model, const Plan& plan);
 
 /// `progress(done, total)` counts tokens. The engine's plan has request.context() tokens and logits
 /// for the largest batch.

@@ -7,12 +7,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/output.h"
 #include "cli/plan_report.h"
 #include "cli/speeds.h"
 #include "file/output_file.h"
+#include "plan/loading_time.h"
 #include "plan/plan_frontier.h"
 #include "plan/probe.h"
 #include "plan/speed.h"
@@ -65,11 +67,12 @@ class Planning {
     request.context = plan_.context;
     frontier_ = plan_frontier(model_.facts, request);
     measure();
+    if (plan_.fits) measure_loading();
   }
 
   const Plan& plan() const { return plan_; }
   PlanReport report() const {
-    return {model_, plan_, frontier_, options_.common.context.has_value()};
+    return {model_, plan_, frontier_, options_.common.context.has_value(), loading_};
   }
 
   std::string describe() const {
@@ -88,6 +91,9 @@ class Planning {
     for (const char* key : {"budget_bytes", "peak_bytes", "fits", "context"})
       json[key] = values[key];
     for (const auto& [key, value] : values.items()) json[key] = value;
+    json["load_seconds"] = loading_ ? nlohmann::json(loading_->seconds) : nlohmann::json();
+    json["storage_bytes_per_second"] =
+        loading_ ? nlohmann::json(loading_->storage_bytes_per_second) : nlohmann::json();
     json["frontier"] = frontier_json(frontier_);
     if (options_.probe) json["machine"] = machine_ ? to_json(*machine_) : nlohmann::json();
     try {
@@ -119,11 +125,23 @@ class Planning {
       for (Plan& plan : frontier_) predict_speeds(*machine_, model_.facts, plan);
   }
 
+  void measure_loading() {
+    const auto context = make_context(options_.common);
+    const Bytes held = process_memory().resident, all = budget();
+    try {
+      loading_ = predict_loading(*context, model_.file, model_.facts.tensors, plan_.formats,
+                                 all > held ? all - held : 0);
+    } catch (const Error&) {
+      // What is wrong with the file is for loading to say.
+    }
+  }
+
   const PlanOptions& options_;
   OpenModel model_;
   std::optional<Machine> machine_;
   Plan plan_;
   std::vector<Plan> frontier_;
+  std::optional<LoadingTime> loading_;
 };
 
 }  // namespace

@@ -252,6 +252,10 @@ std::string describe_plan(const PlanReport& report, const Terminal& terminal) {
     if (value)
       out += fmt::format("  {:<12}{:>9}   tokens a second{}\n", what, format_rate(*value), rest);
   };
+  if (report.loading)
+    out += fmt::format("  {:<12}{:>7} s   {} GB/s from the file\n", "load",
+                       format_rate(report.loading->seconds),
+                       format_rate(report.loading->storage_bytes_per_second / 1e9));
   speed("prefill", plan.prefill_tokens_per_second, "");
   speed("decode", plan.decode_tokens_per_second,
         plan.sessions > 1 ? ", each conversation while all are answered" : "");

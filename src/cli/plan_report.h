@@ -1,11 +1,13 @@
 // A plan as people read it: in a terminal, and as a web page.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 
 #include "cli/terminal.h"
 #include "engine/engine.h"
+#include "plan/loading_time.h"
 #include "plan/plan.h"
 
 namespace plimsoll {
@@ -16,6 +18,7 @@ struct PlanReport {
   const Plan& plan;
   std::span<const Plan> frontier;  ///< as plan_frontier() gives it
   bool context_given;              ///< by the user
+  std::optional<LoadingTime> loading;
 };
 
 std::string describe_plan(const PlanReport& report, const Terminal& terminal);
