@@ -61,6 +61,10 @@ void CommonOptions::declare_running(Options& options) {
   options.size("--memory", memory,
                "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
                "what this machine or container has to give");
+  declare_workers(options);
+}
+
+void CommonOptions::declare_workers(Options& options) {
   options.count("--threads", threads, 1, most_threads,
                 "Workers; without it, one for each processor that may be used");
   options.flag("--json", json, "Print one JSON object and nothing else");

@@ -36,6 +36,8 @@ struct CommonOptions {
   void declare(Options& options);
   /// The same without MODEL.
   void declare_running(Options& options);
+  /// --threads and --json alone.
+  void declare_workers(Options& options);
   void declare_context(Options& options, const std::string& help);
 
   /// Of MODEL, or of the bundled model: the file that PLIMSOLL_MODEL names, or the one beside this

@@ -36,16 +36,20 @@ constexpr auto saved_every = std::chrono::seconds(1);
 struct EvalOptions {
   CommonOptions common;
   std::vector<std::string> models;
+  std::vector<Bytes> budgets;  ///< none: what this machine has to give
   std::optional<std::string> text, reference, html, resume;
   std::optional<std::int64_t> chunks;
 
   bool parse(Arguments arguments) {
     Options options("eval",
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
-                    "scored; with a reference, also the KL divergence from it. Several models are "
-                    "evaluated one after the other.");
+                    "scored; with a reference, also the KL divergence from it. Several models and "
+                    "budgets are evaluated one after the other.");
     options.positionals("MODEL", models, "GGUF files; without one, the bundled model");
-    common.declare_running(options);
+    options.sizes("--memory", budgets,
+                  "All that this process may hold: weights that do not fit are rounded; with "
+                  "several sizes, each model is evaluated under each");
+    common.declare_workers(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
     options.text("--text", "FILE", text, "The text (required)");
@@ -60,6 +64,7 @@ struct EvalOptions {
     if (!text) throw Error(ErrorCode::usage, "there is no text to score", "give --text FILE");
     if (models.empty()) models.push_back(common.model_path());
     if (!common.context) common.context = default_chunk;
+    if (!budgets.empty()) common.memory = *std::max_element(budgets.begin(), budgets.end());
     refuse_twins();
     return true;
   }
@@ -76,6 +81,11 @@ struct EvalOptions {
                     "name each model once");
       seen.push_back(path);
     }
+    for (auto budget = budgets.begin(); budget != budgets.end(); ++budget)
+      if (std::find(budgets.begin(), budget, *budget) != budget)
+        throw Error(ErrorCode::usage,
+                    fmt::format("--memory has {} ({} bytes) twice", format_bytes(*budget), *budget),
+                    "name each budget once");
   }
 };
 
@@ -97,19 +107,32 @@ std::uint64_t vocabulary_hash(const Tokenizer& tokenizer) {
   return hash;
 }
 
+/// Equal for plans that hold every tensor in the same format.
+std::string formats_hash(const Plan& plan) {
+  std::string names;
+  for (const Format* format : plan.formats) names += fmt::format("{} ", format->name);
+  return fmt::format("{:016x}", hash_text(names));
+}
+
 /// From options to a report: everything is planned before anything big is loaded.
 class Evaluating {
  public:
   explicit Evaluating(const EvalOptions& options)
-      : options_(options), common_(options.common), budget_(decide_budget(common_.memory)) {
-    for (const std::string& path : options.models) entries_.push_back({path, budget_});
+      : options_(options),
+        common_(options.common),
+        budgets_(options.budgets),
+        budget_(decide_budget(common_.memory)) {
+    if (budgets_.empty()) budgets_.push_back(budget_);
+    least_budget_ = *std::min_element(budgets_.begin(), budgets_.end());
+    for (const std::string& path : options.models)
+      for (const Bytes budget : budgets_) entries_.push_back({path, budget});
     if (options.reference) reference_ = OpenModel::open(*options.reference);
     open(entries_.front());
     read_text();
     if (options.resume)
       resume_.emplace(*options.resume, [this, &options](Bytes size) {
         refuse_beyond_budget(fmt::format("reading {} of {}", *options.resume, format_bytes(size)),
-                             checked_multiply(size, ResumeFile::bytes_per_byte), budget_);
+                             checked_multiply(size, ResumeFile::bytes_per_byte), least_budget_);
       });
     plan();
     if (resume_) recall();
@@ -117,7 +140,7 @@ class Evaluating {
 
   EvalReport run() {
     const auto context = make_context(common_);
-    context->ledger.set_budget(budget_);
+    context->ledger.set_budget(least_budget_);  // the reference is there in every entry
     const bool anything_left = std::any_of(entries_.begin(), entries_.end(), [this](const auto& e) {
       return e.found.scores.chunks() < chunks_.count;
     });
@@ -133,11 +156,12 @@ class Evaluating {
       if (entry.found.scores.chunks() == chunks_.count) continue;
       if (i > 0) {
         highest_peak_ = std::max(highest_peak_, process_memory().peak);
-        open_.reset();
+        if (entry.path != entries_[i - 1].path) open_.reset();
         trim_allocator();
         restart_peak();
       }
-      // The caps of the model before went with it.
+      // Budget and caps of the entry before went with it.
+      context->ledger.set_budget(entry.budget);
       for (const Account account : all_accounts)
         context->ledger.set_cap(account, caps[static_cast<std::size_t>(account)]);
       evaluate_entry(entry, i, *context, reference_session ? &*reference_session : nullptr);
@@ -163,8 +187,8 @@ class Evaluating {
   }
 
   void read_text() {
-    const std::string text =
-        read_text_file(*options_.text, [this](Bytes size) { refuse_long_text(size, budget_); });
+    const std::string text = read_text_file(
+        *options_.text, [this](Bytes size) { refuse_long_text(size, least_budget_); });
     text_inputs_ = {{"bytes", text.size()}, {"hash", fmt::format("{:016x}", hash_text(text))}};
     ids_ = open_->tokenizer->encode(text);
     ids_.shrink_to_fit();
@@ -185,37 +209,52 @@ class Evaluating {
 
   /// Throws Error(budget_refused) when one of them does not fit beside the reference.
   void plan() {
-    plan_beside_reference(budget_);
-    // The reference took what it liked: now the least that it can do with.
-    if (reference_ && refused_ != nullptr) {
-      plan_beside_reference(1);
-      plan_beside_reference(reference_plan_->peak_bytes);
+    plan_reference(least_budget_);
+    plan_entries();
+    // The reference took what it liked: now the least that it can do with, before weights are
+    // rounded for it.
+    if (reference_ && std::any_of(entries_.begin(), entries_.end(), [](const Entry& entry) {
+          return !entry.plan.fits || !entry.plan.formats.empty();
+        })) {
+      plan_reference(1);
+      plan_reference(reference_plan_->peak_bytes);
+      plan_entries();
     }
     if (refused_ == nullptr) return;
     Plan both = refused_->plan;
     both.peak_bytes = peak_with(*refused_);
     both.budget_bytes = refused_->budget;
     both.largest_context = 0;
-    refuse_unless_it_fits(both);
+    both.least_bytes += both.peak_bytes - refused_->plan.peak_bytes;
+    try {
+      refuse_unless_it_fits(both);
+    } catch (const Error& error) {
+      if (entries_.size() == 1) throw;
+      throw Error(error.code(),
+                  fmt::format("{} under {}: {}", refused_->path, format_bytes(refused_->budget),
+                              error.message()),
+                  error.hint());
+    }
   }
 
-  void plan_beside_reference(Bytes for_reference) {
+  void plan_reference(Bytes budget) {
+    if (!reference_) return;
+    refuse_other_vocabulary(*reference_);
     PlanNeeds needs;
     needs.logit_rows = scored_rows;
-    // With a budget the question may be how good a model is inside it; without one, and among
-    // several, it is how good the files are.
-    if (common_.memory && entries_.size() == 1) needs.policy = WeightPolicy::fit;
+    needs.counts_process = false;
+    needs.budget = budget;
+    reference_plan_ = plan_model(*reference_, common_, needs);
+  }
+
+  void plan_entries() {
+    PlanNeeds needs;
+    needs.logit_rows = scored_rows;
+    // With a budget the question is how good a model is inside it; without one, how good its file.
+    if (common_.memory) needs.policy = WeightPolicy::fit;
     needs.still_to_come = scoring_allowance + 2 * Scores::memory_bytes(chunks_) +
                           (resume_ ? ResumeFile::memory_bytes(chunks_, entries_.size()) : 0);
-    if (reference_) {
-      refuse_other_vocabulary(*reference_);
-      PlanNeeds reference_needs;
-      reference_needs.logit_rows = scored_rows;
-      reference_needs.counts_process = false;
-      reference_needs.budget = for_reference;
-      reference_plan_ = plan_model(*reference_, common_, reference_needs);
-      needs.counted_elsewhere = reference_->facts.text_bytes;
-    }
+    if (reference_) needs.counted_elsewhere = reference_->facts.text_bytes;
     refused_ = nullptr;
     for (Entry& entry : entries_) {
       const OpenModel& model = open(entry);
@@ -239,17 +278,22 @@ class Evaluating {
     std::size_t known = 0;
     for (Entry& entry : entries_) {
       entry.inputs = {{"model", file_identity(entry.path)},
-                      {"bits_per_weight", entry.plan.bits_per_weight},
+                      {"budget", nullptr},
+                      {"formats", formats_hash(entry.plan)},
                       {"reference", nullptr},
                       {"text", text_inputs_},
                       {"context", chunks_.context},
                       {"chunks", chunks_.count}};
+      if (common_.memory) entry.inputs["budget"] = entry.budget;
       if (reference_) entry.inputs["reference"] = file_identity(reference_->file.path());
       const auto found = resume_->find(entry.inputs, chunks_, reference_.has_value());
       if (!found) continue;
       ++known;
       entry.found = *found;
-      notice(fmt::format("{}: {} of {} chunks were scored before", entry.path,
+      notice(fmt::format("{}: {} of {} chunks were scored before",
+                         budgets_.size() == 1
+                             ? entry.path
+                             : fmt::format("{} under {}", entry.path, format_bytes(entry.budget)),
                          entry.found.scores.chunks(), chunks_.count));
     }
     if (const std::size_t others = resume_->count() - known; others > 0)
@@ -260,7 +304,8 @@ class Evaluating {
   }
 
   void evaluate_entry(Entry& entry, std::size_t index, Context& context, Session* reference) {
-    if (!common_.json) notice_rounding(open(entry), entry.plan);
+    // Of several, the report has what it says.
+    if (!common_.json && entries_.size() == 1) notice_rounding(open(entry), entry.plan);
     const auto engine = load_engine(context, open(entry), entry.plan);
     Session session(*engine);
     ProgressBar bar(entries_.size() == 1
@@ -292,20 +337,31 @@ class Evaluating {
     report.peak_bytes = std::max(highest_peak_, process_memory().peak);
     for (const Entry& entry : entries_)
       report.peak_bytes = std::max(report.peak_bytes, entry.found.peak_bytes);
-    const std::vector<std::string> names = short_names(options_.models);
+    report.models = short_names(options_.models);
+    report.budgets = budget_names(budgets_);
     for (std::size_t i = 0; i < entries_.size(); ++i) {
-      const Entry& entry = entries_[i];
-      report.results.push_back({entry.path, names[i], entry.file_bytes, entry.plan.bits_per_weight,
-                                peak_with(entry), entry.found.peak_bytes,
-                                summarise(entry.found.scores, chunks_)});
+      Entry& entry = entries_[i];
+      EvalResult result;
+      result.path = entry.path;
+      result.model = i / budgets_.size();
+      result.budget = i % budgets_.size();
+      result.budget_bytes = entry.budget;
+      result.file_bytes = entry.file_bytes;
+      result.predicted_peak_bytes = peak_with(entry);
+      result.peak_bytes = entry.found.peak_bytes;
+      result.plan = std::move(entry.plan);
+      result.evaluation = summarise(entry.found.scores, chunks_);
+      report.results.push_back(std::move(result));
     }
     return report;
   }
 
   const EvalOptions& options_;
   const CommonOptions& common_;
-  Bytes budget_;
-  std::vector<Entry> entries_;
+  std::vector<Bytes> budgets_;  ///< one at least
+  Bytes budget_;                ///< the largest
+  Bytes least_budget_ = 0;      ///< for what comes before the entries and stays beside them
+  std::vector<Entry> entries_;  ///< every model under every budget, by model
   std::optional<OpenModel> reference_, open_;
   std::optional<std::pair<std::string, std::uint64_t>> vocabulary_;  ///< whose, and its hash
   nlohmann::json text_inputs_;

@@ -33,9 +33,14 @@ ordered_json optional_json(const std::optional<double>& value) {
 
 ordered_json result_json(const EvalReport& report, const EvalResult& result) {
   const Evaluation& e = result.evaluation;
+  const nlohmann::json plan = to_json(result.plan);
   ordered_json json = {{"model", result.path},
                        {"file_bytes", result.file_bytes},
-                       {"bits_per_weight", result.bits_per_weight},
+                       {"weight_bytes", result.plan.account(Account::weights)},
+                       {"bits_per_weight", result.plan.bits_per_weight},
+                       {"formats", plan.at("formats")},
+                       {"predicted_kl_nats", result.plan.kl_nats},
+                       {"quality", plan.at("quality")},
                        {"scored_tokens", e.scored_tokens},
                        {"nll", e.nll},
                        {"nll_error", optional_json(e.nll_error)},
@@ -58,9 +63,34 @@ ordered_json result_json(const EvalReport& report, const EvalResult& result) {
   json["context"] = report.context;
   json["chunks"] = e.chunks;
   json["peak_bytes"] = result.peak_bytes;
-  json["budget_bytes"] = report.budget_bytes;
+  json["budget_bytes"] = result.budget_bytes;
   json["predicted_peak_bytes"] = result.predicted_peak_bytes;
   return json;
+}
+
+/// Whether its weights are other than the file's own.
+bool is_rounded(const EvalResult& result) { return !result.plan.formats.empty(); }
+
+bool any_rounded(const EvalReport& report) {
+  return std::any_of(report.results.begin(), report.results.end(), is_rounded);
+}
+
+/// What tells the results apart: model, budget or both.
+std::vector<std::string> name_columns(const EvalReport& report) {
+  std::vector<std::string> columns;
+  if (report.models.size() > 1 || report.budgets.size() == 1) columns.push_back("model");
+  if (report.budgets.size() > 1) columns.push_back("budget");
+  return columns;
+}
+
+std::vector<Table::Cell> name_cells(const EvalReport& report, const EvalResult& result) {
+  std::vector<Table::Cell> cells;
+  for (const std::string& column : name_columns(report))
+    cells.push_back(
+        column == "budget"
+            ? Table::Cell{report.budgets[result.budget], static_cast<double>(result.budget_bytes)}
+            : Table::Cell{printable_line(report.models[result.model], longest_name)});
+  return cells;
 }
 
 Bytes predicted_peak(const EvalReport& report) {
@@ -91,6 +121,11 @@ std::string describe_one(const EvalReport& report, const Terminal& terminal) {
         reach(e.distance->kl_interval, 6) + "nats per token from the reference");
     row("kl p99", fmt::format("{:.6f}", e.distance->kl_p99),
         fmt::format("99th percentile of single tokens, {:.6f} at most", e.distance->kl_max));
+  }
+  if (const EvalResult& result = report.results.front(); is_rounded(result))
+    row("predicted", format_nats(result.plan.kl_nats),
+        fmt::format("nats lost by rounding ({})", describe(result.plan.quality)));
+  if (e.distance) {
     const auto& same = e.distance->same_top_interval;
     row("same top", fmt::format("{:.2f} %", 100 * e.distance->same_top),
         (same ? fmt::format("{:.2f} to {:.2f} ", 100 * same->low, 100 * same->high) : "") +
@@ -107,8 +142,11 @@ std::string describe_one(const EvalReport& report, const Terminal& terminal) {
 /// A row for each result; `about` is the sign before half an interval.
 Table results_table(const EvalReport& report, const char* about) {
   Table table;
-  table.columns = {"model", "file", "bits", "peak", "nll", "perplexity"};
-  const bool compared = report.reference.has_value();
+  table.columns = name_columns(report);
+  for (const char* column : {"file", "weights", "bits", "peak", "nll", "perplexity"})
+    table.columns.push_back(column);
+  const bool compared = report.reference.has_value(), rounded = any_rounded(report);
+  if (rounded) table.columns.push_back("predicted");
   if (compared)
     for (const char* column : {"kl", "kl p99", "kl max", "same top"})
       table.columns.push_back(column);
@@ -124,13 +162,17 @@ Table results_table(const EvalReport& report, const char* about) {
   };
   for (const EvalResult& result : report.results) {
     const Evaluation& e = result.evaluation;
-    std::vector<Table::Cell> row = {
-        {printable_line(result.name, longest_name)},
-        bytes(result.file_bytes),
-        {fmt::format("{:.2f}", result.bits_per_weight), result.bits_per_weight},
-        bytes(result.peak_bytes),
-        with_reach(e.nll, e.nll_interval, 4),
-        {fmt::format("{:.3f}", e.perplexity()), e.perplexity()}};
+    std::vector<Table::Cell> row = name_cells(report, result);
+    row.push_back(bytes(result.file_bytes));
+    row.push_back(bytes(result.plan.account(Account::weights)));
+    row.push_back(
+        {fmt::format("{:.2f}", result.plan.bits_per_weight), result.plan.bits_per_weight});
+    row.push_back(bytes(result.peak_bytes));
+    row.push_back(with_reach(e.nll, e.nll_interval, 4));
+    row.push_back({fmt::format("{:.3f}", e.perplexity()), e.perplexity()});
+    if (rounded)
+      row.push_back(
+          {is_rounded(result) ? format_nats(result.plan.kl_nats) : "exact", result.plan.kl_nats});
     if (compared) {
       const Evaluation::Distance& d = *e.distance;
       row.push_back(with_reach(d.kl, d.kl_interval, 6));
@@ -180,34 +222,82 @@ std::string describe_table(const Table& table, int width,
   return out;
 }
 
-double file_bytes(const EvalResult& result) { return static_cast<double>(result.file_bytes); }
+/// Points over the bytes that the weights take. Where budgets are compared, a line for each model;
+/// otherwise one series of all. `point_of(result)` sets y, or gives nothing.
+template <class PointOf>
+void add_series(Plot& plot, const EvalReport& report, const std::string& suffix,
+                const PointOf& point_of) {
+  const bool lines = report.budgets.size() > 1;
+  std::vector<Series> found(lines ? report.models.size() : 1);
+  for (const EvalResult& result : report.results) {
+    std::optional<Point> point = point_of(result);
+    if (!point) continue;
+    point->x = static_cast<double>(result.plan.account(Account::weights));
+    found[lines ? result.model : 0].points.push_back(*std::move(point));
+  }
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    Series& series = found[i];
+    if (series.points.empty()) continue;
+    series.name = (lines ? report.models[i] : "models") + suffix;
+    series.line = lines;
+    std::stable_sort(series.points.begin(), series.points.end(),
+                     [](const Point& a, const Point& b) { return a.x < b.x; });
+    plot.series.push_back(std::move(series));
+  }
+}
+
+const std::string& point_label(const EvalReport& report, const EvalResult& result) {
+  return report.budgets.size() > 1 ? report.budgets[result.budget] : report.models[result.model];
+}
 
 Plot kl_plot(const EvalReport& report) {
   Plot plot{.title = "Distance from the reference",
-            .x = {"size of the file", Unit::bytes},
+            .x = {"weights in memory", Unit::bytes},
             .y = {"KL, nats per token", Unit::plain, true},
-            .series = {{"models", {}}}};
-  for (const EvalResult& result : report.results) {
+            .series = {}};
+  add_series(plot, report, "", [&report](const EvalResult& result) {
     const Evaluation::Distance& distance = *result.evaluation.distance;
-    Point point{file_bytes(result), distance.kl, result.name};
+    Point point{.y = distance.kl, .label = point_label(report, result)};
     if (const auto& interval = distance.kl_interval)
       point.y_range = {interval->low, interval->high};
-    plot.series[0].points.push_back(std::move(point));
-  }
+    return std::optional(point);
+  });
+  return plot;
+}
+
+Plot with_predictions(Plot plot, const EvalReport& report) {
+  add_series(plot, report, ", predicted", [](const EvalResult& result) {
+    return is_rounded(result) ? std::optional(Point{.y = result.plan.kl_nats}) : std::nullopt;
+  });
   return plot;
 }
 
 Plot perplexity_plot(const EvalReport& report) {
   Plot plot{.title = "Perplexity",
-            .x = {"size of the file", Unit::bytes},
+            .x = {"weights in memory", Unit::bytes},
             .y = {"perplexity"},
-            .series = {{"models", {}}}};
-  for (const EvalResult& result : report.results)
-    plot.series[0].points.push_back(
-        {file_bytes(result), result.evaluation.perplexity(), result.name});
+            .series = {}};
+  add_series(plot, report, "", [&report](const EvalResult& result) {
+    return std::optional(
+        Point{.y = result.evaluation.perplexity(), .label = point_label(report, result)});
+  });
   if (const auto& distance = report.results.front().evaluation.distance)
     plot.markers.push_back({"reference", std::exp(distance->reference_nll), false});
   return plot;
+}
+
+/// How the weights of each are held.
+Table formats_table(const EvalReport& report) {
+  Table table;
+  table.columns = name_columns(report);
+  table.columns.insert(table.columns.end(), {"formats in memory", "prediction"});
+  for (const EvalResult& result : report.results) {
+    table.rows.push_back(name_cells(report, result));
+    table.rows.back().push_back({format_mix(result.plan.shares)});
+    table.rows.back().push_back(
+        {std::string(is_rounded(result) ? describe(result.plan.quality) : "exact")});
+  }
+  return table;
 }
 
 /// "7,680 tokens scored, in 60 chunks of 256".
@@ -219,8 +309,10 @@ std::string describe_scored(const EvalReport& report) {
 
 std::string describe_several(const EvalReport& report, const Terminal& terminal) {
   const char* about = terminal.utf8 ? "±" : "+-";
-  std::string out = describe_table(results_table(report, about), terminal.width,
-                                   {"kl max", "bits", "peak", "kl p99", "nll", "perplexity"});
+  const char* aside = report.budgets.size() > 1 ? "file" : "weights";
+  std::string out =
+      describe_table(results_table(report, about), terminal.width,
+                     {"kl max", aside, "kl p99", "bits", "nll", "peak", "perplexity"});
   out += fmt::format("\n{}{}; peak {} of {}\n\n", describe_scored(report),
                      report.results.front().evaluation.nll_interval
                          ? fmt::format("; {} holds 95 %", about)
@@ -251,6 +343,18 @@ std::vector<std::string> short_names(const std::vector<std::string>& paths) {
   return names;
 }
 
+std::vector<std::string> budget_names(const std::vector<Bytes>& budgets) {
+  std::vector<std::string> names;
+  for (const Bytes budget : budgets) names.push_back(format_bytes(budget));
+  std::vector<std::string> sorted = names;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    std::transform(budgets.begin(), budgets.end(), names.begin(), [](Bytes budget) {
+      return fmt::format("{} B", grouped(static_cast<std::int64_t>(budget)));
+    });
+  return names;
+}
+
 std::string describe_report(const EvalReport& report, const Terminal& terminal) {
   return report.results.size() == 1 ? describe_one(report, terminal)
                                     : describe_several(report, terminal);
@@ -274,8 +378,11 @@ ordered_json report_json(const EvalReport& report) {
 
 std::string report_page(const EvalReport& report) {
   const bool several = report.results.size() > 1;
-  Page page(several ? fmt::format("{} models on one text", report.results.size())
-                    : stem(report.results.front().path));
+  const bool models = report.models.size() > 1, budgets = report.budgets.size() > 1;
+  Page page((models ? fmt::format("{} models", report.models.size())
+                    : stem(report.results.front().path)) +
+            (budgets ? fmt::format(" under {} budgets", report.budgets.size()) : "") +
+            (models ? " on one text" : ""));
   page.paragraph(fmt::format("{} of {}, the second half of each.", describe_scored(report),
                              std::filesystem::path(report.text).filename().string()) +
                  (report.reference ? fmt::format(" The reference is {}.", stem(*report.reference))
@@ -285,14 +392,20 @@ std::string report_page(const EvalReport& report) {
     page.paragraph(
         "± is a 95 % interval for texts of this kind, with the chunk as the unit: tokens of one "
         "chunk "
-        "are not independent. Models are compared on the same tokens here: the differences between "
+        "are not independent. All are compared on the same tokens here: the differences between "
         "them are surer than that.");
   page.paragraph(
       "nll and kl are nats per token; bits are those of a weight as held in memory; peak is what "
       "the "
       "kernel counted for the whole process.");
+  if (any_rounded(report)) {
+    page.paragraph(
+        "Weights were rounded to fit. predicted is what that was expected to cost, in nats of KL "
+        "from the file's own weights, before anything was loaded.");
+    page.table(formats_table(report));
+  }
   if (several) {
-    if (report.reference) page.plot(kl_plot(report));
+    if (report.reference) page.plot(with_predictions(kl_plot(report), report));
     page.plot(perplexity_plot(report));
   }
   return page.html();

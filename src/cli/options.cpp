@@ -29,6 +29,26 @@ std::optional<T> whole(const std::string& text) {
   return value;
 }
 
+/// Throws Error(usage) in the name of the option.
+Bytes size_of(const std::string& name, const std::string& text) {
+  try {
+    return parse_bytes(text);
+  } catch (const Error& error) {
+    throw Error(error.code(), name + ": " + error.message(), error.hint());
+  }
+}
+
+/// What stands before, between and behind the commas: one part at least, which may be empty.
+std::vector<std::string> parts(const std::string& text) {
+  std::vector<std::string> found;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    found.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return found;
+}
+
 /// `text` in lines of at most `width` columns that all begin at column `indent`, where the first
 /// one is taken to stand already; ends the last line.
 std::string wrapped(const std::string& text, int indent, int width) {
@@ -125,12 +145,14 @@ void Options::texts(const std::string& name, const std::string& placeholder,
 }
 
 void Options::size(const std::string& name, std::optional<Bytes>& target, const std::string& help) {
-  state_->add(name, "SIZE", help, [&target, name](const std::string& text) {
-    try {
-      target = parse_bytes(text);
-    } catch (const Error& error) {
-      throw Error(error.code(), name + ": " + error.message(), error.hint());
-    }
+  state_->add(name, "SIZE", help,
+              [&target, name](const std::string& text) { target = size_of(name, text); });
+}
+
+void Options::sizes(const std::string& name, std::vector<Bytes>& target, const std::string& help) {
+  state_->add(name, "SIZE,SIZE", help, [&target, name](const std::string& text) {
+    target.clear();
+    for (const std::string& part : parts(text)) target.push_back(size_of(name, part));
   });
 }
 
@@ -150,16 +172,14 @@ void Options::counts(const std::string& name, std::vector<std::int64_t>& target,
                      std::int64_t most, const std::string& help) {
   state_->add(name, "N,N", help, [&target, name, least, most](const std::string& text) {
     target.clear();
-    for (std::size_t begin = 0; begin <= text.size();) {
-      const std::size_t end = std::min(text.find(',', begin), text.size());
-      const auto value = whole<std::int64_t>(text.substr(begin, end - begin));
+    for (const std::string& part : parts(text)) {
+      const auto value = whole<std::int64_t>(part);
       if (!value || *value < least || *value > most)
         throw Error(ErrorCode::usage,
                     fmt::format("{} must be whole numbers from {} to {} with commas between, "
                                 "found \"{}\"",
                                 name, least, most, text));
       target.push_back(*value);
-      begin = end + 1;
     }
   });
 }

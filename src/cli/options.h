@@ -33,6 +33,8 @@ class Options {
   void texts(const std::string& name, const std::string& placeholder,
              std::vector<std::string>& target, const std::string& help);
   void size(const std::string& name, std::optional<Bytes>& target, const std::string& help);
+  /// One or more, "512MiB,1.2GiB".
+  void sizes(const std::string& name, std::vector<Bytes>& target, const std::string& help);
   void count(const std::string& name, std::optional<std::int64_t>& target, std::int64_t least,
              std::int64_t most, const std::string& help);
   /// One or more, "1,4,16".

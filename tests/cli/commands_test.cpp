@@ -81,6 +81,8 @@ TEST(Commands, WrongUsageIsExitTwo) {
            {"eval", text, "x", "--chunks", "0"},
            {"eval", text, "x", bundled_model, bundled_model},
            {"eval", text, "x", "a.gguf", "./a.gguf"},
+           {"eval", text, "x", "--memory", "1GiB,"},
+           {"eval", text, "x", "--memory", "1GiB,2GiB,1024MiB"},
            {"bench", "--repeats", "0"},
            {"bench", "--prompt", "0"},
            {"bench", "--depths", "1,,2"},
