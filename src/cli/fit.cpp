@@ -58,11 +58,11 @@ struct FitCommand {
                  "thorough (default) measures the model and rounds with error feedback; fast does "
                  "neither");
     options.exclusive("--size", "--bits");
-    for (const char* other : {"--size", "--bits", "--memory"}) options.exclusive("--format", other);
+    for (const char* other : {"--size", "--bits"}) options.exclusive("--format", other);
     if (!options.parse(arguments)) return false;
     if (!output) throw Error(ErrorCode::usage, "there is no file to write", "give -o OUT.gguf");
     if (format_name) format = writable_format(*format_name);
-    if (!size && bits == 0 && !common.memory && !format)
+    if (!has_target() && !common.memory)
       throw Error(ErrorCode::usage, "nothing says how large the file may be",
                   "give --size SIZE, --bits B, --memory SIZE for what running it may take, or "
                   "--format NAME");
@@ -74,6 +74,8 @@ struct FitCommand {
                   "leave one of them out");
     return true;
   }
+  /// Of the file; otherwise --memory says how large it may be.
+  bool has_target() const { return size || bits > 0 || format; }
   bool is_thorough() const { return !effort || *effort == "thorough"; }
 
  private:
@@ -92,7 +94,8 @@ class Fitting {
  public:
   explicit Fitting(const FitCommand& command)
       : command_(command),
-        budget_(decide_budget(std::nullopt)),  // --memory is for running the result
+        // Alone, --memory is for running the result.
+        budget_(decide_budget(command.has_target() ? command.common.memory : std::nullopt)),
         model_(OpenModel::open(command.common.model_path())),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
@@ -153,7 +156,8 @@ class Fitting {
         return *known;
       return prior();
     }
-    size_ = calibration_size(model_.facts.description, model_.facts.parameters, matrices());
+    size_ = calibration_size(model_.facts.description, model_.facts.parameters, matrices(),
+                             context_->ledger.budget() - context_->ledger.used());
     std::string of_text = fingerprint;
     if (command_.text) {
       const std::string text =

@@ -13,8 +13,10 @@ constexpr std::int64_t longest_sequence = 256;
 constexpr std::int64_t shortest_probe = 128;
 /// Multiply-adds that each of the two measurements may take.
 constexpr double work = 5e12;
-/// What the residual streams of all probes may hold.
-constexpr double probe_bytes = 256.0 * MiB;
+/// What the residual streams of all probes may hold at most; and of the room, the part that they
+/// may, and as much those that second moments are made of.
+constexpr Bytes most_probe_bytes = 256 * MiB;
+constexpr Bytes room_share = 4;
 
 std::int64_t sequences(double tokens, std::int64_t length, std::int64_t least, std::int64_t most) {
   return std::clamp(static_cast<std::int64_t>(tokens) / length, least, most);
@@ -23,16 +25,19 @@ std::int64_t sequences(double tokens, std::int64_t length, std::int64_t least, s
 }  // namespace
 
 CalibrationSize calibration_size(const Description& d, std::int64_t parameters,
-                                 std::int64_t matrices) {
+                                 std::int64_t matrices, Bytes room) {
   CalibrationSize size{};
+  const auto probe_bytes = static_cast<double>(std::min(most_probe_bytes, room / room_share));
+  const double stream_bytes = static_cast<double>(d.width) * sizeof(float);
   size.sequence_tokens = std::min(longest_sequence, d.trained_context);
   const auto weights = static_cast<double>(parameters),
              branches = static_cast<double>(matrices + 1);
-  size.moments = sequences(work / weights, size.sequence_tokens, 16, 128);
+  size.moments = std::min(sequences(work / weights, size.sequence_tokens, 16, 128),
+                          sequences(static_cast<double>(room / room_share) / stream_bytes,
+                                    size.sequence_tokens, 4, 128));
   // Each branch runs half of the model on average.
   const double tokens =
-      std::min(2 * work / weights / branches,
-               probe_bytes / branches / (static_cast<double>(d.width) * sizeof(float)));
+      std::min(2 * work / weights / branches, probe_bytes / branches / stream_bytes);
   size.probes = sequences(tokens, size.sequence_tokens, 1, 32);
   size.probe_tokens =
       std::clamp(static_cast<std::int64_t>(tokens), std::min(shortest_probe, size.sequence_tokens),

@@ -19,7 +19,7 @@ struct Calibration {
 };
 
 /// How much of a text is worth its time on a model of this size: minutes on two cores for a billion
-/// parameters.
+/// parameters. Its residual streams take at most half of `room`.
 struct CalibrationSize {
   std::int64_t sequence_tokens;  ///< BOS included
   std::int64_t moments;          ///< sequences
@@ -28,7 +28,7 @@ struct CalibrationSize {
       probe_tokens;  ///< of each, from its beginning: fewer where one is more than the work allows
 };
 CalibrationSize calibration_size(const Description& description, std::int64_t parameters,
-                                 std::int64_t matrices);
+                                 std::int64_t matrices, Bytes room);
 
 /// Sequences spread evenly over a text's tokens, each beginning with `bos` if there is one. Throws
 /// Error(invalid_text) when the text has less than least_calibration_tokens.

@@ -56,10 +56,9 @@ class FittedFile {
   /// Of the file besides its tensors' data.
   Bytes header_bytes() const;
 
-  /// Writes the model with tensor i in formats[i] (its own: copied byte for byte; a level of its own:
-  /// the leading bits of its codes). Throws Error:
-  /// write_failed, file_*, invalid_weights naming a tensor with NaN or infinity; the target is then
-  /// as it was before. Once.
+  /// Writes the model with tensor i in formats[i] (its own: copied byte for byte; a level of its
+  /// own: the leading bits of its codes). Throws Error: write_failed, file_*, invalid_weights
+  /// naming a tensor with NaN or infinity; the target is then as it was before. Once.
   void write(Context& context, std::span<const Format* const> formats,
              const FeedbackSource& feedback, const std::function<void(FitProgress)>& progress);
 

@@ -75,6 +75,26 @@ TEST_F(FitCommand, ForAMemoryLimitTheFileRunsInside) {
   EXPECT_LE(run["peak_bytes"], 14 << 20);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_F(FitCommand, BesideASizeMemoryBoundsTheFittingItself) {
+  TemporaryFolder cache;  // nothing is known of the model
+  const auto fit_within = [&](const std::string& memory) {
+    Invocation invocation{
+        {"fit", bundled_model, "-o", output_, "--bits", "4.5", "--memory", memory, "--json"}};
+    invocation.environment = {{"XDG_CACHE_HOME", cache.path().string()}};
+    return run_program(invocation);
+  };
+  const Outcome refused = fit_within("64MiB");
+  EXPECT_NE(refused.exit_code, 0);
+  EXPECT_EQ(refused.json()["error"]["code"], "budget_exceeded") << refused.out;
+  EXPECT_FALSE(std::filesystem::exists(output_));
+  const nlohmann::json json = fit_within("110MiB").json();
+  ASSERT_TRUE(json.contains("peak_bytes")) << json;
+  EXPECT_EQ(json["quality"], "own_text");
+  EXPECT_LE(json["peak_bytes"], 110 << 20);
+}
+#endif
+
 TEST_F(FitCommand, OneFormatForAll) {
   for (const char* name : {"Q4_K", "Q4_0", "IQ4_XS"}) {
     const nlohmann::json json = fit({"--format", name, "--effort", "fast", "--json"}).json();

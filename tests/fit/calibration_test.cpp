@@ -64,7 +64,7 @@ TEST(Calibration, LargerModelsGetLess) {
   d.trained_context = 8192;
   std::int64_t before = 1 << 30;
   for (const std::int64_t parameters : {1'000'000LL, 1'000'000'000LL, 8'000'000'000LL}) {
-    const CalibrationSize size = calibration_size(d, parameters, 200);
+    const CalibrationSize size = calibration_size(d, parameters, 200, 8 * GiB);
     EXPECT_EQ(size.sequence_tokens, 256);
     EXPECT_GE(size.moments, 16);
     EXPECT_GE(size.probes, 1);
@@ -74,8 +74,8 @@ TEST(Calibration, LargerModelsGetLess) {
     before = size.moments;
   }
   d.trained_context = 100;
-  EXPECT_EQ(calibration_size(d, 1000, 10).sequence_tokens, 100);
-  EXPECT_EQ(calibration_size(d, 1000, 10).probe_tokens, 100);
+  EXPECT_EQ(calibration_size(d, 1000, 10, GiB).sequence_tokens, 100);
+  EXPECT_EQ(calibration_size(d, 1000, 10, GiB).probe_tokens, 100);
 }
 
 }  // namespace
