@@ -22,7 +22,7 @@ constexpr TypicalError typical_errors[] = {
     {FormatId::Q5_0, 0.00162},   {FormatId::Q5_1, 0.00123},   {FormatId::Q5_K, 0.00128},
     {FormatId::Q6_K, 0.000296},  {FormatId::Q8_0, 2.5e-5},    {FormatId::BF16, 1.3e-6},
     {FormatId::F16, 2e-8},       {FormatId::F32, 0},          {FormatId::NEST4, 0.0056},
-    {FormatId::NEST6, 0.0011},   {FormatId::NEST8, 6e-5}};
+    {FormatId::NEST6, 0.00125},  {FormatId::NEST8, 6e-5}};
 
 std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
 

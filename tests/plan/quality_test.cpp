@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "kernels/kernels.h"
+#include "kernels/quantise.h"
 #include "model/architecture.h"
 #include "plan/quality_file.h"
 #include "support/synthetic_model.h"
@@ -89,6 +91,82 @@ TEST_F(Quality, FilesGiveBackWhatWasMeasured) {
     EXPECT_EQ(again->tensors[i].lookup_share, quality.tensors[i].lookup_share);
     EXPECT_EQ(again->tensors[i].input_errors, quality.tensors[i].input_errors);
     EXPECT_EQ(again->tensors[i].errors, quality.tensors[i].errors);
+  }
+}
+
+TEST_F(Quality, NotesAreOfWhatTheFileHolds) {
+  const QualityModel quality = some_model();
+  std::vector<const Format*> held;
+  for (const TensorUse& use : uses_)
+    held.push_back(use.slot.is_vector() ? use.info->format : &format(FormatId::NEST8));
+  const std::string note = quality_note(quality, Rounding::with_feedback, held, uses_);
+  const std::optional<QualityModel> found = parse_quality(note, uses_);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->source, QualitySource::own_text);
+  const auto error = [](const TensorQuality& tensor, Rounding rounding, FormatId id) {
+    return tensor.errors[static_cast<std::size_t>(rounding)]
+                        [static_cast<std::size_t>(&format(id) - formats().data())];
+  };
+  for (std::size_t i = 0; i < uses_.size(); ++i) {
+    if (uses_[i].slot.is_vector()) continue;
+    const TensorQuality &before = quality.tensors[i], &noted = found->tensors[i];
+    EXPECT_NEAR(noted.sensitivity, before.sensitivity, 1e-3 * before.sensitivity);
+    // Losses are beyond the file's own, whose weights had feedback; what is rounded again has none.
+    EXPECT_EQ(error(noted, Rounding::plain, FormatId::NEST8), 0);
+    const double all = error(before, Rounding::with_feedback, FormatId::NEST8);
+    for (const FormatId level : {FormatId::NEST4, FormatId::NEST6})
+      EXPECT_NEAR(error(noted, Rounding::plain, level),
+                  std::max(0.0, error(before, Rounding::with_feedback, level) - std::max(0.0, all)),
+                  1e-3);
+    EXPECT_NEAR(error(noted, Rounding::plain, FormatId::Q3_K),
+                error(before, Rounding::plain, FormatId::Q3_K), 1e-3);
+    EXPECT_EQ(error(noted, Rounding::with_feedback, FormatId::Q3_K), -1);
+  }
+}
+
+// The prior's figures for levels, against rounding as it is done.
+TEST_F(Quality, LevelsOfNestedCodesLoseWhatThePriorSays) {
+  constexpr std::int64_t rows = 64, columns = 1024, blocks = rows * columns / 256;
+  const Format& all = format(FormatId::NEST8);
+  std::mt19937 random(3);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(rows * columns), decoded(values.size());
+  for (float& value : values) value = normal(random);
+  std::vector<float> scratch(static_cast<std::size_t>(quantise_scratch_floats(columns)) + 16);
+  const auto address = reinterpret_cast<std::uintptr_t>(scratch.data());
+  std::vector<std::uint8_t> rounded(static_cast<std::size_t>(blocks * all.block_bytes)), level;
+  quantise_rows(kernels_for(choose_isa()),
+                {.format = &all,
+                 .weights = values.data(),
+                 .rows = rows,
+                 .columns = columns,
+                 .importance = nullptr,
+                 .feedback = nullptr,
+                 .thorough = false,
+                 .unbiased = true,
+                 .blocks = rounded.data(),
+                 .scratch = scratch.data() + (64 - address % 64) % 64 / sizeof(float)});
+  const QualityModel prior = prior_quality(description_, uses_);
+  for (const FormatId id : {FormatId::NEST4, FormatId::NEST6, FormatId::NEST8}) {
+    const Format& f = format(id);
+    level.resize(static_cast<std::size_t>(blocks * f.block_bytes));
+    if (id == FormatId::NEST8)
+      level = rounded;
+    else
+      lower(all, f, rounded.data(), level.data(), blocks);
+    f.decode(level.data(), decoded.data(), blocks);
+    double squares = 0, power = 0;
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      squares += (values[i] - decoded[i]) * (values[i] - decoded[i]);
+      power += values[i] * values[i];
+    }
+    const double relative = squares / power;
+    for (std::size_t i = 0; i < uses_.size(); ++i) {
+      if (uses_[i].slot.role != Role::q) continue;
+      const double said =
+          prior.tensors[i].errors[0][static_cast<std::size_t>(&f - formats().data())];
+      EXPECT_NEAR(said, relative, 0.1 * relative) << f.name;
+    }
   }
 }
 
