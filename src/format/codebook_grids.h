@@ -22,7 +22,7 @@ struct Grid {
   static constexpr int half_states =
       half == 2 ? levels * levels : levels * levels * levels * levels;
 
-  std::uint8_t levels_of[count][coordinates];
+  alignas(64) std::uint8_t levels_of[count][coordinates];
   alignas(64) std::uint8_t packed[2][count];  ///< PointGrid::packed
   std::uint8_t low[count];                    ///< number of the lower half of the coordinates
   std::uint8_t high[count];                   ///< and of the upper half

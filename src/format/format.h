@@ -42,7 +42,7 @@ struct PointGrid {
   int coordinates;    ///< columns of a point: 8, of levels below 4, or 4, of levels below 8
   int bits;           ///< of a point's index: 8 to 11
   bool marks_points;  ///< all columns of a point are marked, or none
-  const std::uint8_t* levels;  ///< [points][coordinates]
+  const std::uint8_t* levels;  ///< [points][coordinates], 64-byte aligned
   /// The same in 16 bits a point, the first coordinate's lowest: all low bytes, then all high ones.
   const std::uint8_t* packed;  ///< [2][points], 64-byte aligned
 };

@@ -9,6 +9,8 @@
 #define PLIMSOLL_ISA avx2
 #include <immintrin.h>
 
+#include <type_traits>
+
 #include "kernels/functions-inl.h"
 
 namespace plimsoll::avx2 {
@@ -111,6 +113,53 @@ class DigitTiles {
   Lookup<Level, Identity> lookup_;
   const std::uint8_t* digits_[digit_planes];
 };
+
+// What decode_grid-inl.h wants: 8 rows.
+
+inline __m256i ones_of_map(const std::uint8_t* map) {
+  std::int32_t bits;
+  __builtin_memcpy(&bits, map, 4);
+  const __m256i bytes = _mm256_shuffle_epi8(
+      _mm256_set1_epi32(bits),
+      _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+}
+inline __m256i byte_of_four(__m256i v, int p) {
+  const __m256i first = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C, 0, 0x04040404,
+                                          0x08080808, 0x0C0C0C0C);
+  return _mm256_shuffle_epi8(v, _mm256_add_epi8(first, _mm256_set1_epi8(static_cast<char>(p))));
+}
+inline void store_indices(__m256i low, __m256i high, std::uint16_t* to) {
+  // Interleaving works in halves.
+  const __m256i even = _mm256_unpacklo_epi8(low, high), odd = _mm256_unpackhi_epi8(low, high);
+  auto* const quarter = reinterpret_cast<__m128i*>(to);
+  _mm_storeu_si128(quarter, _mm256_castsi256_si128(even));
+  _mm_storeu_si128(quarter + 1, _mm256_castsi256_si128(odd));
+  _mm_storeu_si128(quarter + 2, _mm256_extracti128_si256(even, 1));
+  _mm_storeu_si128(quarter + 3, _mm256_extracti128_si256(odd, 1));
+}
+template <class Index>
+inline __m256i levels_of_quads(const std::uint8_t* levels, const Index* indices) {
+  const auto rows = [levels](const Index* i) {
+    const auto* four = reinterpret_cast<const std::int32_t*>(levels);
+    return _mm_setr_epi32(four[i[0]], four[i[4]], four[i[8]], four[i[12]]);
+  };
+  return _mm256_setr_m128i(rows(indices), rows(indices + 16));
+}
+template <class Index>
+inline void levels_of_octets(const std::uint8_t* levels, const Index* indices, __m256i& first,
+                             __m256i& last) {
+  // Two rows, and those four below them in the upper half.
+  const auto rows = [levels](const Index* i) {
+    const auto* eight = reinterpret_cast<const long long*>(levels);
+    return _mm256_castsi256_ps(_mm256_setr_m128i(_mm_set_epi64x(eight[i[4]], eight[i[0]]),
+                                                 _mm_set_epi64x(eight[i[20]], eight[i[16]])));
+  };
+  const __m256 a = rows(indices), b = rows(indices + 8);
+  first = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+  last = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xDD));
+}
 
 #include "kernels/decode_grid-inl.h"
 
@@ -419,12 +468,18 @@ const TileCode& code_of_level(bool identity, bool small) {
     return small ? tile_code<DigitTiles<Level, false>, true>
                  : tile_code<DigitTiles<Level, false>, false>;
 }
+const TileCode& code_of_grid(const PointGrid& grid) {
+  if (grid.marks_points) return tile_code<GridTiles<8, 11, true>, false>;
+  if (grid.coordinates == 4)
+    return grid.bits == 8 ? tile_code<GridTiles<4, 8, false>, false>
+                          : tile_code<GridTiles<4, 9, false>, false>;
+  return grid.bits == 8   ? tile_code<GridTiles<8, 8, false>, false>
+         : grid.bits == 9 ? tile_code<GridTiles<8, 9, false>, false>
+                          : tile_code<GridTiles<8, 10, false>, false>;
+}
 /// `group`: how many products of one column step fit 16 bits together.
 const TileCode& code_of(const PlaneView& w, int level, int group) {
-  if (w.grid)
-    return w.grid->coordinates == 4 ? tile_code<GridTiles<4, false>, false>
-           : w.grid->marks_points   ? tile_code<GridTiles<8, true>, false>
-                                    : tile_code<GridTiles<8, false>, false>;
+  if (w.grid) return code_of_grid(*w.grid);
   const bool identity = w.tables[plane_index(level)].identity;
   const bool small = group >= identity_group(level);
   switch (level) {

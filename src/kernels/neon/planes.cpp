@@ -13,6 +13,8 @@
 #define PLIMSOLL_ISA neon
 #include <arm_neon.h>
 
+#include <type_traits>
+
 #include "kernels/functions-inl.h"
 
 #ifndef __ARM_FEATURE_DOTPROD
@@ -108,6 +110,42 @@ class DigitTiles {
   Lookup<Level, Identity> lookup_;
   const std::uint8_t* digits_[planes];
 };
+
+// What decode_grid-inl.h wants: 4 rows.
+
+inline Vector ones_of_map(const std::uint8_t* map) {
+  const uint8x16_t each = vcombine_u8(vdup_n_u8(map[0]), vdup_n_u8(map[1]));
+  return vtstq_u8(each, vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201)));
+}
+inline Vector byte_of_four(Vector v, int p) {
+  const uint8x16_t first =
+      vreinterpretq_u8_u32(uint32x4_t{0x00000000, 0x04040404, 0x08080808, 0x0C0C0C0C});
+  return vqtbl1q_u8(v, vaddq_u8(first, vdupq_n_u8(static_cast<std::uint8_t>(p))));
+}
+inline void store_indices(Vector low, Vector high, std::uint16_t* to) {
+  vst2q_u8(reinterpret_cast<std::uint8_t*>(to), {{low, high}});
+}
+template <class Index>
+inline Vector levels_of_quads(const std::uint8_t* levels, const Index* indices) {
+  uint32x4_t rows = vdupq_n_u32(0);
+  const auto four = [levels](Index i) {
+    return reinterpret_cast<const std::uint32_t*>(levels) + i;
+  };
+  rows = vld1q_lane_u32(four(indices[0]), rows, 0);
+  rows = vld1q_lane_u32(four(indices[4]), rows, 1);
+  rows = vld1q_lane_u32(four(indices[8]), rows, 2);
+  rows = vld1q_lane_u32(four(indices[12]), rows, 3);
+  return vreinterpretq_u8_u32(rows);
+}
+template <class Index>
+inline void levels_of_octets(const std::uint8_t* levels, const Index* indices, Vector& first,
+                             Vector& last) {
+  const auto eight = [levels](Index i) { return vld1_u8(levels + 8 * i); };
+  const auto a = vreinterpretq_u32_u8(vcombine_u8(eight(indices[0]), eight(indices[4])));
+  const auto b = vreinterpretq_u32_u8(vcombine_u8(eight(indices[8]), eight(indices[12])));
+  first = vreinterpretq_u8_u32(vuzp1q_u32(a, b));
+  last = vreinterpretq_u8_u32(vuzp2q_u32(a, b));
+}
 
 #include "kernels/decode_grid-inl.h"
 
@@ -478,11 +516,16 @@ template <int Level>
 const TileCode& code_of_digits(bool identity) {
   return identity ? tile_code<DigitTiles<Level, true>> : tile_code<DigitTiles<Level, false>>;
 }
+const TileCode& code_of_grid(const PointGrid& grid) {
+  if (grid.marks_points) return tile_code<GridTiles<8, 11, true>>;
+  if (grid.coordinates == 4)
+    return grid.bits == 8 ? tile_code<GridTiles<4, 8, false>> : tile_code<GridTiles<4, 9, false>>;
+  return grid.bits == 8   ? tile_code<GridTiles<8, 8, false>>
+         : grid.bits == 9 ? tile_code<GridTiles<8, 9, false>>
+                          : tile_code<GridTiles<8, 10, false>>;
+}
 const TileCode& code_of(const PlaneView& w, int level) {
-  if (w.grid)
-    return w.grid->coordinates == 4 ? tile_code<GridTiles<4, false>>
-           : w.grid->marks_points   ? tile_code<GridTiles<8, true>>
-                                    : tile_code<GridTiles<8, false>>;
+  if (w.grid) return code_of_grid(*w.grid);
   const bool identity = w.tables[plane_index(level)].identity;
   switch (level) {
     case 2:
