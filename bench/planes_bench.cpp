@@ -57,7 +57,8 @@ const int registered = [] {
   for (const Isa isa : {Isa::avx512, Isa::avx2}) {
     if (!cpu_supports(isa)) continue;
     for (const char* name_of_format :
-         {"Q4_0", "Q8_0", "Q4_K", "Q6_K", "Q5_0", "Q3_K", "Q2_K", "IQ4_NL"}) {
+         {"Q4_0", "Q8_0", "Q4_K", "Q6_K", "Q5_0", "Q3_K", "Q2_K", "IQ4_NL", "IQ2_XXS", "IQ2_XS",
+          "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S", "IQ1_M"}) {
       const Format* format = find_format(name_of_format);
       auto* run = benchmark::RegisterBenchmark(
           (std::string(name(isa)) + "/" + name_of_format).c_str(),

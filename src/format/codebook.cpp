@@ -235,7 +235,10 @@ void Codebook<id, bytes>::split(const std::uint8_t* block, BlockParts* parts, st
   for (std::int64_t b = 0; b < blocks; ++b, block += bytes, ++parts) {
     const CodebookBlock source = unpack<id>(block);
     parts->super_scale = source.super_scale;
-    for (int g = 0; g < 256 / Rules::layout.scale_width; ++g) parts->scales[g] = source.scales[g];
+    for (int g = 0; g < 256 / Rules::layout.scale_width; ++g)
+      parts->scales[g] = source.scales[g] / 2;
+    std::memcpy(parts->points, source.points, sizeof source.points);
+    std::memcpy(parts->marks, source.marks, sizeof source.marks);
     for (int octet = 0; octet < 32; ++octet) {
       const std::uint64_t codes = octet_codes<Rules>(source, octet);
       std::memcpy(parts->codes + 8 * octet, &codes, 8);

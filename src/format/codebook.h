@@ -26,57 +26,46 @@ enum class Marks {
   all_group,  ///< one for all columns that share a scale
 };
 
-/// Code of a level without a mark: first_code + code_step * level; a mark flips flipped_bits of it.
-struct Iq1Codes {
-  static constexpr int first_code = 1, code_step = 2, flipped_bits = 1;
-};
-struct Iq2Codes {
-  static constexpr int first_code = 5, code_step = 1, flipped_bits = 7;
-};
-struct Iq3Codes {
-  static constexpr int first_code = 8, code_step = 1, flipped_bits = 15;
-};
-
 template <FormatId id>
 struct CodebookRules;
 template <>
-struct CodebookRules<FormatId::IQ2_XXS> : IQ2_XXS, Iq2Codes {
+struct CodebookRules<FormatId::IQ2_XXS> : IQ2_XXS {
   static constexpr const auto& grid = iq2_xxs_grid;
   static constexpr Marks marks = Marks::even;
   static constexpr int greatest_scale = 31;
 };
 template <>
-struct CodebookRules<FormatId::IQ2_XS> : IQ2_XS, Iq2Codes {
+struct CodebookRules<FormatId::IQ2_XS> : IQ2_XS {
   static constexpr const auto& grid = iq2_xs_grid;
   static constexpr Marks marks = Marks::even;
   static constexpr int greatest_scale = 31;
 };
 template <>
-struct CodebookRules<FormatId::IQ2_S> : IQ2_S, Iq2Codes {
+struct CodebookRules<FormatId::IQ2_S> : IQ2_S {
   static constexpr const auto& grid = iq2_s_grid;
   static constexpr Marks marks = Marks::any;
   static constexpr int greatest_scale = 31;
 };
 template <>
-struct CodebookRules<FormatId::IQ3_XXS> : IQ3_XXS, Iq3Codes {
+struct CodebookRules<FormatId::IQ3_XXS> : IQ3_XXS {
   static constexpr const auto& grid = iq3_xxs_grid;
   static constexpr Marks marks = Marks::even;
   static constexpr int greatest_scale = 31;
 };
 template <>
-struct CodebookRules<FormatId::IQ3_S> : IQ3_S, Iq3Codes {
+struct CodebookRules<FormatId::IQ3_S> : IQ3_S {
   static constexpr const auto& grid = iq3_s_grid;
   static constexpr Marks marks = Marks::any;
   static constexpr int greatest_scale = 31;
 };
 template <>
-struct CodebookRules<FormatId::IQ1_S> : IQ1_S, Iq1Codes {
+struct CodebookRules<FormatId::IQ1_S> : IQ1_S {
   static constexpr const auto& grid = iq1_grid;
   static constexpr Marks marks = Marks::all_group;
   static constexpr int greatest_scale = 15;
 };
 template <>
-struct CodebookRules<FormatId::IQ1_M> : IQ1_M, Iq1Codes {
+struct CodebookRules<FormatId::IQ1_M> : IQ1_M {
   static constexpr const auto& grid = iq1_grid;
   static constexpr Marks marks = Marks::octet;
   static constexpr int greatest_scale = 15;
@@ -97,10 +86,7 @@ inline std::uint64_t octet_codes(const CodebookBlock& parts, int octet) {
   for (int i = 0; i < each; ++i)
     std::memcpy(bytes + i * grid.coordinates, grid.levels_of[parts.points[octet * each + i]],
                 static_cast<std::size_t>(grid.coordinates));
-  constexpr std::uint64_t ones = 0x0101010101010101;
-  // No byte's sum or product reaches the next.
-  return (ones * Rules::first_code + levels * Rules::code_step) ^
-         spread_bits(parts.marks[octet]) * Rules::flipped_bits;
+  return levels | spread_bits(parts.marks[octet]) << mark_bit;
 }
 
 }  // namespace plimsoll::codecs

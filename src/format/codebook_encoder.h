@@ -101,8 +101,7 @@ class BlockEncoder {
   };
 
   static float value_of(int level, bool mark) {
-    return layout
-        .values[(Rules::first_code + Rules::code_step * level) ^ (mark ? Rules::flipped_bits : 0)];
+    return layout.values[level | static_cast<int>(mark) << mark_bit];
   }
 
   Octet signed_octet(int octet, float step);

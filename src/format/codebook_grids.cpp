@@ -23,6 +23,11 @@ constexpr Grid<coordinates, levels, count> unpack(const std::uint64_t* bitmap) {
       int digits = number;
       for (int i = 0; i < coordinates; ++i, digits /= levels)
         grid.levels_of[point][i] = static_cast<std::uint8_t>(digits % levels);
+      constexpr int bits = 16 / coordinates;
+      int packed = 0;
+      for (int i = 0; i < coordinates; ++i) packed |= grid.levels_of[point][i] << bits * i;
+      grid.packed[0][point] = static_cast<std::uint8_t>(packed);
+      grid.packed[1][point] = static_cast<std::uint8_t>(packed >> 8);
       ++point;
     }
   }

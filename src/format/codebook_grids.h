@@ -2,7 +2,10 @@
 // block may hold. A block names points of its format's grid by index.
 #pragma once
 
+#include <bit>
 #include <cstdint>
+
+#include "format/format.h"
 
 namespace plimsoll::codecs {
 
@@ -19,9 +22,10 @@ struct Grid {
   static constexpr int half_states =
       half == 2 ? levels * levels : levels * levels * levels * levels;
 
-  std::uint8_t levels_of[count][coordinates];
-  std::uint8_t low[count];               ///< number of the lower half of the coordinates
-  std::uint8_t high[count];              ///< and of the upper half
+  alignas(64) std::uint8_t levels_of[count][coordinates];
+  alignas(64) std::uint8_t packed[2][count];  ///< PointGrid::packed
+  std::uint8_t low[count];                    ///< number of the lower half of the coordinates
+  std::uint8_t high[count];                   ///< and of the upper half
   std::uint16_t begin[half_states + 1];  ///< first point whose upper half's number is at least this
 };
 
@@ -31,5 +35,13 @@ extern const Grid<8, 3, 1024> iq2_s_grid;
 extern const Grid<4, 8, 256> iq3_xxs_grid;
 extern const Grid<4, 8, 512> iq3_s_grid;
 extern const Grid<8, 3, 2048> iq1_grid;
+
+/// A grid as layouts refer to it.
+template <const auto& grid, bool marks_points>
+inline constexpr PointGrid point_grid{.coordinates = grid.coordinates,
+                                      .bits = std::bit_width(grid.count - 1u),
+                                      .marks_points = marks_points,
+                                      .levels = &grid.levels_of[0][0],
+                                      .packed = &grid.packed[0][0]};
 
 }  // namespace plimsoll::codecs

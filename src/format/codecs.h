@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdint>
 
+#include "format/codebook_grids.h"
 #include "format/format.h"
 
 namespace plimsoll::codecs {
@@ -295,47 +296,61 @@ struct Codebook : Block<256, bytes> {
                               std::int64_t blocks);
 };
 
-/// Magnitudes of IQ2's grids with both signs. The middle two codes are of no use; they stand where
-/// prefixes of two bits become -34, -8, 8 and 34.
-inline constexpr std::array<std::int8_t, 8> iq2_values = {-43, -25, -8, -8, 8, 8, 25, 43};
-inline constexpr std::array<std::int8_t, 16> iq3_xxs_values = {
-    -62, -52, -44, -36, -28, -20, -12, -4, 4, 12, 20, 28, 36, 44, 52, 62};
-inline constexpr std::array<std::int8_t, 16> iq3_s_values = {-15, -13, -11, -9, -7, -5, -3, -1,
-                                                             1,   3,   5,   7,  9,  11, 13, 15};
-/// Eight times minus one, zero and one, shifted down and up by one. The last two codes are of no
-/// use.
-inline constexpr std::array<std::int8_t, 8> iq1_values = {-9, -7, -1, 1, 7, 9, 9, 9};
+/// Values of codes with a level and a mark, by code; levels that a grid does not have repeat.
+using LevelValues = std::array<std::int8_t, 16>;
+/// A mark is a negative sign.
+constexpr LevelValues signed_levels(const std::array<std::int8_t, 8>& magnitudes) {
+  LevelValues values{};
+  for (std::size_t level = 0; level < 8; ++level) {
+    values[level] = magnitudes[level];
+    values[level | 1 << mark_bit] = static_cast<std::int8_t>(-magnitudes[level]);
+  }
+  return values;
+}
+inline constexpr LevelValues iq2_values = signed_levels({8, 25, 43, 43, 8, 25, 43, 43});
+inline constexpr LevelValues iq3_xxs_values = signed_levels({4, 12, 20, 28, 36, 44, 52, 62});
+inline constexpr LevelValues iq3_s_values = signed_levels({1, 3, 5, 7, 9, 11, 13, 15});
+/// Eight times minus one, zero and one, shifted up or, marked, down.
+inline constexpr LevelValues iq1_values = {-7, 1, 9, 9, -7, 1, 9, 9, -9, -1, 7, 7, -9, -1, 7, 7};
 
-template <int bits, int scale_width>
-constexpr CodeLayout codebook_layout(const std::int8_t* values, float unit) {
-  return {.bits = bits,
+constexpr CodeLayout codebook_layout(const PointGrid& grid, int scale_width,
+                                     const LevelValues& values, float unit) {
+  return {.bits = mark_bit + 1,
           .scale_width = scale_width,
-          .scale = ScaleKind::i8,
+          .scale = ScaleKind::odd4,
           .has_super = true,
-          .values = values,
-          .unit = unit};
+          .values = values.data(),
+          .unit = unit,
+          .grid = &grid};
 }
 
 struct IQ2_XXS : Codebook<FormatId::IQ2_XXS, 66> {
-  static constexpr CodeLayout layout = codebook_layout<3, 32>(iq2_values.data(), 0x1p-3f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq2_xxs_grid, false>, 32, iq2_values, 0x1p-3f);
 };
 struct IQ2_XS : Codebook<FormatId::IQ2_XS, 74> {
-  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq2_values.data(), 0x1p-3f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq2_xs_grid, false>, 16, iq2_values, 0x1p-3f);
 };
 struct IQ2_S : Codebook<FormatId::IQ2_S, 82> {
-  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq2_values.data(), 0x1p-3f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq2_s_grid, false>, 16, iq2_values, 0x1p-3f);
 };
 struct IQ3_XXS : Codebook<FormatId::IQ3_XXS, 98> {
-  static constexpr CodeLayout layout = codebook_layout<4, 32>(iq3_xxs_values.data(), 0x1p-2f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq3_xxs_grid, false>, 32, iq3_xxs_values, 0x1p-2f);
 };
 struct IQ3_S : Codebook<FormatId::IQ3_S, 110> {
-  static constexpr CodeLayout layout = codebook_layout<4, 32>(iq3_s_values.data(), 1.0f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq3_s_grid, false>, 32, iq3_s_values, 1.0f);
 };
 struct IQ1_S : Codebook<FormatId::IQ1_S, 50> {
-  static constexpr CodeLayout layout = codebook_layout<3, 32>(iq1_values.data(), 0x1p-3f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq1_grid, true>, 32, iq1_values, 0x1p-3f);
 };
 struct IQ1_M : Codebook<FormatId::IQ1_M, 56> {
-  static constexpr CodeLayout layout = codebook_layout<3, 16>(iq1_values.data(), 0x1p-3f);
+  static constexpr CodeLayout layout =
+      codebook_layout(point_grid<iq1_grid, true>, 16, iq1_values, 0x1p-3f);
 };
 
 }  // namespace plimsoll::codecs

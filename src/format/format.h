@@ -32,7 +32,21 @@ enum class ScaleKind : std::uint8_t {
   i8,     ///< signed byte, times the super scale
   u8,     ///< unsigned byte, times the super scale
   u4,     ///< low nibble the scale, high nibble the min, each times its super
+  odd4,   ///< four bits n for 2n + 1, times the super scale
 };
+
+/// Which levels neighbouring columns may have together, in codebook formats: a block names points
+/// of such a grid, and marks columns or points. A code is then a level and, as its fourth bit, a
+/// mark.
+struct PointGrid {
+  int coordinates;    ///< columns of a point: 8, of levels below 4, or 4, of levels below 8
+  int bits;           ///< of a point's index: 8 to 11
+  bool marks_points;  ///< all columns of a point are marked, or none
+  const std::uint8_t* levels;  ///< [points][coordinates], 64-byte aligned
+  /// The same in 16 bits a point, the first coordinate's lowest: all low bytes, then all high ones.
+  const std::uint8_t* packed;  ///< [2][points], 64-byte aligned
+};
+constexpr int mark_bit = 3;  ///< of a code
 
 /// What codes and scales of a quantised format mean:
 ///   value = values[code] * unit * scale + min
@@ -57,11 +71,14 @@ struct CodeLayout {
   int scale_low = 0;
   int scale_high = 0;
   float unit = 1.0f;  ///< of the values: a power of two
+  const PointGrid* grid = nullptr;  ///< codes come as its points; blocks have 256 columns
 };
 
 /// The parts of one file block of one row. Sized for the largest block (256 columns, 16 groups).
 struct BlockParts {
   std::uint8_t codes[256];    ///< one per column, < 2^bits
+  std::uint16_t points[64];   ///< with a grid, the codes' levels once more: by its coordinates
+  std::uint8_t marks[32];     ///< with a grid, their marks: by 8 columns, the lowest bit for the first
   std::uint16_t scales[16];   ///< raw bits by ScaleKind (u4: scale | min << 4)
   std::uint16_t mins[16];     ///< raw: f16 bits without super, unsigned integer with
   std::uint16_t super_scale;  ///< f16 bits

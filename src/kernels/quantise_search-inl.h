@@ -132,6 +132,7 @@ class Scales {
       case ScaleKind::i8:
       case ScaleKind::u8:
       case ScaleKind::u4:
+      case ScaleKind::odd4:  // not of formats that are searched here
         break;
     }
     return clamped(hn::Round(hn::Mul(scale, per_super_scale_)));
@@ -158,6 +159,7 @@ class Scales {
       case ScaleKind::i8:
       case ScaleKind::u8:
       case ScaleKind::u4:
+      case ScaleKind::odd4:
         break;
     }
     return hn::Mul(raw, super_scale_);

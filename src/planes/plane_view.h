@@ -13,6 +13,15 @@
 //
 // so that a tensor at level L (L leading bits: 2, 3, 4, 5, 6 or 8) is a prefix of its planes. In a
 // field of two bits the higher one is the more significant.
+//
+// Codes that come as points of a grid (CodeLayout::grid) stay points, and have this one level. The
+// point of row r and of the p-th columns, 8 or 4 each, has number n = 64 * (p / 4) + 4 * r + p % 4
+// in its tile:
+//
+//   plane      of a tile
+//   points     the low eight bits of each: [n]
+//   high bits  the others, a bit map for each: [9th, 10th, 11th][n / 8], bit n % 8
+//   marks      as one-bit plane B above; or of whole points, a bit map: [n / 8], bit n % 8
 #pragma once
 
 #include <cstdint>
@@ -37,6 +46,17 @@ constexpr int planes_of_level(int bits) {
 /// Index of a level's last plane, and of its LevelTable.
 constexpr int plane_index(int level) { return level == 8 ? digit_planes - 1 : level - 2; }
 
+/// Points of a tile, and what a tile takes in the planes of a grid.
+constexpr int points_per_tile(const PointGrid& grid) {
+  return tile_rows * tile_columns / grid.coordinates;
+}
+constexpr int mark_bytes_per_tile(const PointGrid& grid) {
+  return grid.marks_points ? points_per_tile(grid) / 8 : tile_rows * tile_columns / 8;
+}
+constexpr int high_bytes_per_tile(const PointGrid& grid) {
+  return points_per_tile(grid) / 8 * (grid.bits - 8);
+}
+
 /// What the leading `bits` of a code stand for: unit * (centroid_of(code) - zero), before the
 /// scale. The difference fits a signed byte.
 struct LevelTable {
@@ -59,11 +79,17 @@ struct PlaneView {
   std::int32_t scale_width;  ///< 16, 32, or 256 (ScaleKind::none)
   bool has_min;
   bool has_super;
+  const PointGrid* grid;  ///< null: codes are in digit planes
 
   /// Digit planes: [tile row][tile][lines][64]. Null beyond `bits`.
   const std::uint8_t* digits[digit_planes];
+  /// With a grid, in place of digit planes: [tile row][tile][bytes of a tile]. No high bits where
+  /// points have eight.
+  const std::uint8_t* points;
+  const std::uint8_t* marks;
+  const std::uint8_t* high_bits;
   /// Group scales: [tile row][tile][groups per tile][16 rows], of scale_bytes each; groups per tile
-  /// is 32 / scale_width.
+  /// is 32 / scale_width. ScaleKind::odd4: a byte for each two groups, the first one's bits low.
   const std::uint8_t* scales;
   /// Group mins in the same order: f16 without super mins, one byte with; null without mins and for
   /// u4.

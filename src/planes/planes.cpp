@@ -14,10 +14,26 @@ namespace {
 constexpr int plane_lines[digit_planes] = {2, 1, 1, 1, 1, 2};
 constexpr int line_bytes = 64;
 
+/// Planes of a grid, in place of the first digit planes.
+enum GridPlane { points_plane, marks_plane, high_bits_plane };
+
+int plane_count(const CodeLayout& layout) {
+  if (!layout.grid) return planes_of_level(layout.bits);
+  return layout.grid->bits > 8 ? high_bits_plane + 1 : high_bits_plane;
+}
+
+/// What a tile takes in a plane.
+Bytes tile_bytes(const CodeLayout& layout, int plane) {
+  if (!layout.grid) return static_cast<Bytes>(plane_lines[plane] * line_bytes);
+  return static_cast<Bytes>(plane == points_plane  ? points_per_tile(*layout.grid)
+                            : plane == marks_plane ? mark_bytes_per_tile(*layout.grid)
+                                                   : high_bytes_per_tile(*layout.grid));
+}
+
 /// Where the parts of the scale region begin, and its size.
 struct ScaleLayout {
   int groups_per_tile;  // 0 with ScaleKind::none
-  int scale_bytes;      // of one group scale
+  int scale_bits;       // of one group scale
   int min_bytes;        // of one group min, 0 where mins sit in the scale or are absent
   Bytes mins_offset, super_scales_offset, super_mins_offset, bytes;
 };
@@ -27,14 +43,14 @@ ScaleLayout scale_layout(const CodeLayout& layout, std::int64_t rows, std::int64
   const Bytes tiles = tile_row_count * static_cast<Bytes>(columns / tile_columns);
   ScaleLayout result{};
   result.groups_per_tile = layout.scale == ScaleKind::none ? 0 : tile_columns / layout.scale_width;
-  result.scale_bytes = layout.scale == ScaleKind::f16 ? 2 : 1;
+  result.scale_bits = layout.scale == ScaleKind::f16 ? 16 : layout.scale == ScaleKind::odd4 ? 4 : 8;
   result.min_bytes = !layout.has_min || layout.scale == ScaleKind::u4 ? 0
                      : layout.has_super                               ? 1
                                                                       : 2;
   const Bytes groups = tiles * static_cast<Bytes>(result.groups_per_tile) * tile_rows;
   const Bytes supers =
       layout.has_super ? tile_row_count * static_cast<Bytes>(columns / 256) * tile_rows : 0;
-  result.mins_offset = round_up(groups * static_cast<Bytes>(result.scale_bytes), line_bytes);
+  result.mins_offset = round_up(groups * static_cast<Bytes>(result.scale_bits) / 8, line_bytes);
   result.super_scales_offset =
       round_up(result.mins_offset + groups * static_cast<Bytes>(result.min_bytes), line_bytes);
   result.super_mins_offset = round_up(result.super_scales_offset + supers * 2, line_bytes);
@@ -42,10 +58,15 @@ ScaleLayout scale_layout(const CodeLayout& layout, std::int64_t rows, std::int64
   return result;
 }
 
-Bytes digit_plane_bytes(int plane, std::int64_t rows, std::int64_t columns) {
+Bytes plane_bytes(const CodeLayout& layout, int plane, std::int64_t rows, std::int64_t columns) {
   return static_cast<Bytes>((rows + tile_rows - 1) / tile_rows) *
-         static_cast<Bytes>(columns / tile_columns) *
-         static_cast<Bytes>(plane_lines[plane] * line_bytes);
+         static_cast<Bytes>(columns / tile_columns) * tile_bytes(layout, plane);
+}
+
+/// Of a group of a lane's columns, counted over the whole tensor: the place of its scale, in
+/// units of a scale or, of two scales that share a byte, in bytes.
+std::int64_t scale_place(const ScaleLayout& layout, std::int64_t group, int lane) {
+  return (layout.scale_bits == 4 ? group / 2 : group) * tile_rows + lane;
 }
 
 /// The 16 x 32 codes of one tile as the eight lines of dot steps, eight bytes to a word: what is
@@ -74,6 +95,53 @@ inline void pack_bits(const TileLines& lines, int shift, std::uint8_t* out) {
     for (int i = 0; i < TileLines::words; ++i)
       packed[i] |= (lines.step[j][i] >> shift & bit_of_each_byte) << j;
   std::memcpy(out, packed, sizeof packed);
+}
+
+/// Where a tile goes in the planes of a grid.
+struct GridTile {
+  std::uint8_t *points, *marks, *high_bits;
+};
+
+/// A tile's points, from the `first`th of each row; and its marks, where points have them.
+void pack_points(const PointGrid& grid, const std::uint16_t (&points)[tile_rows][64],
+                 const TileLines& lines, int first, const GridTile& out) {
+  const int point_lines = points_per_tile(grid) / line_bytes;
+  std::uint64_t high[3][2] = {}, marks[2] = {};  // bit maps
+  for (int row = 0; row < tile_rows; ++row) {
+    for (int p = 0; p < 4 * point_lines; ++p) {
+      const int line = p / 4, n = 4 * row + p % 4;
+      const int point = points[row][first + p];
+      out.points[line * line_bytes + n] = static_cast<std::uint8_t>(point);
+      for (int bit = 0; bit < 3; ++bit)
+        high[bit][line] |= static_cast<std::uint64_t>(point >> (8 + bit) & 1) << n;
+      // Of the point's first column.
+      const std::uint64_t codes = lines.step[p * grid.coordinates / 4][row / 2];
+      marks[line] |= (codes >> (row % 2 * 32 + mark_bit) & 1) << n;
+    }
+  }
+  const auto map_bytes = static_cast<std::size_t>(point_lines) * 8;
+  for (int bit = 8; bit < grid.bits; ++bit)
+    std::memcpy(out.high_bits + static_cast<std::size_t>(bit - 8) * map_bytes, high[bit - 8],
+                map_bytes);
+  if (grid.marks_points)
+    std::memcpy(out.marks, marks, map_bytes);
+  else
+    pack_bits(lines, mark_bit, out.marks);
+}
+
+/// The code of a tile's row and column.
+int code_of_point(const PlaneView& view, std::int64_t tile, int row, int column) {
+  const PointGrid& grid = *view.grid;
+  const int points = points_per_tile(grid), p = column / grid.coordinates;
+  const int n = p / 4 * line_bytes + 4 * row + p % 4;
+  const auto bit = [](const std::uint8_t* map, int at) { return map[at / 8] >> at % 8 & 1; };
+  int point = view.points[tile * points + n];
+  for (int b = 8; b < grid.bits; ++b)
+    point |= bit(view.high_bits + tile * high_bytes_per_tile(grid), (b - 8) * points + n) << b;
+  const std::uint8_t* marks = view.marks + tile * mark_bytes_per_tile(grid);
+  const int mark =
+      grid.marks_points ? bit(marks, n) : marks[4 * row + column % 4] >> column / 4 & 1;
+  return grid.levels[point * grid.coordinates + column % grid.coordinates] | mark << mark_bit;
 }
 
 }  // namespace
@@ -122,8 +190,8 @@ LevelTable make_level_table(const CodeLayout& layout, int level) {
 
 Bytes PlaneTensor::memory_bytes(const CodeLayout& layout, std::int64_t rows, std::int64_t columns) {
   Bytes total = round_up(scale_layout(layout, rows, columns).bytes, page_bytes);
-  for (int plane = 0; plane < planes_of_level(layout.bits); ++plane)
-    total += round_up(digit_plane_bytes(plane, rows, columns), page_bytes);
+  for (int plane = 0; plane < plane_count(layout); ++plane)
+    total += round_up(plane_bytes(layout, plane, rows, columns), page_bytes);
   return total;
 }
 
@@ -139,13 +207,24 @@ PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t
   view_.scale_width = layout.scale_width;
   view_.has_min = layout.has_min;
   view_.has_super = layout.has_super;
-  for (int plane = 0; plane < planes_of_level(layout.bits); ++plane) {
-    const Bytes plane_bytes = digit_plane_bytes(plane, rows, columns);
-    digits_[plane] = level_after_plane[plane] <= level
-                         ? Region(ledger, Account::weights, plane_bytes)
-                         : Region::without_pages(ledger, Account::weights, plane_bytes);
-    view_.digits[plane] = digits_[plane].as<std::uint8_t>();
-    view_.tables[plane] = make_level_table(layout, level_after_plane[plane]);
+  view_.grid = layout.grid;
+  assert(!layout.grid || level == layout.bits);
+  for (int plane = 0; plane < plane_count(layout); ++plane) {
+    const Bytes bytes_of_plane = plane_bytes(layout, plane, rows, columns);
+    planes_[plane] = layout.grid || level_after_plane[plane] <= level
+                         ? Region(ledger, Account::weights, bytes_of_plane)
+                         : Region::without_pages(ledger, Account::weights, bytes_of_plane);
+  }
+  if (layout.grid) {
+    view_.points = planes_[points_plane].as<std::uint8_t>();
+    view_.marks = planes_[marks_plane].as<std::uint8_t>();
+    view_.high_bits = planes_[high_bits_plane].as<std::uint8_t>();
+    view_.tables[plane_index(level)] = make_level_table(layout, level);
+  } else {
+    for (int plane = 0; plane < plane_count(layout); ++plane) {
+      view_.digits[plane] = planes_[plane].as<std::uint8_t>();
+      view_.tables[plane] = make_level_table(layout, level_after_plane[plane]);
+    }
   }
   const ScaleLayout parts = scale_layout(layout, rows, columns);
   scales_ = Region(ledger, Account::weights, parts.bytes);
@@ -164,26 +243,29 @@ PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t
 }
 
 Bytes PlaneTensor::plane_row_bytes(int plane) const {
-  return static_cast<Bytes>(view_.tiles_per_row()) *
-         static_cast<Bytes>(plane_lines[plane] * line_bytes);
+  return static_cast<Bytes>(view_.tiles_per_row()) * tile_bytes(format_->layout, plane);
+}
+
+bool PlaneTensor::holds(std::int64_t tile_row, int plane) const {
+  return view_.grid || plane < planes_of_level(level(tile_row));
 }
 
 Bytes PlaneTensor::bytes() const {
   Bytes total = scales_.size();
   const std::int64_t count = view_.tile_row_count();
-  for (int plane = 0; plane < planes_of_level(view_.bits); ++plane) {
-    total += digits_[plane].size();
+  for (int plane = 0; plane < plane_count(format_->layout); ++plane) {
+    total += planes_[plane].size();
     // Whole pages inside every run of tile rows that lack this plane have been given back.
     for (std::int64_t begin = 0; begin < count;) {
       std::int64_t end = begin;
-      while (end < count && planes_of_level(level(end)) <= plane) ++end;
+      while (end < count && !holds(end, plane)) ++end;
       if (end == begin) {
         ++begin;
         continue;
       }
       const Bytes row = plane_row_bytes(plane);
       const Bytes first = round_up(static_cast<Bytes>(begin) * row, page_bytes);
-      const Bytes last = end == count ? digits_[plane].size()
+      const Bytes last = end == count ? planes_[plane].size()
                                       : round_down(static_cast<Bytes>(end) * row, page_bytes);
       if (last > first) total -= last - first;
       begin = end;
@@ -213,6 +295,7 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
 
   BlockParts parts[8];
   alignas(64) std::uint8_t codes[tile_rows][256];
+  std::uint16_t points[tile_rows][64] = {};
   TileLines lines;
   bool finite = true;
   const auto check = [&finite](std::uint16_t half) { finite &= (half & 0x7c00) != 0x7c00; };
@@ -221,8 +304,10 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
     const int present = static_cast<int>(
         std::min<std::int64_t>(tile_rows, row_begin + row_count - tile_row * tile_rows));
     const int planes = planes_of_level(level(tile_row));
-    if (present < tile_rows)
-      std::memset(codes, 0, sizeof codes);  // rows past the last: code 0, scale 0
+    if (present < tile_rows) {  // rows past the last: code 0, (super) scale 0
+      std::memset(codes, 0, sizeof codes);
+      std::memset(points, 0, sizeof points);
+    }
     for (std::int64_t column = 0; column < columns_; column += stretch) {
       const std::int64_t first_tile = tile_row * tiles_per_row + column / tile_columns;
       for (int row = 0; row < present; ++row) {
@@ -234,15 +319,19 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
           std::memcpy(&codes[row][block * format_->block_values], parts[block].codes,
                       static_cast<std::size_t>(format_->block_values));
           for (int group = 0; group < groups_per_block; ++group) {
-            const std::int64_t place =
-                (first_tile * scale.groups_per_tile + block * groups_per_block + group) *
-                    tile_rows +
-                row;
-            if (scale.scale_bytes == 2) {
+            const std::int64_t at =
+                first_tile * scale.groups_per_tile + block * groups_per_block + group;
+            const std::int64_t place = scale_place(scale, at, row);
+            if (scale.scale_bits == 16) {
               std::memcpy(scales + 2 * place, &parts[block].scales[group], 2);
               check(parts[block].scales[group]);
-            } else
+            } else if (scale.scale_bits == 4) {
+              const int first = at % 2 == 0 ? parts[block].scales[group] : scales[place] & 15;
+              const int second = at % 2 == 0 ? 0 : parts[block].scales[group];
+              scales[place] = static_cast<std::uint8_t>(first | second << 4);
+            } else {
               scales[place] = static_cast<std::uint8_t>(parts[block].scales[group]);
+            }
             if (scale.min_bytes == 2) {
               std::memcpy(mins + 2 * place, &parts[block].mins[group], 2);
               check(parts[block].mins[group]);
@@ -250,6 +339,7 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
               mins[place] = static_cast<std::uint8_t>(parts[block].mins[group]);
           }
         }
+        if (layout.grid) std::memcpy(points[row], parts[0].points, sizeof points[row]);
         if (layout.has_super) {
           const std::int64_t place = (tile_row * (columns_ / 256) + column / 256) * tile_rows + row;
           super_scales[place] = parts[0].super_scale;
@@ -269,10 +359,20 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
             std::memcpy(&odd, &codes[row + 1][tile * tile_columns + 4 * j], 4);
             lines.step[j][row / 2] = even | static_cast<std::uint64_t>(odd) << 32;
           }
+        if (layout.grid) {
+          const PointGrid& grid = *layout.grid;
+          const auto place = [&](int plane) {
+            return planes_[plane].as<std::uint8_t>() +
+                   static_cast<Bytes>(first_tile + tile) * tile_bytes(layout, plane);
+          };
+          pack_points(grid, points, lines, tile * tile_columns / grid.coordinates,
+                      {place(points_plane), place(marks_plane), place(high_bits_plane)});
+          continue;
+        }
         int place = layout.bits;  // bits not yet stored
         for (int plane = 0; plane < planes; ++plane) {
           place -= plane_bits[plane];
-          std::uint8_t* out = digits_[plane].as<std::uint8_t>() +
+          std::uint8_t* out = planes_[plane].as<std::uint8_t>() +
                               (first_tile + tile) * plane_lines[plane] * line_bytes;
           if (plane_bits[plane] == 2)
             pack_pairs(lines, place, out);
@@ -289,6 +389,7 @@ Bytes PlaneTensor::drop(int to_level, std::int64_t tile_row_begin, std::int64_t 
   assert(planes_of_level(to_level) > 0 && to_level <= view_.bits);
   assert(0 <= tile_row_begin && tile_row_begin <= tile_row_end &&
          tile_row_end <= view_.tile_row_count());
+  if (view_.grid) return 0;
   const Bytes before = bytes();
   for (std::int64_t t = tile_row_begin; t < tile_row_end; ++t) {
     auto& level_of_row = levels_[static_cast<std::size_t>(t)];
@@ -303,26 +404,27 @@ Bytes PlaneTensor::drop(int to_level, std::int64_t tile_row_begin, std::int64_t 
     const Bytes row = plane_row_bytes(plane);
     const Bytes first = static_cast<Bytes>(begin) * row;
     const Bytes last =
-        end == view_.tile_row_count() ? digits_[plane].size() : static_cast<Bytes>(end) * row;
-    digits_[plane].give_back(first, last - first);
+        end == view_.tile_row_count() ? planes_[plane].size() : static_cast<Bytes>(end) * row;
+    planes_[plane].give_back(first, last - first);
   }
   return before - bytes();
 }
 
 void PlaneTensor::restore(int to_level, std::int64_t tile_row_begin, std::int64_t tile_row_end) {
   assert(planes_of_level(to_level) > 0 && to_level <= view_.bits);
+  if (view_.grid) return;
   const auto range = [&](int p) {
     const Bytes row = plane_row_bytes(p);
     // Outwards to whole pages: a page at the border may have been given back as part of a longer
     // run.
     const Bytes first = round_down(static_cast<Bytes>(tile_row_begin) * row, page_bytes);
     const Bytes last =
-        std::min(digits_[p].size(), round_up(static_cast<Bytes>(tile_row_end) * row, page_bytes));
+        std::min(planes_[p].size(), round_up(static_cast<Bytes>(tile_row_end) * row, page_bytes));
     return std::pair{first, last - first};
   };
   try {
     for (int plane = 0; plane < planes_of_level(to_level); ++plane)
-      digits_[plane].take_back(range(plane).first, range(plane).second);
+      planes_[plane].take_back(range(plane).first, range(plane).second);
   } catch (...) {
     // What was taken for nothing goes back: dropping to the present levels again frees it.
     for (std::int64_t t = tile_row_begin; t < tile_row_end; ++t) drop(level(t), t, t + 1);
@@ -336,13 +438,13 @@ void PlaneTensor::restore(int to_level, std::int64_t tile_row_begin, std::int64_
 
 void PlaneTensor::append_spans(std::vector<std::span<const std::byte>>& spans) const {
   const auto count = static_cast<std::int64_t>(levels_.size());
-  for (int plane = 0; plane < planes_of_level(format_->layout.bits); ++plane) {
+  for (int plane = 0; plane < plane_count(format_->layout); ++plane) {
     const Bytes row_bytes = plane_row_bytes(plane);
     for (std::int64_t row = 0; row < count;) {
       std::int64_t end = row;
-      while (end < count && level(end) >= level_after_plane[plane]) ++end;
+      while (end < count && holds(end, plane)) ++end;
       if (end > row)
-        spans.push_back({digits_[plane].data() + static_cast<Bytes>(row) * row_bytes,
+        spans.push_back({planes_[plane].data() + static_cast<Bytes>(row) * row_bytes,
                          static_cast<Bytes>(end - row) * row_bytes});
       row = end + 1;
     }
@@ -360,11 +462,15 @@ void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
     const std::int64_t tile = tile_row * view_.tiles_per_row() + column / tile_columns;
     const int c = static_cast<int>(column % tile_columns), j = c / 4, byte = 4 * lane + c % 4;
     int code = 0;
-    for (int plane = 0; plane < planes; ++plane) {
-      const std::uint8_t* lines = view_.digits[plane] + tile * plane_lines[plane] * line_bytes;
-      code = plane_bits[plane] == 2
-                 ? code << 2 | (lines[(j & 1) * line_bytes + byte] >> (j & ~1) & 3)
-                 : code << 1 | (lines[byte] >> j & 1);
+    if (view_.grid) {
+      code = code_of_point(view_, tile, lane, c);
+    } else {
+      for (int plane = 0; plane < planes; ++plane) {
+        const std::uint8_t* lines = view_.digits[plane] + tile * plane_lines[plane] * line_bytes;
+        code = plane_bits[plane] == 2
+                   ? code << 2 | (lines[(j & 1) * line_bytes + byte] >> (j & ~1) & 3)
+                   : code << 1 | (lines[byte] >> j & 1);
+      }
     }
     const int centroid = table.centroid_of(code, level(tile_row));
     const float value = static_cast<float>(centroid - table.zero) * table.unit;
@@ -373,9 +479,11 @@ void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
     unsigned raw = 0;
     std::int64_t place = 0;
     if (layout.groups_per_tile) {
-      place = (tile * layout.groups_per_tile + c / view_.scale_width) * tile_rows + lane;
-      raw = layout.scale_bytes == 2 ? reinterpret_cast<const std::uint16_t*>(view_.scales)[place]
+      const std::int64_t group = tile * layout.groups_per_tile + c / view_.scale_width;
+      place = scale_place(layout, group, lane);
+      raw = layout.scale_bits == 16 ? reinterpret_cast<const std::uint16_t*>(view_.scales)[place]
                                     : view_.scales[place];
+      if (layout.scale_bits == 4) raw = raw >> 4 * (group % 2) & 15;
     }
     switch (view_.scale_kind) {
       case ScaleKind::none:
@@ -397,6 +505,9 @@ void PlaneTensor::dequantise_row(std::int64_t row, float* values) const {
         break;
       case ScaleKind::u4:
         scale = static_cast<float>(raw & 15);
+        break;
+      case ScaleKind::odd4:
+        scale = static_cast<float>(2 * raw + 1);
         break;
     }
     if (view_.has_super) {

@@ -28,7 +28,8 @@ class PlaneTensor {
 
   PlaneTensor() = default;
   /// Reserves and maps the planes up to `level`; values are unspecified until imported. `format` is
-  /// of Kind::coded, columns a multiple of its block. Throws as Ledger::reserve does.
+  /// of Kind::coded, columns a multiple of its block; with a grid it has one level. Throws as
+  /// Ledger::reserve does.
   PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns,
               int level);
   PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns)
@@ -47,7 +48,7 @@ class PlaneTensor {
 
   /// Drops the planes above `level` (2, 3, 4, 5, 6 or 8 bits, at most the format's) of tile rows
   /// [begin, end): their whole pages go back to the kernel and the Ledger. Returns the bytes given
-  /// back. Not while a kernel reads the tensor.
+  /// back. Not while a kernel reads the tensor. Points of a grid have nothing to drop: they stay.
   Bytes drop(int level, std::int64_t tile_row_begin, std::int64_t tile_row_end);
   /// Makes room for the planes up to `level` again; their rows must be imported before use. Throws
   /// as Ledger::reserve does, and then nothing has changed.
@@ -65,12 +66,13 @@ class PlaneTensor {
 
  private:
   Bytes plane_row_bytes(int plane) const;
+  bool holds(std::int64_t tile_row, int plane) const;
 
   const Format* format_ = nullptr;
   std::int64_t rows_ = 0;
   std::int64_t columns_ = 0;
-  Region digits_[digit_planes];
-  Region scales_;  ///< scales, mins, super scales, super mins, each 64-byte aligned
+  Region planes_[digit_planes];  ///< digit planes; or points, marks and high bits
+  Region scales_;                ///< scales, mins, super scales, super mins, each 64-byte aligned
   std::vector<std::uint8_t> levels_;
   PlaneView view_{};
 };

@@ -37,6 +37,12 @@ void expect_sound(const Grid& grid) {
     EXPECT_EQ(grid.high[point], number / Grid::half_states);
     EXPECT_GE(point, grid.begin[grid.high[point]]);
     EXPECT_LT(point, grid.begin[grid.high[point] + 1]);
+    for (int i = 0; i < Grid::coordinates; ++i) {
+      constexpr int bits = 16 / Grid::coordinates;
+      EXPECT_EQ(
+          (grid.packed[0][point] | grid.packed[1][point] << 8) >> bits * i & ((1 << bits) - 1),
+          grid.levels_of[point][i]);
+    }
   }
   EXPECT_EQ(grid.begin[0], 0);
   EXPECT_EQ(grid.begin[Grid::half_states], Grid::count);

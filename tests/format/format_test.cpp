@@ -90,7 +90,8 @@ TEST(FormatTable, BlockSizesAreTheSpecifications) {
       {"Q6_K", 256, 210},   {"IQ2_XXS", 256, 66}, {"IQ2_XS", 256, 74}, {"IQ3_XXS", 256, 98},
       {"IQ1_S", 256, 50},   {"IQ4_NL", 32, 18},   {"IQ3_S", 256, 110}, {"IQ2_S", 256, 82},
       {"IQ4_XS", 256, 136}, {"IQ1_M", 256, 56},   {"TQ1_0", 256, 54},  {"TQ2_0", 256, 66},
-      {"MXFP4", 32, 17},    {"NVFP4", 64, 36},    {"NEST8", 256, 266}};
+      {"MXFP4", 32, 17},    {"NVFP4", 64, 36},    {"NEST4", 256, 138}, {"NEST6", 256, 202},
+      {"NEST8", 256, 266}};
   EXPECT_EQ(formats().size(), wanted.size());
   for (const auto& [name, values, bytes] : wanted) {
     const Format* f = find_format(name);
@@ -127,6 +128,9 @@ float scale_of(ScaleKind kind, std::uint16_t raw) {
       return raw;
     case ScaleKind::u4:
       return static_cast<float>(raw & 15);
+    case ScaleKind::odd4:
+      EXPECT_LT(raw, 16);
+      return static_cast<float>(2 * raw + 1);
   }
   return 0;
 }
@@ -140,6 +144,12 @@ std::vector<float> reconstruct(const Format& f, const BlockParts& parts) {
     float scale = l.scale == ScaleKind::none ? 1 : scale_of(l.scale, parts.scales[g]);
     if (l.has_super) scale *= half_to_float(parts.super_scale);
     EXPECT_LT(parts.codes[i], 1 << l.bits);
+    if (l.grid) {
+      const int n = l.grid->coordinates, point = parts.points[i / n];
+      EXPECT_LT(point, 1 << l.grid->bits);
+      const int level = l.grid->levels[point * n + i % n], mark = parts.marks[i / 8] >> i % 8 & 1;
+      EXPECT_EQ(parts.codes[i], level | mark << mark_bit);
+    }
     float value = static_cast<float>(l.values[parts.codes[i]]) * l.unit * scale;
     if (l.has_min && l.has_super) {
       const int min = l.scale == ScaleKind::u4 ? parts.scales[g] >> 4 : parts.mins[g];

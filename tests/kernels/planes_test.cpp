@@ -68,10 +68,11 @@ TEST_P(PlaneProduct, EqualsTheReference) {
       PlaneTensor tensor(ledger, *format, rows, columns);
       const auto blocks = test::gaussian_rows(*format, rows, columns, 7, 0.02f);
       tensor.import_rows(blocks.data(), 0, rows);
-      for (int plane = planes_of_level(format->layout.bits) - 1; plane >= 0; --plane) {
+      const int last_plane = planes_of_level(format->layout.bits) - 1;
+      for (int plane = last_plane; plane >= (format->layout.grid ? last_plane : 0); --plane) {
         tensor.drop(level_after_plane[plane], 0,
                     1);  // the first tile row at this level, the others above it
-        if (plane + 2 < planes_of_level(format->layout.bits))
+        if (plane + 2 <= last_plane)
           tensor.drop(level_after_plane[plane + 1], 1, tensor.view().tile_row_count());
         for (const std::int64_t tokens : {1, 2, 3, 4, 6, 7, 13}) {
           if (columns == 4352 && (rows != 16 || tokens % 4 != 1))
@@ -150,9 +151,69 @@ TEST_P(PlaneProduct, OneTokenIsTheSameAloneAndInABatch) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kernels, PlaneProduct, ::testing::ValuesIn(cases()), [](const auto& row) {
+/// Blocks of any bytes under super scales of 1.
+std::vector<std::uint8_t> random_codebook_blocks(const Format& format, std::size_t count) {
+  auto blocks = test::random_bytes(count * static_cast<std::size_t>(format.block_bytes), 9);
+  for (std::size_t b = 0; b < count; ++b) {
+    std::uint8_t* block = blocks.data() + b * static_cast<std::size_t>(format.block_bytes);
+    if (format.id == FormatId::IQ1_M) {  // the upper nibbles of four words
+      for (const auto& [byte, nibble] : {std::pair{49, 0x0}, {51, 0x0}, {53, 0xc}, {55, 0x3}})
+        block[byte] = static_cast<std::uint8_t>((block[byte] & 15) | nibble << 4);
+    } else {
+      block[0] = 0x00;
+      block[1] = 0x3c;
+    }
+  }
+  return blocks;
+}
+
+class GridProduct : public ::testing::TestWithParam<Case> {};
+
+TEST_P(GridProduct, FindsEveryPoint) {
+  const auto [format, isa] = GetParam();
+  const std::int64_t rows = 128, columns = 2048;  // each of 2048 points some 16 times
+  Ledger ledger;
+  PlaneTensor tensor(ledger, *format, rows, columns);
+  const auto blocks =
+      random_codebook_blocks(*format, static_cast<std::size_t>(rows * columns / 256));
+  tensor.import_rows(blocks.data(), 0, rows);
+  // Ones in every 52nd column, another one for each token: no sum of 40 products of up to 31 * 62,
+  // in units that activations of 127 steps have, takes more than the 24 bits of a float.
+  const std::int64_t all = 52;
+  std::vector<float> x(static_cast<std::size_t>(all * columns));
+  for (std::int64_t c = 0; c < columns; ++c)
+    x[static_cast<std::size_t>(c % all * columns + c)] = c % 5 < 2 ? -1.0f : 1.0f;
+  const Aligned memory(quantised_bytes(all, columns)), scratch(plane_scratch_bytes);
+  const auto product = [&](const Kernels& kernels, std::int64_t first, std::int64_t tokens) {
+    std::vector<float> y(static_cast<std::size_t>(tokens * rows));
+    const QuantisedActivations q = place_quantised(memory.get(), tokens, columns);
+    kernels.quantise_activations(x.data() + first * columns, columns, 0, tokens, q);
+    kernels.matmul_planes(tensor.view(), q, 0, rows / tile_rows, y.data(), rows, scratch.get());
+    return y;
+  };
+  const std::vector<float> expected = product(kernels_for(Isa::reference), 0, all);
+  for (const std::int64_t batch : {1, 4, 52}) {
+    for (std::int64_t first = 0; first < all; first += batch) {
+      const std::vector<float> found = product(kernels_for(isa), first, batch);
+      for (std::size_t i = 0; i < found.size(); ++i)
+        ASSERT_EQ(expected[static_cast<std::size_t>(first * rows) + i], found[i])
+            << "result " << i << " of " << batch << " tokens from " << first;
+    }
+  }
+}
+
+std::string name_of_case(const testing::TestParamInfo<Case>& row) {
   return std::string(row.param.format->name) + "_" + std::string(name(row.param.isa));
-});
+}
+INSTANTIATE_TEST_SUITE_P(Kernels, PlaneProduct, ::testing::ValuesIn(cases()), name_of_case);
+
+std::vector<Case> cases_with_grids() {
+  std::vector<Case> result = cases();
+  std::erase_if(result, [](const Case& row) { return !row.format->layout.grid; });
+  return result;
+}
+INSTANTIATE_TEST_SUITE_P(Kernels, GridProduct, ::testing::ValuesIn(cases_with_grids()),
+                         name_of_case);
 
 TEST(QuantiseActivations, EveryInstructionSetGivesTheSameBlocks) {
   const std::int64_t tokens = 9, columns = 736;  // 23 blocks: no multiple of anything

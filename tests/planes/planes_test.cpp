@@ -128,6 +128,16 @@ TEST_P(EveryFormat, RowsArriveInAnyOrder) {
   }
 }
 
+TEST_P(EveryFormat, TakesAboutWhatTheFileDoes) {
+  const Format& format = *GetParam();
+  const std::int64_t rows = 1024, columns = 8192;
+  const double held = 8.0 *
+                      static_cast<double>(PlaneTensor::memory_bytes(format.layout, rows, columns)) /
+                      static_cast<double>(rows * columns);
+  EXPECT_LT(held,
+            8.0 * format.block_bytes / format.block_values + (format.layout.grid ? 0.13 : 0.38));
+}
+
 INSTANTIATE_TEST_SUITE_P(Planes, EveryFormat, ::testing::ValuesIn(coded_formats()),
                          [](const auto& row) { return std::string(row.param->name); });
 
@@ -208,7 +218,8 @@ TEST(Planes, BegunAtALowerLevelTheyCanRise) {
 TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
   for (const Format* format : coded_formats()) {
     const CodeLayout& layout = format->layout;
-    for (int plane = 0; plane < planes_of_level(layout.bits); ++plane) {
+    const int planes = planes_of_level(layout.bits);
+    for (int plane = layout.grid ? planes - 1 : 0; plane < planes; ++plane) {
       const int level = level_after_plane[plane], dropped = layout.bits - level;
       const LevelTable table = make_level_table(layout, level);
       for (int code = 0; code < 1 << level; ++code) {

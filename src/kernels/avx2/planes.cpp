@@ -9,6 +9,8 @@
 #define PLIMSOLL_ISA avx2
 #include <immintrin.h>
 
+#include <type_traits>
+
 #include "kernels/functions-inl.h"
 
 namespace plimsoll::avx2 {
@@ -77,31 +79,105 @@ struct Lookup {
 
 #include "kernels/decode_tile-inl.h"
 
-/// Decodes tiles into bytes [tile][step][64], less `offset`.
-template <int Level, bool Identity>
-void decode_panel(const PlaneView& w, const LevelTable& level_table, std::int64_t first_tile,
-                  int count, int offset, std::uint8_t* panel) {
-  constexpr int planes = planes_of_level(Level);
-  const Lookup<Level, Identity> lookup(level_table);
-  const __m256i subtract = _mm256_set1_epi8(static_cast<char>(offset));
-  const std::uint8_t* digits[digit_planes];
-  for (int p = 0; p < planes; ++p) digits[p] = w.digits[p] + first_tile * plane_stride[p];
-  for (int t = 0; t < count; ++t) {
+/// Asks for a tile's part of a plane, some tiles ahead.
+inline void prefetch_plane(const std::uint8_t* tile, int tile_bytes) {
+#pragma GCC unroll 2
+  for (int line = 0; line < tile_bytes; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(tile + prefetch_tiles * tile_bytes + line),
+                 _MM_HINT_T1);
+}
+
+/// Where products get a tensor's codes from: the tiles from some on, in digit planes of a level.
+template <int Level_, bool Identity>
+class DigitTiles {
+ public:
+  static constexpr int Level = Level_;
+  static constexpr bool has_mins = true;
+
+  DigitTiles(const PlaneView& w, std::int64_t tile) : lookup_(w.tables[planes - 1]) {
+    for (int p = 0; p < planes; ++p) digits_[p] = w.digits[p] + tile * plane_stride[p];
+  }
+  /// Centroids of the t-th tile, of its lines from `offset` on.
+  void decode(std::int64_t t, int offset, __m256i (&step)[8]) const {
+    decode_tile<Level>(digits_, t, offset, lookup_, step);
+  }
+  /// Asks for what is decoded some tiles after the t-th.
+  void prefetch(std::int64_t t) const {
 #pragma GCC unroll 8
     for (int p = 0; p < planes; ++p)
-#pragma GCC unroll 2
-      for (int line = 0; line < plane_stride[p]; line += 64)
-        _mm_prefetch(
-            reinterpret_cast<const char*>(digits[p] + prefetch_tiles * plane_stride[p] + line),
-            _MM_HINT_T1);
+      prefetch_plane(digits_[p] + t * plane_stride[p], plane_stride[p]);
+  }
+
+ private:
+  static constexpr int planes = planes_of_level(Level);
+  Lookup<Level, Identity> lookup_;
+  const std::uint8_t* digits_[digit_planes];
+};
+
+// What decode_grid-inl.h wants: 8 rows.
+
+inline __m256i ones_of_map(const std::uint8_t* map) {
+  std::int32_t bits;
+  __builtin_memcpy(&bits, map, 4);
+  const __m256i bytes = _mm256_shuffle_epi8(
+      _mm256_set1_epi32(bits),
+      _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+  const __m256i bit = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  return _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+}
+inline __m256i byte_of_four(__m256i v, int p) {
+  const __m256i first = _mm256_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C, 0, 0x04040404,
+                                          0x08080808, 0x0C0C0C0C);
+  return _mm256_shuffle_epi8(v, _mm256_add_epi8(first, _mm256_set1_epi8(static_cast<char>(p))));
+}
+inline void store_indices(__m256i low, __m256i high, std::uint16_t* to) {
+  // Interleaving works in halves.
+  const __m256i even = _mm256_unpacklo_epi8(low, high), odd = _mm256_unpackhi_epi8(low, high);
+  auto* const quarter = reinterpret_cast<__m128i*>(to);
+  _mm_storeu_si128(quarter, _mm256_castsi256_si128(even));
+  _mm_storeu_si128(quarter + 1, _mm256_castsi256_si128(odd));
+  _mm_storeu_si128(quarter + 2, _mm256_extracti128_si256(even, 1));
+  _mm_storeu_si128(quarter + 3, _mm256_extracti128_si256(odd, 1));
+}
+template <class Index>
+inline __m256i levels_of_quads(const std::uint8_t* levels, const Index* indices) {
+  const auto rows = [levels](const Index* i) {
+    const auto* four = reinterpret_cast<const std::int32_t*>(levels);
+    return _mm_setr_epi32(four[i[0]], four[i[4]], four[i[8]], four[i[12]]);
+  };
+  return _mm256_setr_m128i(rows(indices), rows(indices + 16));
+}
+template <class Index>
+inline void levels_of_octets(const std::uint8_t* levels, const Index* indices, __m256i& first,
+                             __m256i& last) {
+  // Two rows, and those four below them in the upper half.
+  const auto rows = [levels](const Index* i) {
+    const auto* eight = reinterpret_cast<const long long*>(levels);
+    return _mm256_castsi256_ps(_mm256_setr_m128i(_mm_set_epi64x(eight[i[4]], eight[i[0]]),
+                                                 _mm_set_epi64x(eight[i[20]], eight[i[16]])));
+  };
+  const __m256 a = rows(indices), b = rows(indices + 8);
+  first = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
+  last = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xDD));
+}
+
+#include "kernels/decode_grid-inl.h"
+
+/// Decodes tiles into bytes [tile][step][64], less `offset`.
+template <class Tiles>
+void decode_panel(const PlaneView& w, std::int64_t first_tile, int count, int offset,
+                  std::uint8_t* panel) {
+  const Tiles tiles(w, first_tile);
+  const __m256i subtract = _mm256_set1_epi8(static_cast<char>(offset));
+  for (int t = 0; t < count; ++t) {
+    tiles.prefetch(t);
     for (int half = 0; half < 2; ++half) {
       __m256i step[8];
-      decode_tile<Level>(digits, 0, 32 * half, lookup, step);
+      tiles.decode(t, 32 * half, step);
       for (int j = 0; j < 8; ++j)
         _mm256_store_si256(reinterpret_cast<__m256i*>(panel + t * 512 + j * 64 + 32 * half),
                            _mm256_sub_epi8(step[j], subtract));
     }
-    for (int p = 0; p < planes; ++p) digits[p] += plane_stride[p];
   }
 }
 
@@ -116,6 +192,13 @@ inline __m256 group_scale(ScaleKind kind, const std::uint8_t* scales, std::int64
   if (kind == ScaleKind::none) return _mm256_set1_ps(1.0f);
   if (kind == ScaleKind::f16)
     return half_vector(reinterpret_cast<const std::uint16_t*>(scales) + at);
+  if (kind == ScaleKind::odd4) {  // groups of 16 rows
+    const std::int64_t group = at / 16;
+    const __m256i both = _mm256_cvtepu8_epi32(eight_bytes(scales + group / 2 * 16 + at % 16));
+    const __m256i bits = _mm256_srli_epi32(both, static_cast<int>(group % 2 * 4));
+    return _mm256_cvtepi32_ps(_mm256_or_si256(
+        _mm256_slli_epi32(_mm256_and_si256(bits, _mm256_set1_epi32(15)), 1), _mm256_set1_epi32(1)));
+  }
   const __m128i raw = eight_bytes(scales + at);
   switch (kind) {
     case ScaleKind::i8:
@@ -277,19 +360,17 @@ void product(const Strip& s) {
 constexpr int identity_group(int level) { return level <= 4 ? 8 : level == 5 ? 4 : 2; }
 
 /// A tile row against a few tokens. `Small`: centroids are at most those of an identity table.
-template <int Level, bool Identity, int Tokens, bool Narrow, bool Min, bool Small>
+template <class Tiles, int Tokens, bool Narrow, bool Min, bool Small>
 void direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_row, float* out,
             std::int64_t out_stride) {
-  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
-  constexpr int fits = identity_group(Level), add = !Small ? 1 : fits < steps ? fits : steps;
-  const LevelTable& level_table = w.tables[planes - 1];
-  const Lookup<Level, Identity> lookup(level_table);
+  constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
+  constexpr int fits = identity_group(Tiles::Level), add = !Small ? 1 : fits < steps ? fits : steps;
+  const LevelTable& level_table = w.tables[plane_index(Tiles::Level)];
+  const Tiles tiles(w, tile_row * w.tiles_per_row());
   const std::int64_t blocks = x.columns / 32;
   const __m256i ones = _mm256_set1_epi16(1);
   const __m256i zero = _mm256_set1_epi8(static_cast<char>(level_table.zero));
   const auto* codes = reinterpret_cast<const std::int32_t*>(x.codes);
-  const std::uint8_t* digits[digit_planes];
-  for (int p = 0; p < planes; ++p) digits[p] = w.digits[p] + tile_row * blocks * plane_stride[p];
   alignas(32) float scales[burst_tiles * 32], mins[burst_tiles * 32];
   __m256 sums[2][Tokens];
   for (int half = 0; half < 2; ++half)
@@ -300,17 +381,11 @@ void direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile
       expand_scales(w, tile_row, t,
                     static_cast<int>(blocks - t < burst_tiles ? blocks - t : burst_tiles),
                     level_table.unit, scales, mins);
-#pragma GCC unroll 8
-    for (int p = 0; p < planes; ++p)
-#pragma GCC unroll 2
-      for (int line = 0; line < plane_stride[p]; line += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(digits[p] +
-                                                   (t + prefetch_tiles) * plane_stride[p] + line),
-                     _MM_HINT_T1);
+    tiles.prefetch(t);
 #pragma GCC unroll 2
     for (int half = 0; half < 2; ++half) {
       __m256i step[8];
-      decode_tile<Level>(digits, t, 32 * half, lookup, step);
+      tiles.decode(t, 32 * half, step);
       if constexpr (!Small)
         for (int j = 0; j < 8; ++j) step[j] = _mm256_sub_epi8(step[j], zero);
       for (int n = 0; n < Tokens; ++n) {
@@ -358,71 +433,72 @@ void direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile
 
 using Direct = void (*)(const PlaneView&, const QuantisedActivations&, std::int64_t, float*,
                         std::int64_t);
+using Decode = void (*)(const PlaneView&, std::int64_t, int, int, std::uint8_t*);
 
-template <int Level, bool Identity, bool Small, bool Narrow, bool Min>
+template <class Tiles, bool Small, bool Narrow, bool Min>
 Direct direct_of_tokens(int tokens) {
-  return tokens == 2 ? direct<Level, Identity, 2, Narrow, Min, Small>
-                     : direct<Level, Identity, 1, Narrow, Min, Small>;
+  return tokens == 2 ? direct<Tiles, 2, Narrow, Min, Small> : direct<Tiles, 1, Narrow, Min, Small>;
 }
-template <int Level, bool Identity, bool Small>
+template <class Tiles, bool Small>
 Direct direct_of_shape(int tokens, bool narrow, bool min) {
-  return (narrow ? (min ? direct_of_tokens<Level, Identity, Small, true, true>
-                        : direct_of_tokens<Level, Identity, Small, true, false>)
-                 : (min ? direct_of_tokens<Level, Identity, Small, false, true>
-                        : direct_of_tokens<Level, Identity, Small, false, false>))(tokens);
+  if constexpr (Tiles::has_mins)
+    if (min)
+      return (narrow ? direct_of_tokens<Tiles, Small, true, true>
+                     : direct_of_tokens<Tiles, Small, false, true>)(tokens);
+  return (narrow ? direct_of_tokens<Tiles, Small, true, false>
+                 : direct_of_tokens<Tiles, Small, false, false>)(tokens);
 }
+
+/// The instances of one kind of tiles.
+struct TileCode {
+  Direct (*direct)(int tokens, bool narrow, bool min);
+  Decode decode;
+};
+template <class Tiles, bool Small>
+constexpr TileCode tile_code{direct_of_shape<Tiles, Small>, decode_panel<Tiles>};
+
 template <int Level>
-Direct direct_of_level(bool identity, bool small, int tokens, bool narrow, bool min) {
+const TileCode& code_of_level(bool identity, bool small) {
   if constexpr (Level == 8)
-    return identity ? direct_of_shape<8, true, false>(tokens, narrow, min)
-                    : direct_of_shape<8, false, false>(tokens, narrow, min);
+    return identity ? tile_code<DigitTiles<8, true>, false>
+                    : tile_code<DigitTiles<8, false>, false>;
   if constexpr (Level > 2 && Level < 8)
-    if (identity) return direct_of_shape<Level, true, true>(tokens, narrow, min);
+    if (identity) return tile_code<DigitTiles<Level, true>, true>;
   if constexpr (Level < 8)
-    return small ? direct_of_shape<Level, false, true>(tokens, narrow, min)
-                 : direct_of_shape<Level, false, false>(tokens, narrow, min);
+    return small ? tile_code<DigitTiles<Level, false>, true>
+                 : tile_code<DigitTiles<Level, false>, false>;
 }
-Direct direct_of(int level, bool identity, int group, int tokens, bool narrow, bool min) {
-  const bool small = level < 8 && group >= identity_group(level);
+const TileCode& code_of_grid(const PointGrid& grid) {
+  if (grid.marks_points) return tile_code<GridTiles<8, 11, true>, false>;
+  if (grid.coordinates == 4)
+    return grid.bits == 8 ? tile_code<GridTiles<4, 8, false>, false>
+                          : tile_code<GridTiles<4, 9, false>, false>;
+  return grid.bits == 8   ? tile_code<GridTiles<8, 8, false>, false>
+         : grid.bits == 9 ? tile_code<GridTiles<8, 9, false>, false>
+                          : tile_code<GridTiles<8, 10, false>, false>;
+}
+/// `group`: how many products of one column step fit 16 bits together.
+const TileCode& code_of(const PlaneView& w, int level, int group) {
+  if (w.grid) return code_of_grid(*w.grid);
+  const bool identity = w.tables[plane_index(level)].identity;
+  const bool small = group >= identity_group(level);
   switch (level) {
     case 2:
-      return direct_of_level<2>(identity, small, tokens, narrow, min);
+      return code_of_level<2>(identity, small);
     case 3:
-      return direct_of_level<3>(identity, small, tokens, narrow, min);
+      return code_of_level<3>(identity, small);
     case 4:
-      return direct_of_level<4>(identity, small, tokens, narrow, min);
+      return code_of_level<4>(identity, small);
     case 5:
-      return direct_of_level<5>(identity, small, tokens, narrow, min);
+      return code_of_level<5>(identity, small);
     case 6:
-      return direct_of_level<6>(identity, small, tokens, narrow, min);
+      return code_of_level<6>(identity, small);
     default:
-      return direct_of_level<8>(identity, false, tokens, narrow, min);
+      return code_of_level<8>(identity, false);
   }
 }
 
 using Run = void (*)(const Strip&);
-using Decode = void (*)(const PlaneView&, const LevelTable&, std::int64_t, int, int, std::uint8_t*);
-
-template <int Level>
-Decode decoder(bool identity) {
-  return identity ? decode_panel<Level, true> : decode_panel<Level, false>;
-}
-Decode decoder_of(int level, bool identity) {
-  switch (level) {
-    case 2:
-      return decoder<2>(identity);
-    case 3:
-      return decoder<3>(identity);
-    case 4:
-      return decoder<4>(identity);
-    case 5:
-      return decoder<5>(identity);
-    case 6:
-      return decoder<6>(identity);
-    default:
-      return decoder<8>(identity);
-  }
-}
 
 template <bool Narrow, bool Min, int Group>
 Run run_of_tokens(int tokens) {
@@ -576,8 +652,9 @@ void multiply_direct(const PlaneView& w, const QuantisedActivations& x, std::int
     const LevelTable& level_table = w.tables[plane_index(level)];
     const int tokens = static_cast<int>(x.tokens);
     Output output(y + tile_row * 16, y_stride, rows_of(w, tile_row), tokens);
-    direct_of(level, level_table.identity, group_of(level_table, level), tokens,
-              w.scale_width == 16, w.has_min)(w, x, tile_row, output.data(), output.stride());
+    code_of(w, level, group_of(level_table, level))
+        .direct(tokens, w.scale_width == 16, w.has_min)(w, x, tile_row, output.data(),
+                                                        output.stride());
   }
 }
 
@@ -596,8 +673,8 @@ void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int
   for (std::int64_t tile_row = tile_begin; tile_row < tile_end; ++tile_row) {
     const int level = w.levels[tile_row];
     const LevelTable& level_table = w.tables[plane_index(level)];
-    const Decode decode = decoder_of(level, level_table.identity);
     const int group = group_of(level_table, level);
+    const Decode decode = code_of(w, level, group).decode;
     s.zero = level_table.zero;
     const std::int64_t rows = rows_of(w, tile_row);
     float* const out = y + tile_row * 16;
@@ -606,8 +683,7 @@ void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int
     for (s.first = 0; s.first < tiles; s.first += strip) {
       s.count = static_cast<int>(tiles - s.first < strip ? tiles - s.first : strip);
       expand_scales(w, tile_row, s.first, s.count, level_table.unit, scales, mins);
-      decode(w, level_table, tile_row * tiles + s.first, s.count, group == 0 ? level_table.zero : 0,
-             panel);
+      decode(w, tile_row * tiles + s.first, s.count, group == 0 ? level_table.zero : 0, panel);
       for (s.token = 0; s.token < x.tokens;) {
         const std::int64_t left_tokens = x.tokens - s.token;
         const int step =

@@ -95,11 +95,42 @@ struct Lookup {
 
 #include "kernels/decode_tile-inl.h"
 
-template <int Planes>
-inline void tile_pointers(const PlaneView& w, std::int64_t tile,
-                          const std::uint8_t* (&digits)[digit_planes]) {
-  for (int p = 0; p < Planes; ++p) digits[p] = w.digits[p] + tile * plane_stride[p];
+template <_mm_hint Hint>
+inline void prefetch_lines(const std::uint8_t* p, int bytes) {
+#pragma GCC unroll 2
+  for (int line = 0; line < bytes; line += 64)
+    _mm_prefetch(reinterpret_cast<const char*>(p + line), Hint);
 }
+
+/// Where products get a tensor's codes from: the tiles from some on, in digit planes of a level.
+template <int Level_, bool Identity>
+class DigitTiles {
+ public:
+  static constexpr int Level = Level_;
+  static constexpr bool has_mins = true;
+
+  DigitTiles(const PlaneView& w, std::int64_t tile) : lookup_(w.tables[planes - 1]) {
+    for (int p = 0; p < planes; ++p) digits_[p] = w.digits[p] + tile * plane_stride[p];
+  }
+  /// Centroids of the t-th tile.
+  void decode(std::int64_t t, __m512i (&step)[8]) const {
+    decode_tile<Level>(digits_, t, 0, lookup_, step);
+  }
+  /// Asks for what the t-th tile takes.
+  template <_mm_hint Hint>
+  void prefetch(std::int64_t t) const {
+#pragma GCC unroll 8
+    for (int p = 0; p < planes; ++p)
+      prefetch_lines<Hint>(digits_[p] + t * plane_stride[p], plane_stride[p]);
+  }
+
+ private:
+  static constexpr int planes = planes_of_level(Level);
+  Lookup<Level, Identity> lookup_;
+  const std::uint8_t* digits_[digit_planes];
+};
+
+#include "kernels/avx512/grid_tiles-inl.h"
 
 inline __m512 half_vector(const std::uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
@@ -114,6 +145,11 @@ template <ScaleKind Kind>
 inline __m512 group_scale(const std::uint8_t* scales, std::int64_t group) {
   if constexpr (Kind == ScaleKind::f16) {
     return half_vector(reinterpret_cast<const std::uint16_t*>(scales) + group * 16);
+  } else if constexpr (Kind == ScaleKind::odd4) {
+    const __m128i both = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + group / 2 * 16));
+    const __m512i bits = _mm512_srli_epi32(_mm512_cvtepu8_epi32(both), group % 2 * 4);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(
+        _mm512_slli_epi32(_mm512_and_si512(bits, _mm512_set1_epi32(15)), 1), _mm512_set1_epi32(1)));
   } else {
     const __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(scales + group * 16));
     if constexpr (Kind == ScaleKind::i8) return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(raw));
@@ -180,7 +216,10 @@ class ScalePrefetch {
     const int groups = w.scale_width == 16 ? 2 : 1;
     tile += tile_row * w.tiles_per_row() + prefetch_tiles;
     if (w.scale_kind != ScaleKind::none)
-      add(w.scales, tile, groups * (w.scale_kind == ScaleKind::f16 ? 32 : 16));
+      add(w.scales, tile,
+          groups * (w.scale_kind == ScaleKind::f16    ? 32
+                    : w.scale_kind == ScaleKind::odd4 ? 8
+                                                      : 16));
     if (w.mins) add(w.mins, tile, groups * (w.has_super ? 16 : 32));
     if (w.has_super) add(w.super_scales, tile, 4);
     if (w.super_mins) add(w.super_mins, tile, 4);
@@ -222,6 +261,8 @@ ExpandScales expander(ScaleKind kind) {
       return expand_scales<ScaleKind::u8>;
     case ScaleKind::u4:
       return expand_scales<ScaleKind::u4>;
+    case ScaleKind::odd4:
+      return expand_scales<ScaleKind::odd4>;
   }
   return nullptr;
 }
@@ -292,19 +333,18 @@ inline __m512 scaled(__m512 out, __m512i acc, __m512 scale, std::int32_t power) 
   return _mm512_fmadd_ps(_mm512_cvtepi32_ps(acc), _mm512_castsi512_ps(raised), out);
 }
 
-template <int Level, bool Identity, int Tokens, bool Narrow, bool Min>
+template <class Tiles, int Tokens, bool Narrow, bool Min>
 void direct(const Strip& s) {
-  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
+  constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
   constexpr int chains = Tokens <= 2 ? 2 : 1;
   const PlaneView& w = *s.w;
   const QuantisedActivations& x = *s.x;
   const int tokens = static_cast<int>(x.tokens);
-  const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
+  const Tiles tiles(w, s.tile_row * w.tiles_per_row() + s.first);
+  const float unit = w.tables[plane_index(Tiles::Level)].unit;
   __m512 out[Tokens];
   for (int n = 0; n < Tokens; ++n)
     out[n] = n < tokens ? begin_output(s, s.rows, s.y + n * s.y_stride) : _mm512_setzero_ps();
-  const std::uint8_t* digits[digit_planes];
-  tile_pointers<planes>(w, s.tile_row * w.tiles_per_row() + s.first, digits);
   const auto* codes = reinterpret_cast<const std::int32_t*>(x.codes) + s.first * 8 * Tokens;
   const std::int32_t* powers = x.powers + s.first * Tokens;
   const std::int32_t* starts = s.starts;
@@ -315,17 +355,11 @@ void direct(const Strip& s) {
   for (int first = 0; first < s.count; first += burst_tiles) {
     const int burst = s.count - first < burst_tiles ? s.count - first : burst_tiles;
     scale_prefetch.next_burst();
-    s.expand(w, s.tile_row, s.first + first, burst, w.tables[planes - 1].unit, scales, mins);
+    s.expand(w, s.tile_row, s.first + first, burst, unit, scales, mins);
     for (int t = 0; t < burst; ++t) {
-#pragma GCC unroll 8
-      for (int p = 0; p < planes; ++p)
-#pragma GCC unroll 2
-        for (int line = 0; line < plane_stride[p]; line += 64)
-          _mm_prefetch(reinterpret_cast<const char*>(
-                           digits[p] + (first + t + prefetch_tiles) * plane_stride[p] + line),
-                       _MM_HINT_T1);
+      tiles.template prefetch<_MM_HINT_T1>(first + t + prefetch_tiles);
       __m512i step[8];
-      decode_tile<Level>(digits, first + t, 0, lookup, step);
+      tiles.decode(first + t, step);
 #pragma GCC unroll 2
       for (int g = 0; g < groups; ++g) {
         // Steps outside, tokens and chains inside: neighbouring dot products do not wait for each
@@ -375,22 +409,18 @@ void direct_starts(const QuantisedActivations& x, std::int64_t first, int count,
 }
 
 /// Decodes a strip into signed bytes, and their sums into starts.
-template <int Level, bool Identity, bool Narrow>
+template <class Tiles, bool Narrow>
 void decode_panel(const Strip& s, DecodedStrip& to) {
-  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1, steps = 8 / groups;
+  constexpr int groups = Narrow ? 2 : 1, steps = 8 / groups;
   const PlaneView& w = *s.w;
-  const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
-  const __m512i zero = _mm512_set1_epi8(static_cast<char>(w.tables[planes - 1].zero));
+  const Tiles tiles(w, s.tile_row * w.tiles_per_row() + s.first);
+  const __m512i zero =
+      _mm512_set1_epi8(static_cast<char>(w.tables[plane_index(Tiles::Level)].zero));
   const __m512i offset = _mm512_set1_epi8(-128);  // as unsigned: 128
-  const std::uint8_t* digits[digit_planes];
-  tile_pointers<planes>(w, s.tile_row * w.tiles_per_row() + s.first, digits);
   for (int t = 0; t < s.count; ++t) {
-#pragma GCC unroll 8
-    for (int p = 0; p < planes; ++p)
-      _mm_prefetch(reinterpret_cast<const char*>(digits[p] + (t + 9) * plane_stride[p]),
-                   _MM_HINT_T0);
+    tiles.template prefetch<_MM_HINT_T0>(t + 9);
     __m512i step[8];
-    decode_tile<Level>(digits, t, 0, lookup, step);
+    tiles.decode(t, step);
     for (int g = 0; g < groups; ++g) {
       __m512i sum = _mm512_setzero_si512();
       for (int j = g * steps; j < (g + 1) * steps; ++j) {
@@ -460,57 +490,70 @@ void panel_product(const Strip& s) {
 using Run = void (*)(const Strip&);
 using Decode = void (*)(const Strip&, DecodedStrip&);
 
-template <int Level, bool Identity, bool Narrow, bool Min>
+template <class Tiles, bool Narrow, bool Min>
 Run choose_direct_tokens(int width) {
   switch (width) {
     case 8:
-      return direct<Level, Identity, 8, Narrow, Min>;
+      return direct<Tiles, 8, Narrow, Min>;
     case 6:
-      return direct<Level, Identity, 6, Narrow, Min>;
+      return direct<Tiles, 6, Narrow, Min>;
     case 4:
-      return direct<Level, Identity, 4, Narrow, Min>;
+      return direct<Tiles, 4, Narrow, Min>;
     case 2:
-      return direct<Level, Identity, 2, Narrow, Min>;
+      return direct<Tiles, 2, Narrow, Min>;
     default:
-      return direct<Level, Identity, 1, Narrow, Min>;
+      return direct<Tiles, 1, Narrow, Min>;
   }
 }
-template <int Level, bool Identity>
+template <class Tiles>
 Run choose_direct(int width, bool narrow, bool min) {
-  return (narrow ? (min ? choose_direct_tokens<Level, Identity, true, true>
-                        : choose_direct_tokens<Level, Identity, true, false>)
-                 : (min ? choose_direct_tokens<Level, Identity, false, true>
-                        : choose_direct_tokens<Level, Identity, false, false>))(width);
+  if constexpr (Tiles::has_mins)
+    if (min)
+      return (narrow ? choose_direct_tokens<Tiles, true, true>
+                     : choose_direct_tokens<Tiles, false, true>)(width);
+  return (narrow ? choose_direct_tokens<Tiles, true, false>
+                 : choose_direct_tokens<Tiles, false, false>)(width);
 }
 
-/// The instances of one level.
-struct LevelCode {
+/// The instances of one kind of tiles.
+struct TileCode {
   Run (*direct)(int width, bool narrow, bool min);
   Decode decode[2];  ///< by narrow
 };
-template <int Level, bool Identity>
-constexpr LevelCode level_code{
-    choose_direct<Level, Identity>,
-    {decode_panel<Level, Identity, false>, decode_panel<Level, Identity, true>}};
+template <class Tiles>
+constexpr TileCode tile_code{choose_direct<Tiles>,
+                             {decode_panel<Tiles, false>, decode_panel<Tiles, true>}};
 template <int Level>
-const LevelCode& level_code_of(bool identity) {
-  return identity ? level_code<Level, true> : level_code<Level, false>;
+const TileCode& code_of_digits(bool identity) {
+  return identity ? tile_code<DigitTiles<Level, true>> : tile_code<DigitTiles<Level, false>>;
 }
-const LevelCode& code_of_level(int level, bool identity) {
+const TileCode& code_of_level(int level, bool identity) {
   switch (level) {
     case 2:
-      return level_code<2, false>;
+      return tile_code<DigitTiles<2, false>>;
     case 3:
-      return level_code_of<3>(identity);
+      return code_of_digits<3>(identity);
     case 4:
-      return level_code_of<4>(identity);
+      return code_of_digits<4>(identity);
     case 5:
-      return level_code_of<5>(identity);
+      return code_of_digits<5>(identity);
     case 6:
-      return level_code_of<6>(identity);
+      return code_of_digits<6>(identity);
     default:
-      return level_code_of<8>(identity);
+      return code_of_digits<8>(identity);
   }
+}
+const TileCode& code_of_grid(const PointGrid& grid) {
+  if (grid.marks_points) return tile_code<GridTiles<8, 11, true>>;
+  if (grid.coordinates == 4)
+    return grid.bits == 8 ? tile_code<GridTiles<4, 8, false>> : tile_code<GridTiles<4, 9, false>>;
+  return grid.bits == 8   ? tile_code<GridTiles<8, 8, false>>
+         : grid.bits == 9 ? tile_code<GridTiles<8, 9, false>>
+                          : tile_code<GridTiles<8, 10, false>>;
+}
+const TileCode& code_of(const PlaneView& w, int level) {
+  return w.grid ? code_of_grid(*w.grid)
+                : code_of_level(level, w.tables[plane_index(level)].identity);
 }
 
 template <int Rows, bool Narrow, bool Min>
@@ -692,8 +735,7 @@ void multiply_direct(const PlaneView& w, const QuantisedActivations& x, std::int
   for (s.tile_row = tile_begin; s.tile_row < tile_end; ++s.tile_row) {
     const int level = w.levels[s.tile_row];
     const LevelTable& level_table = w.tables[plane_index(level)];
-    const auto run = code_of_level(level, level_table.identity)
-                         .direct(direct_width(x.tokens), narrow, w.has_min);
+    const auto run = code_of(w, level).direct(direct_width(x.tokens), narrow, w.has_min);
     s.rows = rows_of(w, s.tile_row);
     s.y = y + s.tile_row * 16;
     for (s.first = 0; s.first < tiles; s.first += direct_tiles) {
@@ -719,12 +761,19 @@ void prefetch_after(const PlaneView& w, std::int64_t tile_row, int together, std
   }
   const std::int64_t count = tiles - tile < strip_tiles ? tiles - tile : strip_tiles;
   for (int r = 0; r < together && tile_row + r < tile_end; ++r) {
-    const int planes = planes_of_level(w.levels[tile_row + r]);
     const std::int64_t at = (tile_row + r) * tiles + tile;
-    for (int p = 0; p < planes; ++p)
-      for (std::int64_t line = 0; line < count * plane_stride[p]; line += 64)
-        _mm_prefetch(reinterpret_cast<const char*>(w.digits[p] + at * plane_stride[p] + line),
-                     _MM_HINT_T1);
+    const auto ask = [at, count](const std::uint8_t* plane, std::int64_t stride) {
+      for (std::int64_t line = 0; line < count * stride; line += 64)
+        prefetch_lines<_MM_HINT_T1>(plane + at * stride + line, 64);
+    };
+    if (w.grid) {
+      ask(w.points, points_per_tile(*w.grid));
+      ask(w.marks, mark_bytes_per_tile(*w.grid));
+      ask(w.high_bits, high_bytes_per_tile(*w.grid));
+      continue;
+    }
+    const int planes = planes_of_level(w.levels[tile_row + r]);
+    for (int p = 0; p < planes; ++p) ask(w.digits[p], plane_stride[p]);
   }
 }
 
@@ -746,7 +795,7 @@ void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int
         const LevelTable& level_table = w.tables[plane_index(level)];
         expand(w, s.tile_row, s.first, s.count, level_table.unit, decoded[r].scales,
                decoded[r].mins);
-        code_of_level(level, level_table.identity).decode[narrow](s, decoded[r]);
+        code_of(w, level).decode[narrow](s, decoded[r]);
       }
       prefetch_after(w, tile_row, together, s.first + s.count, tile_end);
       for (s.token = 0; s.token < x.tokens;) {

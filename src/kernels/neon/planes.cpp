@@ -13,6 +13,8 @@
 #define PLIMSOLL_ISA neon
 #include <arm_neon.h>
 
+#include <type_traits>
+
 #include "kernels/functions-inl.h"
 
 #ifndef __ARM_FEATURE_DOTPROD
@@ -75,23 +77,77 @@ struct Lookup {
 
 #include "kernels/decode_tile-inl.h"
 
-/// The digit planes from some tile on.
-template <int Planes>
-struct Digits {
-  const std::uint8_t* at[Planes];
-  Digits(const PlaneView& w, std::int64_t tile) {
-    for (int p = 0; p < Planes; ++p) at[p] = w.digits[p] + tile * plane_stride[p];
+/// Asks for a tile's part of a plane, some tiles ahead.
+inline void prefetch_plane(const std::uint8_t* tile, int tile_bytes) {
+  const std::uint8_t* const line = tile + prefetch_tiles * tile_bytes;
+  __builtin_prefetch(line);
+  if (tile_bytes == 128) __builtin_prefetch(line + 64);
+}
+
+/// Where products get a tensor's codes from: the tiles from some on, in digit planes of a level.
+template <int Level_, bool Identity>
+class DigitTiles {
+ public:
+  static constexpr int Level = Level_;
+  static constexpr bool identity = Identity, has_mins = true;
+
+  DigitTiles(const PlaneView& w, std::int64_t tile) : lookup_(w.tables[planes - 1]) {
+    for (int p = 0; p < planes; ++p) digits_[p] = w.digits[p] + tile * plane_stride[p];
   }
-  /// Asks for what is decoded some tiles after the `t`th.
+  /// Weights of the t-th tile, of its lines from `offset` on, as Lookup leaves them.
+  void decode(std::int64_t t, int offset, Vector (&step)[8]) const {
+    decode_tile<Level>(digits_, t, offset, lookup_, step);
+  }
+  /// Asks for what is decoded some tiles after the t-th.
   void prefetch(std::int64_t t) const {
 #pragma GCC unroll 6
-    for (int p = 0; p < Planes; ++p) {
-      const std::uint8_t* const line = at[p] + (t + prefetch_tiles) * plane_stride[p];
-      __builtin_prefetch(line);
-      if (plane_stride[p] == 128) __builtin_prefetch(line + 64);
-    }
+    for (int p = 0; p < planes; ++p)
+      prefetch_plane(digits_[p] + t * plane_stride[p], plane_stride[p]);
   }
+
+ private:
+  static constexpr int planes = planes_of_level(Level);
+  Lookup<Level, Identity> lookup_;
+  const std::uint8_t* digits_[planes];
 };
+
+// What decode_grid-inl.h wants: 4 rows.
+
+inline Vector ones_of_map(const std::uint8_t* map) {
+  const uint8x16_t each = vcombine_u8(vdup_n_u8(map[0]), vdup_n_u8(map[1]));
+  return vtstq_u8(each, vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201)));
+}
+inline Vector byte_of_four(Vector v, int p) {
+  const uint8x16_t first =
+      vreinterpretq_u8_u32(uint32x4_t{0x00000000, 0x04040404, 0x08080808, 0x0C0C0C0C});
+  return vqtbl1q_u8(v, vaddq_u8(first, vdupq_n_u8(static_cast<std::uint8_t>(p))));
+}
+inline void store_indices(Vector low, Vector high, std::uint16_t* to) {
+  vst2q_u8(reinterpret_cast<std::uint8_t*>(to), {{low, high}});
+}
+template <class Index>
+inline Vector levels_of_quads(const std::uint8_t* levels, const Index* indices) {
+  uint32x4_t rows = vdupq_n_u32(0);
+  const auto four = [levels](Index i) {
+    return reinterpret_cast<const std::uint32_t*>(levels) + i;
+  };
+  rows = vld1q_lane_u32(four(indices[0]), rows, 0);
+  rows = vld1q_lane_u32(four(indices[4]), rows, 1);
+  rows = vld1q_lane_u32(four(indices[8]), rows, 2);
+  rows = vld1q_lane_u32(four(indices[12]), rows, 3);
+  return vreinterpretq_u8_u32(rows);
+}
+template <class Index>
+inline void levels_of_octets(const std::uint8_t* levels, const Index* indices, Vector& first,
+                             Vector& last) {
+  const auto eight = [levels](Index i) { return vld1_u8(levels + 8 * i); };
+  const auto a = vreinterpretq_u32_u8(vcombine_u8(eight(indices[0]), eight(indices[4])));
+  const auto b = vreinterpretq_u32_u8(vcombine_u8(eight(indices[8]), eight(indices[12])));
+  first = vreinterpretq_u8_u32(vuzp1q_u32(a, b));
+  last = vreinterpretq_u8_u32(vuzp2q_u32(a, b));
+}
+
+#include "kernels/decode_grid-inl.h"
 
 // --- scales ---
 
@@ -157,6 +213,12 @@ inline RowFloats row_ue4m3(uint8x16_t bytes) {
 inline RowFloats group_scales(ScaleKind kind, const std::uint8_t* scales, std::int64_t at) {
   if (kind == ScaleKind::f16)
     return row_halves(reinterpret_cast<const std::uint16_t*>(scales) + at);
+  if (kind == ScaleKind::odd4) {
+    const std::int64_t group = at / tile_rows;
+    const uint8x16_t both = load(scales + group / 2 * tile_rows);
+    const uint8x16_t bits = group % 2 ? vshrq_n_u8(both, 4) : vandq_u8(both, vdupq_n_u8(15));
+    return row_bytes(vorrq_u8(vshlq_n_u8(bits, 1), vdupq_n_u8(1)));
+  }
   const uint8x16_t raw = load(scales + at);
   switch (kind) {
     case ScaleKind::i8:
@@ -268,30 +330,29 @@ inline void dot(const int8x16_t (&weights)[Rows], const int8x16_t (&codes)[Token
 }
 
 /// What codes that are used as they are still have to be reduced by, on top of a table's zero.
-template <int Level, bool Identity>
+template <class Tiles>
 inline std::int32_t remaining_zero(const LevelTable& level_table) {
-  if constexpr (Level == 8 && Identity)
+  if constexpr (Tiles::Level == 8 && Tiles::identity)
     return level_table.zero - 128;  // the direct path takes 128 off
-  return Identity ? level_table.zero : 0;
+  return Tiles::identity ? level_table.zero : 0;
 }
 
-template <int Level, bool Identity, int Tokens, bool Narrow, bool Min>
+template <class Tiles, int Tokens, bool Narrow, bool Min>
 void direct(const Strip& s) {
-  constexpr int planes = planes_of_level(Level), groups = Narrow ? 2 : 1;
+  constexpr int groups = Narrow ? 2 : 1;
   const PlaneView& w = *s.w;
   const QuantisedActivations& x = *s.x;
   const std::int64_t blocks = x.columns / 32, block = s.token * blocks + s.first;
-  const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
-  const Digits<planes> digits(w, s.tile_row * w.tiles_per_row() + s.first);
+  const Tiles tiles(w, s.tile_row * w.tiles_per_row() + s.first);
   float32x4_t out[4][Tokens];
   for (int q = 0; q < 4; ++q)
     for (int n = 0; n < Tokens; ++n) out[q][n] = begin_output(s, s.y + n * s.y_stride + 4 * q);
   for (int t = 0; t < s.count; ++t) {
-    digits.prefetch(t);
+    tiles.prefetch(t);
 #pragma GCC unroll 1  // a quarter of the code; its sums wait in memory, which hides behind decoding
     for (int q = 0; q < 4; ++q) {
       Vector step[8];
-      decode_tile<Level>(digits.at, t, 16 * q, lookup, step);
+      tiles.decode(t, 16 * q, step);
       int32x4_t acc[1][Tokens];
       for (int half = 0; half < 2; ++half) {  // of the columns
         int8x16_t codes[Tokens];
@@ -301,7 +362,7 @@ void direct(const Strip& s) {
         for (int j = 0; j < 4; ++j) {
           const Vector bytes = step[4 * half + j];
           weights[j][0] = vreinterpretq_s8_u8(
-              Level == 8 && Identity ? veorq_u8(bytes, vdupq_n_u8(128)) : bytes);
+              Tiles::Level == 8 && Tiles::identity ? veorq_u8(bytes, vdupq_n_u8(128)) : bytes);
         }
         const int group = t * groups + half * (groups - 1);
         if (Narrow || half == 0)
@@ -345,21 +406,20 @@ void direct_starts(const QuantisedActivations& x, std::int64_t first, int count,
 }
 
 /// Decodes a strip into signed bytes.
-template <int Level, bool Identity>
+template <class Tiles>
 void decode_panel(const Strip& s, Scratch& to) {
-  constexpr int planes = planes_of_level(Level);
   const PlaneView& w = *s.w;
-  const Lookup<Level, Identity> lookup(w.tables[planes - 1]);
-  const Vector zero = vdupq_n_u8(static_cast<std::uint8_t>(w.tables[planes - 1].zero));
-  const Digits<planes> digits(w, s.tile_row * w.tiles_per_row() + s.first);
+  const Vector zero =
+      vdupq_n_u8(static_cast<std::uint8_t>(w.tables[plane_index(Tiles::Level)].zero));
+  const Tiles tiles(w, s.tile_row * w.tiles_per_row() + s.first);
   for (int t = 0; t < s.count; ++t) {
-    digits.prefetch(t);
+    tiles.prefetch(t);
     for (int q = 0; q < 4; ++q) {
       Vector step[8];
-      decode_tile<Level>(digits.at, t, 16 * q, lookup, step);
+      tiles.decode(t, 16 * q, step);
       std::uint8_t* const bytes = to.panel[q / 2] + t * 256 + q % 2 * 16;
       for (int j = 0; j < 8; ++j) {
-        if constexpr (Identity) step[j] = vsubq_u8(step[j], zero);
+        if constexpr (Tiles::identity) step[j] = vsubq_u8(step[j], zero);
         vst1q_u8(bytes + 32 * j, step[j]);
       }
     }
@@ -421,54 +481,65 @@ void panel_product(const Strip& s) {
 using Run = void (*)(const Strip&);
 using Decode = void (*)(const Strip&, Scratch&);
 
-template <int Level, bool Identity, bool Narrow, bool Min>
+template <class Tiles, bool Narrow, bool Min>
 Run choose_direct_tokens(int tokens) {
   switch (tokens) {
     case 4:
-      return direct<Level, Identity, 4, Narrow, Min>;
+      return direct<Tiles, 4, Narrow, Min>;
     case 3:
-      return direct<Level, Identity, 3, Narrow, Min>;
+      return direct<Tiles, 3, Narrow, Min>;
     case 2:
-      return direct<Level, Identity, 2, Narrow, Min>;
+      return direct<Tiles, 2, Narrow, Min>;
     default:
-      return direct<Level, Identity, 1, Narrow, Min>;
+      return direct<Tiles, 1, Narrow, Min>;
   }
 }
-template <int Level, bool Identity>
+template <class Tiles>
 Run choose_direct(int tokens, bool narrow, bool min) {
-  return (narrow ? (min ? choose_direct_tokens<Level, Identity, true, true>
-                        : choose_direct_tokens<Level, Identity, true, false>)
-                 : (min ? choose_direct_tokens<Level, Identity, false, true>
-                        : choose_direct_tokens<Level, Identity, false, false>))(tokens);
+  if constexpr (Tiles::has_mins)
+    if (min)
+      return (narrow ? choose_direct_tokens<Tiles, true, true>
+                     : choose_direct_tokens<Tiles, false, true>)(tokens);
+  return (narrow ? choose_direct_tokens<Tiles, true, false>
+                 : choose_direct_tokens<Tiles, false, false>)(tokens);
 }
 
-/// The instances of one level.
-struct LevelCode {
+/// The instances of one kind of tiles.
+struct TileCode {
   Run (*direct)(int tokens, bool narrow, bool min);
   Decode decode;
   std::int32_t (*remaining_zero)(const LevelTable&);  ///< of the direct path
 };
-template <int Level, bool Identity>
-constexpr LevelCode level_code{choose_direct<Level, Identity>, decode_panel<Level, Identity>,
-                               remaining_zero<Level, Identity>};
+template <class Tiles>
+constexpr TileCode tile_code{choose_direct<Tiles>, decode_panel<Tiles>, remaining_zero<Tiles>};
 template <int Level>
-const LevelCode& level_code_of(bool identity) {
-  return identity ? level_code<Level, true> : level_code<Level, false>;
+const TileCode& code_of_digits(bool identity) {
+  return identity ? tile_code<DigitTiles<Level, true>> : tile_code<DigitTiles<Level, false>>;
 }
-const LevelCode& code_of_level(int level, bool identity) {
+const TileCode& code_of_grid(const PointGrid& grid) {
+  if (grid.marks_points) return tile_code<GridTiles<8, 11, true>>;
+  if (grid.coordinates == 4)
+    return grid.bits == 8 ? tile_code<GridTiles<4, 8, false>> : tile_code<GridTiles<4, 9, false>>;
+  return grid.bits == 8   ? tile_code<GridTiles<8, 8, false>>
+         : grid.bits == 9 ? tile_code<GridTiles<8, 9, false>>
+                          : tile_code<GridTiles<8, 10, false>>;
+}
+const TileCode& code_of(const PlaneView& w, int level) {
+  if (w.grid) return code_of_grid(*w.grid);
+  const bool identity = w.tables[plane_index(level)].identity;
   switch (level) {
     case 2:
-      return level_code_of<2>(identity);
+      return code_of_digits<2>(identity);
     case 3:
-      return level_code_of<3>(identity);
+      return code_of_digits<3>(identity);
     case 4:
-      return level_code_of<4>(identity);
+      return code_of_digits<4>(identity);
     case 5:
-      return level_code_of<5>(identity);
+      return code_of_digits<5>(identity);
     case 6:
-      return level_code_of<6>(identity);
+      return code_of_digits<6>(identity);
     default:
-      return level_code_of<8>(identity);
+      return code_of_digits<8>(identity);
   }
 }
 
@@ -593,7 +664,7 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
   for (s.tile_row = tile_begin; s.tile_row < tile_end; ++s.tile_row) {
     const int level = w.levels[s.tile_row];
     const LevelTable& level_table = w.tables[plane_index(level)];
-    const LevelCode& code = code_of_level(level, level_table.identity);
+    const TileCode& code = code_of(w, level);
     const std::int64_t rows = w.rows - s.tile_row * tile_rows;
     for (s.first = 0; s.first < tiles; s.first += strip_tiles) {
       s.count = static_cast<int>(tiles - s.first < strip_tiles ? tiles - s.first : strip_tiles);

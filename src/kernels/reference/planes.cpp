@@ -22,9 +22,12 @@ Group group_of(const PlaneView& w, std::int64_t tile_row, int lane, std::int64_t
   std::int64_t place = 0;
   if (w.scale_kind != ScaleKind::none) {
     const std::int64_t groups_per_tile = tile_columns / w.scale_width;
-    place = (tile * groups_per_tile + column % tile_columns / w.scale_width) * tile_rows + lane;
+    const std::int64_t at = tile * groups_per_tile + column % tile_columns / w.scale_width;
+    place = at * tile_rows + lane;
     raw = w.scale_kind == ScaleKind::f16 ? reinterpret_cast<const std::uint16_t*>(w.scales)[place]
-                                         : w.scales[place];
+          : w.scale_kind == ScaleKind::odd4
+              ? w.scales[at / 2 * tile_rows + lane] >> 4 * (at % 2) & 15
+              : w.scales[place];
   }
   switch (w.scale_kind) {
     case ScaleKind::none:
@@ -47,6 +50,9 @@ Group group_of(const PlaneView& w, std::int64_t tile_row, int lane, std::int64_t
     case ScaleKind::u4:
       group.scale = static_cast<float>(raw & 15);
       break;
+    case ScaleKind::odd4:
+      group.scale = static_cast<float>(2 * raw + 1);
+      break;
   }
   if (w.has_super) {
     const std::int64_t super = (tile_row * (w.columns / 256) + column / 256) * tile_rows + lane;
@@ -61,9 +67,24 @@ Group group_of(const PlaneView& w, std::int64_t tile_row, int lane, std::int64_t
   return group;
 }
 
+bool bit_of(const std::uint8_t* map, std::int64_t at) { return map[at / 8] >> at % 8 & 1; }
+
 int code_of(const PlaneView& w, int planes, std::int64_t tile_row, int lane, std::int64_t column) {
   const std::int64_t tile = tile_row * w.tiles_per_row() + column / tile_columns;
   const int c = static_cast<int>(column % tile_columns), j = c / 4, byte = 4 * lane + c % 4;
+  if (w.grid) {
+    const int points = points_per_tile(*w.grid), p = c / w.grid->coordinates;
+    const std::int64_t n = 64 * (p / 4) + 4 * lane + p % 4;
+    int point = w.points[tile * points + n];
+    for (int bit = 8; bit < w.grid->bits; ++bit) {
+      const std::int64_t maps = tile * (w.grid->bits - 8) + bit - 8;
+      point += bit_of(w.high_bits, maps * points + n) << bit;
+    }
+    const bool mark = w.grid->marks_points ? bit_of(w.marks, tile * points + n)
+                                           : w.marks[tile * 64 + byte] >> j & 1;
+    const std::uint8_t* levels = w.grid->levels + point * w.grid->coordinates;
+    return levels[c % w.grid->coordinates] + 8 * mark;
+  }
   int code = 0;
   for (int plane = 0; plane < planes; ++plane) {
     if (plane_bits[plane] == 2)
