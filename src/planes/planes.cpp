@@ -102,31 +102,49 @@ struct GridTile {
   std::uint8_t *points, *marks, *high_bits;
 };
 
-/// A tile's points, from the `first`th of each row; and its marks, where points have them.
-void pack_points(const PointGrid& grid, const std::uint16_t (&points)[tile_rows][64],
-                 const TileLines& lines, int first, const GridTile& out) {
+/// The low bytes of four numbers of 16 bits, side by side.
+inline std::uint32_t low_bytes(std::uint64_t four) {
+  four &= 0x00ff00ff00ff00ff;
+  four = (four | four >> 8) & 0x0000ffff0000ffff;
+  return static_cast<std::uint32_t>(four | four >> 16);
+}
+/// Their lowest bits: the factor's four bits bring them next to each other, and no two terms of the
+/// product to the same place.
+inline std::uint64_t lowest_bits(std::uint64_t four) {
+  return (four & 0x0001000100010001) * 0x0001000200040008 >> 48 & 15;
+}
+
+/// A tile's points, from the `first`th of each row.
+void pack_points(const PointGrid& grid, const std::uint16_t (&points)[tile_rows][64], int first,
+                 const GridTile& out) {
   const int point_lines = points_per_tile(grid) / line_bytes;
-  std::uint64_t high[3][2] = {}, marks[2] = {};  // bit maps
-  for (int row = 0; row < tile_rows; ++row) {
-    for (int p = 0; p < 4 * point_lines; ++p) {
-      const int line = p / 4, n = 4 * row + p % 4;
-      const int point = points[row][first + p];
-      out.points[line * line_bytes + n] = static_cast<std::uint8_t>(point);
-      for (int bit = 0; bit < 3; ++bit)
-        high[bit][line] |= static_cast<std::uint64_t>(point >> (8 + bit) & 1) << n;
-      // Of the point's first column.
-      const std::uint64_t codes = lines.step[p * grid.coordinates / 4][row / 2];
-      marks[line] |= (codes >> (row % 2 * 32 + mark_bit) & 1) << n;
+  for (int line = 0; line < point_lines; ++line) {
+    std::uint64_t maps[3] = {};
+    for (int row = 0; row < tile_rows; ++row) {
+      std::uint64_t four;
+      std::memcpy(&four, &points[row][first + 4 * line], sizeof four);
+      const std::uint32_t low = low_bytes(four);
+      std::memcpy(out.points + line * line_bytes + 4 * row, &low, sizeof low);
+      for (int bit = 8; bit < grid.bits; ++bit)
+        maps[bit - 8] |= lowest_bits(four >> bit) << 4 * row;
     }
+    for (int bit = 8; bit < grid.bits; ++bit)
+      std::memcpy(out.high_bits + ((bit - 8) * point_lines + line) * 8, &maps[bit - 8], 8);
   }
-  const auto map_bytes = static_cast<std::size_t>(point_lines) * 8;
-  for (int bit = 8; bit < grid.bits; ++bit)
-    std::memcpy(out.high_bits + static_cast<std::size_t>(bit - 8) * map_bytes, high[bit - 8],
-                map_bytes);
-  if (grid.marks_points)
-    std::memcpy(out.marks, marks, map_bytes);
-  else
-    pack_bits(lines, mark_bit, out.marks);
+}
+
+/// Marks of a tile's columns, or of its points: those of their first columns.
+void pack_marks(const PointGrid& grid, const TileLines& lines, const GridTile& out) {
+  if (!grid.marks_points) return pack_bits(lines, mark_bit, out.marks);
+  for (int line = 0; line < points_per_tile(grid) / line_bytes; ++line) {
+    std::uint64_t map = 0;
+    for (int row = 0; row < tile_rows; ++row)
+      for (int p = 0; p < 4; ++p) {
+        const std::uint64_t codes = lines.step[(4 * line + p) * grid.coordinates / 4][row / 2];
+        map |= (codes >> (row % 2 * 32 + mark_bit) & 1) << (4 * row + p);
+      }
+    std::memcpy(out.marks + line * 8, &map, sizeof map);
+  }
 }
 
 /// The code of a tile's row and column.
@@ -365,8 +383,9 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
             return planes_[plane].as<std::uint8_t>() +
                    static_cast<Bytes>(first_tile + tile) * tile_bytes(layout, plane);
           };
-          pack_points(grid, points, lines, tile * tile_columns / grid.coordinates,
-                      {place(points_plane), place(marks_plane), place(high_bits_plane)});
+          const GridTile out{place(points_plane), place(marks_plane), place(high_bits_plane)};
+          pack_points(grid, points, tile * tile_columns / grid.coordinates, out);
+          pack_marks(grid, lines, out);
           continue;
         }
         int place = layout.bits;  // bits not yet stored

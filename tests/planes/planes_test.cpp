@@ -215,6 +215,22 @@ TEST(Planes, BegunAtALowerLevelTheyCanRise) {
   expect_same();
 }
 
+TEST(Planes, PointsOfAGridHaveNothingToDrop) {
+  const Format& format = *find_format("IQ2_XS");
+  Ledger ledger;
+  PlaneTensor tensor(ledger, format, 512, 4096);
+  const Bytes whole = tensor.bytes();
+  EXPECT_EQ(tensor.drop(2, 0, 32), 0);
+  tensor.restore(format.layout.bits, 0, 32);
+  EXPECT_EQ(tensor.bytes(), whole);
+  EXPECT_EQ(ledger.used(), whole);
+  std::vector<std::span<const std::byte>> spans;
+  tensor.append_spans(spans);
+  Bytes read = 0;
+  for (const auto& span : spans) read += span.size();
+  EXPECT_LE(whole - read, 3 * page_bytes);  // what rounds planes up to pages
+}
+
 TEST(LevelTable, FullLevelIsExactAndPrefixesAreMeans) {
   for (const Format* format : coded_formats()) {
     const CodeLayout& layout = format->layout;
