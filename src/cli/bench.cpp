@@ -13,6 +13,8 @@
 #include "cli/common.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
+#include "plan/machine.h"
+#include "plan/speed.h"
 
 namespace plimsoll {
 namespace {
@@ -158,6 +160,18 @@ nlohmann::ordered_json json(const Report& r) {
           {"float_operations_per_second", r.result.float_operations_per_second.median()}};
 }
 
+/// For coming predictions.
+void note(const Report& report) {
+  const DepthTimings& first = report.result.depths.front();
+  if (first.depth != 0) return;
+  const BenchRequest& request = report.request;
+  note_reached(cache_folder(), report.model->facts, *report.plan,
+               {.prompt_tokens = request.prompt,
+                .prefill = static_cast<double>(request.prompt) / first.prefill.median(),
+                .depth = request.prompt + request.tokens / 2,
+                .decode = request.tokens >= least_decoded ? 1 / first.decode.median() : 0});
+}
+
 }  // namespace
 
 int bench_command(Arguments arguments) {
@@ -202,7 +216,7 @@ int bench_command(Arguments arguments) {
   report.isa = context->kernels.isa;
   report.work = prompt_work(model, plan);
   if (!common.json) notice_rounding(model, plan);
-  const auto engine = load_engine(*context, model, plan, &report.load_seconds);
+  auto engine = load_engine(*context, model, plan, &report.load_seconds);
   {
     ProgressBar bar("measuring", ProgressBar::Unit::tokens);
     report.result =
@@ -211,6 +225,8 @@ int bench_command(Arguments arguments) {
         });
   }
   report.peak = process_memory().peak;
+  engine.reset();  // noting takes memory too
+  note(report);
   if (common.json)
     print_json(json(report));
   else

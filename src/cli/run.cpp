@@ -184,6 +184,18 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
               {"unaccounted_bytes", audit.unaccounted}});
 }
 
+/// For coming predictions.
+void note(const Generated& generated, const OpenModel& model, const Plan& plan) {
+  const auto decoded = static_cast<std::int64_t>(generated.tokens.size()) - 1;
+  note_reached(
+      cache_folder(), model.facts, plan,
+      {.prompt_tokens = generated.prompt_tokens,
+       .prefill = generated.prefill_seconds,
+       .depth = generated.prompt_tokens + decoded / 2,
+       .decode =
+           decoded >= least_decoded ? generated.decode_seconds / static_cast<double>(decoded) : 0});
+}
+
 }  // namespace
 
 int run_command(Arguments arguments) {
@@ -223,8 +235,8 @@ int run_command(Arguments arguments) {
 
   const auto context = make_context(options.common);
   double load_seconds = 0;
-  const auto engine = load_engine(*context, model, plan, &load_seconds, options.keep);
-  Session session(*engine);
+  auto engine = load_engine(*context, model, plan, &load_seconds, options.keep);
+  std::optional<Session> session(*engine);
   const bool json = options.common.json;
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   if (!json)
@@ -232,7 +244,7 @@ int run_command(Arguments arguments) {
 
   if (!prompt) {
     const bool chat = options.chat || has_chat_template(model);
-    converse(session, options.generate, chat ? std::optional(chat_format(model)) : std::nullopt);
+    converse(*session, options.generate, chat ? std::optional(chat_format(model)) : std::nullopt);
     write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
     return 0;
   }
@@ -241,13 +253,20 @@ int run_command(Arguments arguments) {
   if (!json && !options.chat && (stream.is_terminal() || prompt->is_own))
     stream.write_dimmed(prompt->text);
   const Generated generated =
-      generate_with_progress(session, tokens, options.generate, [&](std::string_view text) {
+      generate_with_progress(*session, tokens, options.generate, [&](std::string_view text) {
         if (!json) stream.write(text);
         return true;
       });
+  // Once nothing is held any more: noting takes memory too.
+  const auto finish = [&] {
+    session.reset();
+    engine.reset();
+    note(generated, model, plan);
+    return 0;
+  };
   if (json) {
     print_result(generated, prompt->text, options, plan, load_seconds, context->ledger);
-    return 0;
+    return finish();
   }
   stream.end_line();
   std::string seed;
@@ -256,7 +275,7 @@ int run_command(Arguments arguments) {
   write_error(terminal.styled(Style::dim, fmt::format("\n{}{}\n{}", speed_report(generated), seed,
                                                       peak_report(plan.budget_bytes))) +
               "\n");
-  return 0;
+  return finish();
 }
 
 }  // namespace plimsoll

@@ -53,7 +53,7 @@ double product_seconds(const Machine& machine, std::size_t with, double bytes_pe
                          machine.speeds[with].compute_factor;
   const double read = static_cast<double>(memory_bytes(format, rows, columns)) /
                       (bytes_per_second * speed->bandwidth_fractions[with]);
-  return std::max(compute, read) / machine.product_share;
+  return std::max(compute / machine.compute_share, read / machine.reading_share);
 }
 
 double read_rate(const WorkerSpeeds& workers, WeightPlace place) {
@@ -133,6 +133,7 @@ class Pass {
         besides_(machine, shape.description, threads, place_) {}
 
   const Besides& besides() const { return besides_; }
+  WeightPlace place() const { return place_; }
 
   /// Of the products, logits for `logit_rows` of the tokens.
   double products(std::int64_t tokens, std::int64_t logit_rows) const {
@@ -179,26 +180,33 @@ std::vector<bool> find_products(std::span<const TensorUse> uses) {
   return products;
 }
 
+WeightPlace weight_place(const Machine& machine, const ModelShape& shape) {
+  return Pass(machine, shape, 1).place();
+}
+
 double decode_seconds(const Machine& machine, const Format& format, std::int64_t rows,
                       std::int64_t columns, int threads, std::int64_t sequences,
                       WeightPlace place) {
   const std::size_t with = machine.with(threads);
   return product_seconds(machine, with, read_rate(machine.speeds[with], place), format, rows,
-                         columns, sequences);
+                         columns, sequences) /
+         machine.usual_reach(threads, place, Phase::decode);
 }
 
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
                       std::int64_t sequences, int threads) {
   const Pass pass(machine, shape, threads);
-  return pass.products(sequences, sequences) + pass.besides().seconds(sequences, sequences) +
-         pass.besides().decode_attention(depth, sequences);
+  return (pass.products(sequences, sequences) + pass.besides().seconds(sequences, sequences) +
+          pass.besides().decode_attention(depth, sequences)) /
+         machine.usual_reach(threads, pass.place(), Phase::decode);
 }
 
 double decode_seconds_besides_products(const Machine& machine, const Description& description,
                                        std::int64_t depth, std::int64_t sequences, int threads,
                                        WeightPlace place) {
   const Besides besides(machine, description, threads, place);
-  return besides.seconds(sequences, sequences) + besides.decode_attention(depth, sequences);
+  return (besides.seconds(sequences, sequences) + besides.decode_attention(depth, sequences)) /
+         machine.usual_reach(threads, place, Phase::decode);
 }
 
 double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
@@ -211,7 +219,7 @@ double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int
     total += pass.products(count, logit_rows) + pass.besides().seconds(count, logit_rows) +
              pass.besides().prefill_attention(depth + done, count);
   }
-  return total;
+  return total / machine.usual_reach(threads, pass.place(), Phase::prefill);
 }
 
 }  // namespace plimsoll

@@ -20,8 +20,8 @@ struct ModelShape {
   std::span<const Format* const> formats;  ///< of each in memory
 };
 
-/// Where a pass reads weights from: the last cache, where all of them fit it.
-enum class WeightPlace { memory, cache };
+/// Where a pass through the model reads its weights from.
+WeightPlace weight_place(const Machine& machine, const ModelShape& shape);
 
 /// Of multiplying one token of each of `sequences` sequences with one matrix: what a choice of
 /// format decides. Rises with the format's bytes where bandwidth is the limit.

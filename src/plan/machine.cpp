@@ -69,6 +69,9 @@ double measured(const Json& json) {
   return value;
 }
 
+/// 0, or what speeds can be multiplied by.
+double reach(const Json& json) { return json == 0 ? 0 : measured(json); }
+
 WorkerSpeeds parse_speeds(const Json& json) {
   WorkerSpeeds speeds;
   speeds.workers = json.at("workers");
@@ -100,6 +103,28 @@ std::size_t Machine::with(int threads) const {
   return found;
 }
 
+void Machine::note(const ReachedSpeed& speed) {
+  constexpr std::ptrdiff_t most = 9;
+  const auto same = [&speed](const ReachedSpeed& other) {
+    return other.workers == speed.workers && other.place == speed.place;
+  };
+  if (std::ranges::count_if(reached, same) >= most)
+    reached.erase(std::ranges::find_if(reached, same));
+  reached.push_back(speed);
+}
+
+double Machine::usual_reach(int workers, WeightPlace place, Phase phase) const {
+  std::vector<double> values;
+  for (const ReachedSpeed& speed : reached) {
+    const double value = phase == Phase::prefill ? speed.prefill : speed.decode;
+    if (speed.workers == workers && speed.place == place && value > 0) values.push_back(value);
+  }
+  if (values.empty()) return 1;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
 const FormatSpeed* Machine::find(FormatId format) const {
   const auto found = std::find_if(formats.begin(), formats.end(),
                                   [&](const FormatSpeed& f) { return f.format == format; });
@@ -129,18 +154,26 @@ nlohmann::json to_json(const Machine& m) {
   for (const FormatSpeed& f : m.formats)
     formats[std::string(format(f.format).name)] = {{"weight_seconds", f.weight_seconds},
                                                    {"bandwidth_fractions", f.bandwidth_fractions}};
+  Json reached = Json::array();
+  for (const ReachedSpeed& r : m.reached)
+    reached.push_back({{"workers", r.workers},
+                       {"in_cache", r.place == WeightPlace::cache},
+                       {"prefill", r.prefill},
+                       {"decode", r.decode}});
   return {{"key", key_json(m.key)},
           {"probe_bytes", m.probe_bytes},
           {"cache_bytes", m.cache_bytes},
           {"element_seconds", m.element_seconds},
           {"quantise_seconds", m.quantise_seconds},
-          {"product_share", m.product_share},
+          {"compute_share", m.compute_share},
+          {"reading_share", m.reading_share},
           {"key_seconds", m.key_seconds},
           {"query_seconds", m.query_seconds},
           {"prefill_query_seconds", m.prefill_query_seconds},
           {"batches", measured_batches},
           {"speeds", speeds},
-          {"formats", formats}};
+          {"formats", formats},
+          {"reached", reached}};
 }
 
 std::optional<Machine> parse_machine(std::string_view text) try {
@@ -152,13 +185,18 @@ std::optional<Machine> parse_machine(std::string_view text) try {
   m.cache_bytes = json.at("cache_bytes");
   m.element_seconds = measured(json.at("element_seconds"));
   m.quantise_seconds = measured(json.at("quantise_seconds"));
-  m.product_share = measured(json.at("product_share"));
+  m.compute_share = measured(json.at("compute_share"));
+  m.reading_share = measured(json.at("reading_share"));
   m.key_seconds = measured(json.at("key_seconds"));
   m.query_seconds = measured(json.at("query_seconds"));
   m.prefill_query_seconds = measured(json.at("prefill_query_seconds"));
   for (const Json& speeds : json.at("speeds")) m.speeds.push_back(parse_speeds(speeds));
   for (const auto& [name, speed] : json.at("formats").items())
     m.formats.push_back(parse_format(name, speed, m.speeds.size()));
+  for (const Json& reached : json.at("reached"))
+    m.reached.push_back({reached.at("workers"),
+                         reached.at("in_cache") ? WeightPlace::cache : WeightPlace::memory,
+                         reach(reached.at("prefill")), reach(reached.at("decode"))});
   if (m.speeds.empty()) return {};
   return m;
 } catch (const nlohmann::json::exception&) {

@@ -39,6 +39,18 @@ struct WorkerSpeeds {
   double dispatch_seconds = 0;              ///< to start workers on something and to wait for them
 };
 
+/// Where a pass reads weights from: the last cache, where all of them fit it.
+enum class WeightPlace { memory, cache };
+
+/// What a model's speed was, over what had been predicted; 0 where it was not seen.
+struct ReachedSpeed {
+  int workers = 1;
+  WeightPlace place = WeightPlace::memory;
+  double prefill = 0;
+  double decode = 0;
+};
+enum class Phase { prefill, decode };
+
 /// What decides speeds; a machine that differs in any of it is measured anew.
 struct MachineKey {
   std::string processor;
@@ -59,8 +71,9 @@ struct Machine {
   double element_seconds = 0;
   double quantise_seconds = 0;
   /// Of the speed that products reach by themselves, what they reach in a model, where weights,
-  /// activations and other work follow each other through the caches.
-  double product_share = 1;
+  /// activations and other work follow each other through the caches: of computing, and of reading.
+  double compute_share = 1;
+  double reading_share = 1;
   /// Attention of one worker, K and V in cache, per position and dimension of a head: for a query
   /// alone, per head of keys and per head of queries that shares them, and for many queries
   /// together, per query head.
@@ -69,6 +82,15 @@ struct Machine {
   double prefill_query_seconds = 0;
   std::vector<WorkerSpeeds> speeds;  ///< workers rise from 1 to key.threads
   std::vector<FormatSpeed> formats;  ///< those that were asked for so far
+
+  /// What models reached lately, newest last: on a shared machine the middle of that is the best
+  /// guess of what the next one will.
+  std::vector<ReachedSpeed> reached;
+
+  /// Notes one, and forgets the oldest of its kind where there are many.
+  void note(const ReachedSpeed& speed);
+  /// The median of what was noted for a number of workers and a place; 1 without any.
+  double usual_reach(int workers, WeightPlace place, Phase phase) const;
 
   /// Index of the most workers that were measured and are not more than `threads`.
   std::size_t with(int threads) const;

@@ -19,9 +19,8 @@
 namespace plimsoll {
 namespace {
 
-/// Measuring it would take loading a model: the middle of twenty comparisons
-/// (docs/decisions/costs.md).
-constexpr double usual_product_share = 0.87;
+/// Measuring these would take loading a model: the middle of comparisons (docs/decisions/costs.md).
+constexpr double usual_compute_share = 0.87, usual_reading_share = 0.93;
 
 using Clock = std::chrono::steady_clock;
 
@@ -76,9 +75,9 @@ double processor_seconds_of(FunctionRef<void()> body) {
   return now() - start;
 }
 
-/// Of rates that others' interruptions can only lower: the upper quartile.
+/// Of rates that change with what others do to the same memory: the median.
 double usual(std::vector<double> values) {
-  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() * 3 / 4);
+  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), place, values.end());
   return *place;
 }
@@ -313,7 +312,8 @@ class Probe {
     if (anew) {
       machine.probe_bytes = read_.size();
       machine.cache_bytes = largest_cache();
-      machine.product_share = usual_product_share;
+      machine.compute_share = usual_compute_share;
+      machine.reading_share = usual_reading_share;
     }
     for (int round = 0; round < rounds; ++round) {
       if (anew) {

@@ -1,6 +1,7 @@
 #include "plan/speed.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "plan/costs.h"
 
@@ -38,6 +39,31 @@ std::vector<FormatId> formats_of_any_plan(const ModelFacts& facts) {
   for (const TensorUse& use : facts.tensors)
     for (const Format* level : levels_below(*use.info->format)) formats.push_back(level->id);
   return formats;
+}
+
+void note_reached(const std::string& folder, const ModelFacts& facts, const Plan& plan,
+                  const ReachedSeconds& reached) {
+  /// Fewer say little.
+  constexpr std::int64_t least_prompt = 128;
+  const std::vector<FormatId> needed = formats_of(facts, plan);
+  std::optional<Machine> machine = load_machine(folder, machine_key(plan.threads));
+  if (!machine || std::ranges::any_of(needed, [&](FormatId id) { return !machine->find(id); }))
+    return;
+  // Held against what the measurements alone say.
+  Machine bare = *machine;
+  bare.reached.clear();
+  const std::vector<const Format*> formats = formats_held(facts, plan.formats);
+  const ModelShape shape{facts.description, facts.tensors, formats};
+  ReachedSpeed speed{.workers = plan.threads, .place = weight_place(bare, shape)};
+  if (reached.prefill > 0 && reached.prompt_tokens >= least_prompt)
+    speed.prefill =
+        prefill_seconds(bare, shape, 0, reached.prompt_tokens, plan.chunk_tokens, plan.threads) /
+        reached.prefill;
+  if (reached.decode > 0)
+    speed.decode = decode_seconds(bare, shape, reached.depth, 1, plan.threads) / reached.decode;
+  if (speed.prefill == 0 && speed.decode == 0) return;
+  machine->note(speed);
+  save_machine(folder, *machine);
 }
 
 }  // namespace plimsoll

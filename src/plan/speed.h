@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "model/weights.h"
@@ -24,5 +25,20 @@ void predict_speeds(const Machine& machine, const ModelFacts& facts, Plan& plan)
 /// What the machine must know for a plan, and for any plan of a model.
 std::vector<FormatId> formats_of(const ModelFacts& facts, const Plan& plan);
 std::vector<FormatId> formats_of_any_plan(const ModelFacts& facts);
+
+/// Tokens that have to be decoded for their rate to mean something.
+constexpr std::int64_t least_decoded = 16;
+
+/// What a plan reached of one session, in seconds; 0 where it was not seen.
+struct ReachedSeconds {
+  std::int64_t prompt_tokens = 0;
+  double prefill = 0;      ///< of the prompt
+  std::int64_t depth = 0;  ///< in the middle of decoding
+  double decode = 0;       ///< of a token
+};
+/// Notes it for coming predictions in the machine's file in `folder`, where there is one that knows
+/// the plan's formats.
+void note_reached(const std::string& folder, const ModelFacts& facts, const Plan& plan,
+                  const ReachedSeconds& reached);
 
 }  // namespace plimsoll
