@@ -281,7 +281,7 @@ namespace {
   throw Error(
       ErrorCode::budget_refused,
       fmt::format("{} tokens a second are asked for; the best within {} is {:.2f} (predicted "
-                  "{:.2f}, with a tenth to spare)",
+                  "{:.2f}, with a fifth to spare)",
                   *plan.speed_floor, format_bytes(plan.budget_bytes), best,
                   *plan.decode_tokens_per_second),
       fmt::format("give --speed {:.2f} or less", std::floor(best * 100) / 100));

@@ -148,5 +148,37 @@ TEST(Machine, TheCacheIsWhereTheUserWantsIt) {
     if (before[i]) ::setenv(names[i], before[i]->c_str(), 1);
 }
 
+// Most of what is met, not the last, and each kind apart.
+TEST(Machine, TheMiddleOfWhatWasReachedLatelyCounts) {
+  Machine machine;
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 1);
+  machine.note({2, WeightPlace::memory, 0, 0.5});
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 0.5);
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::prefill), 1) << "was not seen";
+  EXPECT_EQ(machine.usual_reach(1, WeightPlace::memory, Phase::decode), 1);
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::cache, Phase::decode), 1);
+  machine.note({2, WeightPlace::cache, 3, 3});
+  for (int i = 0; i < 100; ++i) machine.note({2, WeightPlace::memory, 1.1, i % 9 == 0 ? 4.0 : 0.8});
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 0.8);
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::cache, Phase::prefill), 3);
+  EXPECT_LE(machine.reached.size(), 10u);
+}
+
+TEST(Machine, WhatWasReachedIsKeptAndChecked) {
+  const TemporaryFolder folder;
+  const FormatId formats[] = {FormatId::Q4_0};
+  std::optional<Machine> machine =
+      find_machine(folder.path().string(), plain_key(1), formats, room, false);
+  ASSERT_TRUE(machine);
+  machine->note({1, WeightPlace::memory, 0.9, 0});
+  const std::optional<Machine> again = parse_machine(to_json(*machine).dump());
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->usual_reach(1, WeightPlace::memory, Phase::prefill), 0.9);
+  EXPECT_EQ(again->usual_reach(1, WeightPlace::memory, Phase::decode), 1);
+  nlohmann::json bad = to_json(*machine);
+  bad["reached"][0]["prefill"] = -1;
+  EXPECT_FALSE(parse_machine(bad.dump()));
+}
+
 }  // namespace
 }  // namespace plimsoll
