@@ -1,4 +1,5 @@
-// plimsoll plan: what a model needs and whether it fits, from its header alone.
+// plimsoll plan: what a model needs and whether it fits, from its header; how fast, from this machine's
+// measurements and samples of the weights.
 #include "plan/plan.h"
 
 #include <fmt/format.h>
