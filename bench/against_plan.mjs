@@ -7,7 +7,7 @@ import {tmpdir} from "node:os";
 import {basename, join} from "node:path";
 
 const [plimsoll, ...rest] = process.argv.slice(2);
-const options = {plans: 6, threads: "1,2", repeats: 2, tokens: 32};
+const options = {plans: 6, threads: "1,2", repeats: 5, tokens: 32};
 const models = [];
 for (let i = 0; i < rest.length; i++) {
   const name = rest[i].replace(/^--/, "");

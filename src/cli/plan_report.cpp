@@ -260,7 +260,10 @@ std::string describe_plan(const PlanReport& report, const Terminal& terminal) {
   speed("decode", plan.decode_tokens_per_second,
         plan.sessions > 1 ? ", each conversation while all are answered" : "");
   speed("speed floor", plan.speed_floor,
-        plan.keeps_speed() ? ", kept with a fifth to spare" : ": out of reach");
+        plan.speed_floor ? fmt::format(", {}: {} in this machine's slower moments",
+                                       plan.keeps_speed() ? "kept" : "out of reach",
+                                       format_rate(*plan.promised_tokens_per_second))
+                         : "");
 
   if (plan.context > d.trained_context)
     out += fmt::format("\nbeyond {} tokens this model was never trained: expect nonsense there\n",

@@ -51,6 +51,10 @@ struct ReachedSpeed {
 };
 enum class Phase { prefill, decode };
 
+/// What is expected over what is promised, beside the lower quartile of what was reached lately:
+/// most predictions are within a tenth, few beyond a fifth.
+constexpr double promise_margin = 1.2;
+
 /// What decides speeds; a machine that differs in any of it is measured anew.
 struct MachineKey {
   std::string processor;
@@ -91,6 +95,9 @@ struct Machine {
   void note(const ReachedSpeed& speed);
   /// The median of what was noted for a number of workers and a place; 1 without any.
   double usual_reach(int workers, WeightPlace place, Phase phase) const;
+  /// This machine in its slower moments, for what is promised rather than expected: it reaches the
+  /// lower quartile of what was noted, less promise_margin.
+  Machine cautious() const;
 
   /// Index of the most workers that were measured and are not more than `threads`.
   std::size_t with(int threads) const;

@@ -169,27 +169,25 @@ Plan plan_before_weights(const ModelFacts& facts, const PlanRequest& request,
 void set_speeds(const ModelFacts& facts, const PlanRequest& request, Plan& plan) {
   if (!request.speed) return;
   plan.speed_floor = request.speed->decode_tokens_per_second;
+  predict_speeds(request.speed->machine->cautious(), facts, plan);
+  plan.promised_tokens_per_second = plan.decode_tokens_per_second;
   predict_speeds(*request.speed->machine, facts, plan);
 }
 
-/// What is asked of predictions.
-double wanted_rate(const SpeedFloor& floor) {
-  return floor.decode_tokens_per_second * speed_margin;
-}
-
-double decode_rate(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
-                   std::int64_t depth) {
+double promised_rate(const ModelFacts& facts, const PlanRequest& request,
+                     const HeldWeights& weights, std::int64_t depth) {
   const std::vector<const Format*> formats = formats_held(facts, weights.formats);
-  return 1 / decode_seconds(*request.speed->machine, {facts.description, facts.tensors, formats},
-                            depth, request.sessions, request.threads);
+  return 1 / decode_seconds(request.speed->machine->cautious(),
+                            {facts.description, facts.tensors, formats}, depth, request.sessions,
+                            request.threads);
 }
 
 /// The weights of least loss with at most `limit` bytes that keep the floor; the fastest where none
 /// do.
 HeldWeights keep_speed(const ModelFacts& facts, const PlanRequest& request,
                        const FormatChoices& choices, Bytes limit, std::int64_t depth) {
-  const Machine& machine = *request.speed->machine;
-  const double most_seconds = 1 / wanted_rate(*request.speed);
+  const Machine machine = request.speed->machine->cautious();
+  const double most_seconds = 1 / request.speed->decode_tokens_per_second;
   std::optional<HeldWeights> best, fastest;
   for (const WeightPlace place : {WeightPlace::memory, WeightPlace::cache}) {
     const Bytes room = place == WeightPlace::cache ? std::min(limit, machine.cache_bytes) : limit;
@@ -200,8 +198,8 @@ HeldWeights keep_speed(const ModelFacts& facts, const PlanRequest& request,
     if (found && (!best || found->kl_nats < best->kl_nats)) best = std::move(found);
     if (best) continue;
     found = choices.fastest(room, clock);
-    if (found && (!fastest || decode_rate(facts, request, *found, depth) >
-                                  decode_rate(facts, request, *fastest, depth)))
+    if (found && (!fastest || promised_rate(facts, request, *found, depth) >
+                                  promised_rate(facts, request, *fastest, depth)))
       fastest = std::move(found);
   }
   return best ? *best : fastest ? *fastest : choices.smallest();
@@ -239,8 +237,8 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
         request.context.value_or(std::min(facts.description.trained_context, fitted_context));
     const bool roomy = plan.fits && plan.context >= enough;
     const bool slow = request.speed && roomy &&
-                      decode_rate(facts, request, as_file, std::min(usual_prompt, plan.context)) <
-                          wanted_rate(*request.speed);
+                      promised_rate(facts, request, as_file, std::min(usual_prompt, plan.context)) <
+                          request.speed->decode_tokens_per_second;
     if (!roomy || slow) {
       const auto fitted = [&](const FormatChoices& among) {
         // What is only too slow keeps its context and chunk.
@@ -271,17 +269,17 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
 bool Plan::keeps_speed() const {
   // The prediction and the solver's sums round differently.
   constexpr double rounding = 1e-9;
-  return !speed_floor || *decode_tokens_per_second >= *speed_floor * speed_margin * (1 - rounding);
+  return !speed_floor || *promised_tokens_per_second >= *speed_floor * (1 - rounding);
 }
 
 namespace {
 
 [[noreturn]] void refuse_slow(const Plan& plan) {
-  const double best = *plan.decode_tokens_per_second / speed_margin;
+  const double best = *plan.promised_tokens_per_second;
   throw Error(
       ErrorCode::budget_refused,
-      fmt::format("{} tokens a second are asked for; the best within {} is {:.2f} (predicted "
-                  "{:.2f}, with a fifth to spare)",
+      fmt::format("{} tokens a second are asked for; the best to be promised within {} is {:.2f} "
+                  "(predicted {:.2f})",
                   *plan.speed_floor, format_bytes(plan.budget_bytes), best,
                   *plan.decode_tokens_per_second),
       fmt::format("give --speed {:.2f} or less", std::floor(best * 100) / 100));
@@ -349,7 +347,8 @@ nlohmann::json to_json(const Plan& plan) {
           {"kept_tensors", plan.kept_tensors},
           {"prefill_tokens_per_second", speed(plan.prefill_tokens_per_second)},
           {"decode_tokens_per_second", speed(plan.decode_tokens_per_second)},
-          {"speed_floor", speed(plan.speed_floor)}};
+          {"speed_floor", speed(plan.speed_floor)},
+          {"promised_tokens_per_second", speed(plan.promised_tokens_per_second)}};
 }
 
 }  // namespace plimsoll

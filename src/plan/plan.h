@@ -109,6 +109,8 @@ struct Plan {
   std::optional<double> prefill_tokens_per_second;
   std::optional<double> decode_tokens_per_second;
   std::optional<double> speed_floor;  ///< the request's, tokens per second
+  /// Filled in with a speed floor: decoding on Machine::cautious().
+  std::optional<double> promised_tokens_per_second;
 
   /// False for one that is too slow for its floor; it is the fastest within the budget then.
   bool keeps_speed() const;
@@ -125,10 +127,6 @@ constexpr std::int64_t fitted_context = 2048;
 /// Context that is still of use to most people; a refusal names what it takes.
 constexpr std::int64_t short_context = 512;
 
-/// Of a prediction over the floor that it keeps: most predictions are within a tenth, few beyond a
-/// fifth.
-constexpr double speed_margin = 1.2;
-
 /// Pure. Takes the largest chunk and, without a wanted context, the largest context up to
 /// default_context that fits.
 ///
@@ -139,8 +137,8 @@ constexpr double speed_margin = 1.2;
 /// the chunk is the largest whose activations take at most a thirty-second. Small differences of
 /// what the process holds do not change the formats.
 ///
-/// With a speed floor: the formats of least loss whose predicted decoding keeps it with
-/// speed_margin to spare, within the bytes; the fastest ones where none do.
+/// With a speed floor: the formats of least loss whose decoding keeps it on Machine::cautious(),
+/// within the bytes; the fastest ones where none do.
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request);
 
 /// Throws Error(budget_refused) for a plan that does not fit, or not in the time: names the

@@ -164,6 +164,22 @@ TEST(Machine, TheMiddleOfWhatWasReachedLatelyCounts) {
   EXPECT_LE(machine.reached.size(), 10u);
 }
 
+// Of what was noted: the third slowest of nine, each kind apart.
+TEST(Machine, PromisesCountOnTheSlowerMoments) {
+  Machine machine;
+  machine.key.threads = 2;
+  EXPECT_EQ(machine.cautious().usual_reach(2, WeightPlace::memory, Phase::decode),
+            1 / promise_margin);
+  for (const double reach : {1.3, 0.7, 1.2, 0.8, 1.1, 0.9, 1.0, 1.4, 1.5})
+    machine.note({2, WeightPlace::memory, 2 * reach, reach});
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 1.1);
+  const Machine slow = machine.cautious();
+  EXPECT_EQ(slow.usual_reach(2, WeightPlace::memory, Phase::decode), 0.9 / promise_margin);
+  EXPECT_EQ(slow.usual_reach(2, WeightPlace::memory, Phase::prefill), 1.8 / promise_margin);
+  EXPECT_EQ(slow.usual_reach(1, WeightPlace::memory, Phase::decode), 1 / promise_margin);
+  EXPECT_EQ(slow.usual_reach(2, WeightPlace::cache, Phase::decode), 1 / promise_margin);
+}
+
 TEST(Machine, WhatWasReachedIsKeptAndChecked) {
   const TemporaryFolder folder;
   const FormatId formats[] = {FormatId::Q4_0};
