@@ -14,13 +14,17 @@
 
 constexpr IntTag kIntTag{};
 constexpr std::int64_t kTilePairs = kAttentionTile / 2;
+constexpr float kLog2E = 0x1.715476p+0f;
 
 HWY_INLINE void store_pairs(Ints pairs, float* p) { store(hn::BitCast(kTag, pairs), p); }
 
-/// Two vectors of small numbers as pairs: the first in the low halves.
-HWY_INLINE Ints make_pairs(Vector low, Vector high) {
-  const Ints mask = hn::Set(kIntTag, 0xffff);
-  return hn::Or(hn::And(hn::NearestInt(low), mask), hn::ShiftLeft<16>(hn::NearestInt(high)));
+/// The pairs low * factor and high * factor, rounded; below 2^15. Sums with 1.5 * 2^23 have the
+/// nearest integer in their low bits.
+HWY_INLINE Ints make_pairs(Vector low, Vector high, Vector factor) {
+  const Vector magic = splat(12582912.0f);
+  const Ints a = hn::BitCast(kIntTag, hn::MulAdd(low, factor, magic));
+  const Ints b = hn::BitCast(kIntTag, hn::MulAdd(high, factor, magic));
+  return hn::OrAnd(hn::ShiftLeft<16>(b), a, hn::Set(kIntTag, 0xffff));
 }
 
 /// Largest code of two factors such that the sum of `terms` products fits 31 bits.
@@ -61,21 +65,20 @@ HWY_INLINE float pair_row(const float* row, std::int64_t padded_dim, float limit
   const float largest = largest_of(row, padded_dim);
   const Vector inverse = splat(largest > 0.0f ? limit / largest : 0.0f);
   for (std::int64_t d = 0; d < padded_dim; d += 2 * kLanes)
-    store_pairs(
-        make_pairs(hn::Mul(load(row + d), inverse), hn::Mul(load(row + d + kLanes), inverse)),
-        pairs + d / 2);
+    store_pairs(make_pairs(load(row + d), load(row + d + kLanes), inverse), pairs + d / 2);
   return largest / limit;
 }
 
 void prepare_queries(const Work& work) {
   const AttentionTask& task = work.task;
   const float limit = code_limit(task.head_dim);
+  const float factor = task.soft_cap > 0.0f ? task.scale : task.scale * kLog2E;
   for (std::int64_t row = 0; row < work.rows; ++row) {
     const float* q = work.query_row(row);
     for (std::int64_t d = 0; d < work.padded_dim; ++d)
       work.row[d] = d < task.head_dim ? q[d] : 0.0f;
-    work.query_scales[row] =
-        pair_row(work.row, work.padded_dim, limit, work.queries + row * (work.padded_dim / 2));
+    work.query_scales[row] = factor * pair_row(work.row, work.padded_dim, limit,
+                                               work.queries + row * (work.padded_dim / 2));
   }
 }
 
@@ -110,20 +113,18 @@ void convert_tile(const Work& work, std::int64_t base, Range seen) {
   for (std::int64_t block = 0; block < kAttentionTile; block += 2 * kLanes) {
     for (std::int64_t j = 0; j < kLanes; ++j) {
       float* const target = work.values + (block / 2 + j) * work.padded_dim;
-      float inverse[2];
       for (int half = 0; half < 2; ++half) {
         const std::int64_t p = block + j + half * kLanes;
         widen_row(work, task.v + clamped(base + p) * task.kv_stride);
         const float largest = largest_of(work.row, work.padded_dim);
         work.value_scales[p] = largest / kValueLimit;
-        inverse[half] = largest > 0.0f ? kValueLimit / largest : 0.0f;
-        const Vector factor = splat(inverse[half]);
+        const Vector factor = splat(largest > 0.0f ? kValueLimit / largest : 0.0f);
         for (std::int64_t d = 0; d < work.dim_vectors * kLanes; d += kLanes) {
           const Vector x = hn::Mul(load(work.row + d), factor);
           if (half == 0) {
             store(x, target + d);
           } else {
-            store_pairs(make_pairs(load(target + d), x), target + d);
+            store_pairs(make_pairs(load(target + d), x, splat(1.0f)), target + d);
           }
         }
       }
@@ -131,7 +132,8 @@ void convert_tile(const Work& work, std::int64_t base, Range seen) {
   }
 }
 
-/// Raw scores of kRows rows, beginning with `row`, and kVectorTile vectors of positions.
+/// Scores of kRows rows, beginning with `row`, and kVectorTile vectors of positions: scaled, and
+/// without a cap in powers of two.
 template <int kRows>
 HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t position,
                              float* scores) {
@@ -167,22 +169,92 @@ HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t po
   }
 }
 
-/// A row's probabilities, times the values' scales, as pairs of positions in their own place;
-/// returns the unit of their codes.
-HWY_INLINE float pair_probabilities(const Work& work, float* scores) {
-  Vector p[kTileVectors], max = hn::Zero(kTag), sum = hn::Zero(kTag);
-  for (std::int64_t i = 0; i < kTileVectors; ++i) {
-    p[i] = hn::Mul(load(scores + i * kLanes), load(work.value_scales + i * kLanes));
-    max = hn::Max(max, p[i]);
-    sum = hn::Add(sum, p[i]);
+/// Turns scores of kRows rows in powers of two into pairs of codes of the probabilities times the
+/// values' scales, in their own place, and updates the rows' maxima and sums. Writes the factor for
+/// a row's earlier outputs and the unit of its codes. Probabilities are relative to the row's
+/// maximum in the tile, which what all rows have in common then corrects.
+template <int kRows>
+HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t base,
+                             float* corrections, float* units) {
+  static_assert(kRowTile <= kLanes);
+  const AttentionTask& task = work.task;
+  const Range tile = {base, base + kAttentionTile};
+  float by_row[kLanes] = {};
+  for (int r = 0; r < kRows; ++r) {
+    float* const s = work.scores + r * kAttentionTile;
+    const Range seen = intersect(tile, work.visible((row + r) / task.heads));
+    Vector x[kTileVectors];
+    for (std::int64_t i = 0; i < kTileVectors; ++i) x[i] = load(s + i * kLanes);
+    if (task.soft_cap > 0.0f) {
+      const Vector cap = splat(task.soft_cap * kLog2E), inverse = splat(1.0f / task.soft_cap);
+      for (std::int64_t i = 0; i < kTileVectors; ++i) {
+        x[i] = hn::Mul(cap, tanh_any(hn::Mul(x[i], inverse)));
+        store(x[i], s + i * kLanes);
+      }
+    }
+    if (seen.begin != tile.begin || seen.end != tile.end) {
+      const auto begin = hn::Set(kIntTag, static_cast<std::int32_t>(seen.begin - base));
+      const auto end = hn::Set(kIntTag, static_cast<std::int32_t>(seen.end - base));
+      for (std::int64_t i = 0; i < kTileVectors; ++i) {
+        const auto position = hn::Iota(kIntTag, static_cast<std::int32_t>(i * kLanes));
+        // begin <= position < end
+        const auto lanes = hn::AndNot(hn::Lt(position, begin), hn::Lt(position, end));
+        x[i] = hn::IfThenElse(hn::RebindMask(kTag, lanes), x[i], splat(kLowest));
+        store(x[i], s + i * kLanes);
+      }
+    }
+    Vector max = x[0];
+    for (std::int64_t i = 1; i < kTileVectors; ++i) max = hn::Max(max, x[i]);
+    by_row[r] = max_lanes(max);
   }
-  const float total = sum_lanes(sum);
-  const float largest = total == total ? max_lanes(max) : total;  // NaN stays NaN
-  const Vector inverse = splat(largest > 0.0f ? kProbabilityLimit / largest : 0.0f);
-  for (std::int64_t i = 0; i < kTileVectors; i += 2)
-    store_pairs(make_pairs(hn::Mul(p[i], inverse), hn::Mul(p[i + 1], inverse)),
-                scores + i / 2 * kLanes);
-  return largest / kProbabilityLimit;
+
+  const Vector one = splat(1.0f);
+  const Vector tile_max = load(by_row);
+  const Vector old_max = load_first(work.maxima + row, kRows);
+  const Mask rises = hn::Gt(tile_max, old_max);
+  const Vector new_max = hn::IfThenElse(rises, tile_max, old_max);
+  const Vector below = exp2_nonpositive(hn::Sub(hn::Min(tile_max, old_max), new_max));
+  store_first(new_max, work.maxima + row, kRows);
+  // Nothing seen: 2^(lowest - half of it) is 0.
+  float shifts[kLanes], earlier[kLanes], shares[kLanes];
+  store(hn::Max(tile_max, splat(0.5f * kLowest)), shifts);
+  store(hn::IfThenElse(rises, below, one), earlier);
+  store(hn::IfThenElse(rises, one, below), shares);
+
+  Vector scale[kTileVectors], poison[kTileVectors];
+  for (std::int64_t i = 0; i < kTileVectors; ++i) {
+    scale[i] = load(work.value_scales + i * kLanes);
+    poison[i] = hn::Mul(scale[i], hn::Zero(kTag));  // NaN in V, where its codes say nothing
+  }
+  for (int r = 0; r < kRows; ++r) {
+    float* const s = work.scores + r * kAttentionTile;
+    const Vector shift = splat(shifts[r]);
+    Vector max = hn::Zero(kTag), sum = hn::Zero(kTag);
+    for (std::int64_t i = 0; i < kTileVectors; ++i) {
+      const Vector p = hn::Add(exp2_nonpositive(hn::Sub(load(s + i * kLanes), shift)), poison[i]);
+      const Vector weight = hn::Mul(p, scale[i]);
+      store(weight, s + i * kLanes);
+      sum = hn::Add(sum, p);
+      max = hn::Max(max, weight);
+    }
+    float* const sums = work.sums + (row + r) * kWidestVector;
+    store(hn::MulAdd(load(sums), splat(earlier[r]), hn::Mul(sum, splat(shares[r]))), sums);
+    by_row[r] = max_lanes(max);
+  }
+
+  const Vector limit = splat(kProbabilityLimit);
+  const Vector largest = load(by_row);
+  float inverses[kLanes];
+  store(hn::IfThenElseZero(hn::Gt(largest, hn::Zero(kTag)), hn::Div(limit, largest)), inverses);
+  store(load(earlier), corrections);
+  store(hn::Mul(load(shares), hn::Div(largest, limit)), units);
+  for (int r = 0; r < kRows; ++r) {
+    float* const s = work.scores + r * kAttentionTile;
+    const Vector inverse = splat(inverses[r]);
+    for (std::int64_t i = 0; i < kTileVectors; i += 2)
+      store_pairs(make_pairs(load(s + i * kLanes), load(s + (i + 1) * kLanes), inverse),
+                  s + i / 2 * kLanes);
+  }
 }
 
 /// outputs = outputs * correction + probabilities * values, for kRows rows and kVectors vectors of
@@ -231,12 +303,8 @@ void attend_rows(const Work& work, std::int64_t row, std::int64_t base) {
   constexpr std::int64_t kStep = kVectorTile * kLanes;
   for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep)
     score_rows<kRows>(work, row, p, work.scores);
-  float corrections[kRows], units[kRows];
-  for (int r = 0; r < kRows; ++r) {
-    float* const scores = work.scores + r * kAttentionTile;
-    corrections[r] = softmax_tile(work, row + r, base, scores);
-    units[r] = pair_probabilities(work, scores);
-  }
+  float corrections[kLanes], units[kLanes];
+  weigh_rows<kRows>(work, row, base, corrections, units);
   std::int64_t tiles = divide_up(work.dim_vectors, kVectorTile);
   for (std::int64_t first = 0; first < work.dim_vectors; --tiles) {
     const std::int64_t width = divide_up(work.dim_vectors - first, tiles);

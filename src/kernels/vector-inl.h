@@ -109,6 +109,23 @@ HWY_INLINE Vector exp_nonpositive(Vector x) {
   return hn::IfThenZeroElse(hn::Lt(x, splat(-87.0f)), exp_core(x));
 }
 
+/// 2^x for x <= 0; 0 below -126, NaN for NaN. The polynomial is 1 + r P(r), P the minimax fit on
+/// |r|
+/// <= 0.5 (relative error 2^-23 before rounding), so that 2^0 is 1 exactly. Faster than e^x: only
+/// its polynomial takes the ports of multiplications.
+HWY_INLINE Vector exp2_nonpositive(Vector x) {
+  const Vector magic = splat(12582912.0f + 127.0f);  // as in exp_core
+  const Vector shifted = hn::Add(x, magic);
+  const Vector r = hn::Sub(x, hn::Sub(shifted, magic));
+  const Vector power = hn::BitCast(kTag, hn::ShiftLeft<23>(hn::BitCast(IntTag(), shifted)));
+  Vector p = hn::MulAdd(r, splat(1.3264727e-3f), splat(9.6715127e-3f));
+  p = hn::MulAdd(r, p, splat(5.5507337e-2f));
+  p = hn::MulAdd(r, p, splat(2.4022242e-1f));
+  p = hn::MulAdd(r, p, splat(6.9314698e-1f));
+  p = hn::MulAdd(r, p, splat(1.0f));
+  return hn::IfThenZeroElse(hn::Lt(x, splat(-126.0f)), hn::Mul(p, power));
+}
+
 /// e^x for any x: 0 below -87, infinity above 88.37.
 HWY_INLINE Vector exp_any(Vector x) {
   const Vector y = exp_nonpositive(x);

@@ -305,8 +305,9 @@ class Probe {
     return std::min(most_read_bytes, round_down((room - fixed_bytes(threads)) / 3 * 2, page_bytes));
   }
 
-  /// Measures the machine anew, or goes by what it says, and the formats that it lacks.
+  /// Measures the machine anew, or its bandwidth and the formats that it lacks.
   void measure(Machine& machine, bool anew, const std::vector<FormatId>& missing) {
+    if (!anew) refresh(machine);
     std::vector<FormatSamples> formats(missing.size(), FormatSamples(workers_.size()));
     std::vector<WorkerSamples> speeds(workers_.size());
     if (anew) {
@@ -332,6 +333,18 @@ class Probe {
   }
 
  private:
+  /// Neighbours on a shared machine change the bandwidth from minute to minute: what it is now.
+  void refresh(Machine& machine) {
+    // Less than what was read before would be found in caches.
+    if (read_.size() < machine.probe_bytes / 2) return;
+    for (const std::unique_ptr<Workers>& workers : workers_) {
+      std::vector<double> rates;
+      for (int i = 0; i < read_repeats; ++i) rates.push_back(read_rate(*workers, read_.size()));
+      for (WorkerSpeeds& speeds : machine.speeds)
+        if (speeds.workers == workers->count()) speeds.read_bytes_per_second = usual(rates);
+    }
+  }
+
   Ledger& ledger() { return workers_.back()->context().ledger; }
 
   /// One worker's time does not depend on what else runs; that of several does.
@@ -517,8 +530,10 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
   if (machine)
     for (const FormatSpeed& speed : machine->formats) want(speed.format);
   for (const FormatId format : formats) want(format);
-  if (!stale && missing.empty()) return machine;
-  if (room < least) return {};
+  if (room < least) {
+    if (stale || !missing.empty()) machine.reset();
+    return machine;
+  }
 
   Probe probe(key, room);
   if (stale) {
