@@ -47,6 +47,8 @@ constexpr std::int32_t head_dim = 64, group = 4;
 /// Everything is measured in several rounds, so that what disturbs one does not disturb all.
 constexpr int rounds = 3, repeats = 5, read_repeats = 8;
 constexpr int loop_repeats = 3;
+/// For the bandwidth of now.
+constexpr double refresh_seconds = 0.25;
 constexpr std::int64_t loop_macs = 200'000'000;
 constexpr auto stream_patience = std::chrono::milliseconds(150);
 /// A measurement is repeated no longer than this in a round,
@@ -75,12 +77,16 @@ double processor_seconds_of(FunctionRef<void()> body) {
   return now() - start;
 }
 
-/// Of rates that change with what others do to the same memory: the median.
-double usual(std::vector<double> values) {
-  const auto place = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), place, values.end());
-  return *place;
-}
+/// Of what others' use of the same memory slows down, now by nothing and now by more than half: all
+/// bytes in all of the time, as decoding meets it.
+struct Stream {
+  double bytes = 0, seconds = 0;
+  void add(const Stream& other) {
+    bytes += other.bytes;
+    seconds += other.seconds;
+  }
+  double rate() const { return bytes / seconds; }
+};
 
 /// Of what computes without waiting for memory: others can only slow it down, so the best counts.
 double least_seconds(FunctionRef<void()> body,
@@ -240,14 +246,14 @@ struct Least {
 /// Of one number of workers, over all rounds.
 struct WorkerSamples {
   Least dispatch_seconds, loop_seconds;
-  std::vector<double> read_rates;
+  Stream read;
   double cached_read_rate = 0;
 
   WorkerSpeeds result(int workers, const WorkerSamples& alone) {
     WorkerSpeeds speeds;
     speeds.workers = workers;
     speeds.dispatch_seconds = dispatch_seconds.value;
-    speeds.read_bytes_per_second = usual(read_rates);
+    speeds.read_bytes_per_second = read.rate();
     speeds.cached_read_bytes_per_second = cached_read_rate;
     speeds.compute_factor = workers * std::min(1.0, alone.loop_seconds.value / loop_seconds.value);
     return speeds;
@@ -256,9 +262,8 @@ struct WorkerSamples {
 
 /// Of one format, over all rounds.
 struct FormatSamples {
-  explicit FormatSamples(std::size_t worker_counts)
-      : read_rates(worker_counts), product_rates(worker_counts) {}
-  std::vector<std::vector<double>> read_rates, product_rates;  ///< by number of workers
+  explicit FormatSamples(std::size_t worker_counts) : read(worker_counts), product(worker_counts) {}
+  std::vector<Stream> read, product;  ///< by number of workers
   std::array<Least, measured_batches.size()> weight_seconds;
 
   FormatSpeed result(FormatId id) {
@@ -266,8 +271,8 @@ struct FormatSamples {
     speed.format = id;
     // The more workers share the bandwidth, the more time each has to compute: the fraction rises.
     double fraction = 0;
-    for (std::size_t w = 0; w < read_rates.size(); ++w) {
-      fraction = std::clamp(usual(product_rates[w]) / usual(read_rates[w]), fraction, 1.0);
+    for (std::size_t w = 0; w < read.size(); ++w) {
+      fraction = std::clamp(product[w].rate() / read[w].rate(), fraction, 1.0);
       speed.bandwidth_fractions.push_back(fraction);
     }
     for (std::size_t i = 0; i < weight_seconds.size(); ++i)
@@ -326,23 +331,27 @@ class Probe {
         measure_format(machine, format(missing[i]), formats[i]);
     }
     if (anew)
-      for (std::size_t w = 0; w < workers_.size(); ++w)
+      for (std::size_t w = 0; w < workers_.size(); ++w) {
+        for (const FormatSamples& samples : formats) speeds[w].read.add(samples.read[w]);
         machine.speeds.push_back(speeds[w].result(workers_[w]->count(), speeds.front()));
+      }
     for (std::size_t i = 0; i < missing.size(); ++i)
       machine.formats.push_back(formats[i].result(missing[i]));
   }
 
  private:
-  /// Neighbours on a shared machine change the bandwidth from minute to minute: what it is now.
+  /// Neighbours on a shared machine change the bandwidth from minute to minute: half of it is what
+  /// it is now.
   void refresh(Machine& machine) {
     // Less than what was read before would be found in caches.
     if (read_.size() < machine.probe_bytes / 2) return;
-    for (const std::unique_ptr<Workers>& workers : workers_) {
-      std::vector<double> rates;
-      for (int i = 0; i < read_repeats; ++i) rates.push_back(read_rate(*workers, read_.size()));
-      for (WorkerSpeeds& speeds : machine.speeds)
-        if (speeds.workers == workers->count()) speeds.read_bytes_per_second = usual(rates);
-    }
+    // Plans are for as many workers as there are.
+    Workers& all = *workers_.back();
+    Stream read;
+    while (read.seconds < refresh_seconds) read.add(read_all(all, read_.size()));
+    // Neither the last minutes nor this quarter of a second alone tell what comes.
+    double& rate = machine.speeds.back().read_bytes_per_second;
+    rate = 2 / (1 / rate + 1 / read.rate());
   }
 
   Ledger& ledger() { return workers_.back()->context().ledger; }
@@ -352,11 +361,11 @@ class Probe {
     return workers.count() == 1 ? processor_seconds_of(body) : seconds_of(body);
   }
 
-  double read_rate(Workers& workers, Bytes bytes) {
+  Stream read_all(Workers& workers, Bytes bytes) {
     const double seconds = seconds_with(workers, [&] {
       measure_read(workers.context(), {{read_.data(), bytes}});
     });
-    return static_cast<double>(bytes) / seconds;
+    return {static_cast<double>(bytes), seconds};
   }
 
   /// Processor time of a worker for one loop in registers while all of them run it: more than alone
@@ -384,33 +393,32 @@ class Probe {
                                                  [](std::int64_t, std::int64_t, int) {});
         },
         seconds_of));
-    for (int i = 0; i < read_repeats; ++i)
-      samples.read_rates.push_back(read_rate(workers, read_.size()));
+    for (int i = 0; i < read_repeats; ++i) samples.read.add(read_all(workers, read_.size()));
     const Bytes cached = std::min(cached_read_bytes, read_.size() / 2);
     for (int i = 0; i < read_repeats; ++i)
-      samples.cached_read_rate = std::max(samples.cached_read_rate, read_rate(workers, cached));
+      samples.cached_read_rate =
+          std::max(samples.cached_read_rate, read_all(workers, cached).rate());
     samples.loop_seconds.add(seconds_of_each(workers));
   }
 
   void measure_format(const Machine& machine, const Format& f, FormatSamples& samples) {
     SyntheticMatrix matrix(workers_.back()->context(), f, weight_bytes_);
     for (std::size_t w = 0; w < workers_.size(); ++w)
-      stream(*workers_[w], matrix, samples.read_rates[w], samples.product_rates[w]);
+      stream(*workers_[w], matrix, samples.read[w], samples.product[w]);
     for (std::size_t i = 0; i < measured_batches.size(); ++i)
       samples.weight_seconds[i].add(weight_seconds(matrix, machine, measured_batches[i]));
   }
 
   /// Bandwidth changes from second to second where others share the memory, so a product is held
   /// against reading in turns with it, which also empties the caches.
-  void stream(Workers& workers, SyntheticMatrix& matrix, std::vector<double>& read_rates,
-              std::vector<double>& product_rates) {
+  void stream(Workers& workers, SyntheticMatrix& matrix, Stream& read, Stream& product) {
     std::vector<float> y(static_cast<std::size_t>(matrix.rows()));
     const MatmulOp op = matrix.op(matrix.rows(), y.data());
     const auto start = Clock::now();
     for (int i = 0; i < repeats && (i == 0 || Clock::now() - start < stream_patience); ++i) {
-      read_rates.push_back(read_rate(workers, read_.size()));
+      read.add(read_all(workers, read_.size()));
       const double seconds = seconds_with(workers, [&] { workers.multiply(op, x_.data(), 1); });
-      product_rates.push_back(static_cast<double>(matrix.bytes()) / seconds);
+      product.add({static_cast<double>(matrix.bytes()), seconds});
     }
   }
 

@@ -69,18 +69,15 @@ TEST(Machine, IsMeasuredOnceAndKept) {
   const auto kept = load_machine(folder, machine->key);
   ASSERT_TRUE(kept);
   EXPECT_EQ(to_json(*kept), to_json(*machine));
-  // All but the bandwidth, which is that of now.
+  // All but the bandwidth, half of which is that of now: so far from it nearly double.
   Machine later = *machine;
-  for (WorkerSpeeds& speeds : later.speeds) speeds.read_bytes_per_second = 1;
+  later.speeds.back().read_bytes_per_second = 1e6;
   save_machine(folder, later);
   auto again = find_machine(folder, machine->key, formats, room, false);
   ASSERT_TRUE(again);
   EXPECT_EQ(to_json(*load_machine(folder, machine->key)), to_json(*again));
-  for (std::size_t w = 0; w < again->speeds.size(); ++w) {
-    expect_rate(again->speeds[w].read_bytes_per_second);
-    EXPECT_GT(again->speeds[w].read_bytes_per_second, 1);
-    again->speeds[w].read_bytes_per_second = machine->speeds[w].read_bytes_per_second;
-  }
+  EXPECT_NEAR(again->speeds.back().read_bytes_per_second, 2e6, 1e5);
+  again->speeds.back().read_bytes_per_second = machine->speeds.back().read_bytes_per_second;
   EXPECT_EQ(to_json(*again), to_json(*machine));
   // A format more is all that is measured then; without room, nothing can be.
   const std::vector<FormatId> more{FormatId::Q8_0};

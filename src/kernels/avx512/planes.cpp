@@ -32,6 +32,9 @@ constexpr int strip_tiles =
 constexpr int prefetch_tiles = 48;  // ahead, into L2: the few buffers of L1 would be the limit
 constexpr int burst_tiles = 8;  // direct: scales expanded together; short, so that reading goes on
 constexpr int direct_tiles = 1024;  // of a row, whose starts fit the scratch
+constexpr int super_tiles = 8;      // tiles of a super block's 256 columns
+static_assert(burst_tiles % super_tiles == 0 && strip_tiles % super_tiles == 0 &&
+              direct_tiles % super_tiles == 0);
 
 using Vector = __m512i;
 
@@ -135,10 +138,6 @@ class DigitTiles {
 inline __m512 half_vector(const std::uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
-inline __m512 byte_vector(const std::uint8_t* p) {
-  return _mm512_cvtepi32_ps(
-      _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
 
 /// Group scales of one kind as floats, 16 rows at `group` (counted over the whole tensor).
 template <ScaleKind Kind>
@@ -170,40 +169,46 @@ inline __m512 group_scale(const std::uint8_t* scales, std::int64_t group) {
   }
 }
 
-/// Scales (and mins) of tiles [tile, tile + count) of a tile row as floats: [tile][groups][16],
-/// unit included.
+/// Mins of the same, of super blocks.
+template <ScaleKind Kind>
+inline __m512 group_min(const PlaneView& w, std::int64_t group) {
+  const std::uint8_t* const at = (Kind == ScaleKind::u4 ? w.scales : w.mins) + group * 16;
+  __m128i raw = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  if constexpr (Kind == ScaleKind::u4)
+    raw = _mm_and_si128(_mm_srli_epi16(raw, 4), _mm_set1_epi8(15));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(raw));
+}
+
+/// Scales (and mins) of tiles [first, first + count) of a tile row as floats: [tile][groups][16],
+/// unit included. `first` is a super block's.
 template <ScaleKind Kind>
 void expand_scales(const PlaneView& w, std::int64_t tile_row, std::int64_t first, int count,
                    float unit, float* scales, float* mins) {
   const int groups = w.scale_width == 16 ? 2 : 1;
-  const __m512 unit_vector = _mm512_set1_ps(unit);
-  const std::int64_t base = tile_row * w.tiles_per_row() + first;
-  for (int t = 0; t < count; ++t) {
-    const std::int64_t super = (tile_row * (w.columns / 256) + (first + t) / 8) * 16;
-    for (int g = 0; g < groups; ++g) {
-      const std::int64_t group = (base + t) * groups + g;
-      __m512 scale = unit_vector;
+  const std::int64_t base = (tile_row * w.tiles_per_row() + first) * groups;
+  const std::int64_t supers = tile_row * (w.columns / 256) + first / super_tiles;
+  const int end = count * groups;
+  for (int begin = 0; begin < end; begin += super_tiles * groups) {
+    const int stop = end - begin < super_tiles * groups ? end : begin + super_tiles * groups;
+    const std::int64_t super = (supers + begin / groups / super_tiles) * 16;
+    __m512 factor = _mm512_set1_ps(unit);
+    if (w.has_super) factor = _mm512_mul_ps(factor, half_vector(w.super_scales + super));
+    for (int g = begin; g < stop; ++g) {
+      __m512 scale = factor;
       if constexpr (Kind != ScaleKind::none)
-        scale = _mm512_mul_ps(group_scale<Kind>(w.scales, group), unit_vector);
-      if (w.has_super) scale = _mm512_mul_ps(scale, half_vector(w.super_scales + super));
-      _mm512_store_ps(scales + (t * groups + g) * 16, scale);
-      if (!w.has_min) continue;
-      __m512 min;
-      if (!w.has_super) {
-        min = half_vector(reinterpret_cast<const std::uint16_t*>(w.mins) + group * 16);
-      } else {
-        if constexpr (Kind == ScaleKind::u4) {
-          const __m128i raw =
-              _mm_loadu_si128(reinterpret_cast<const __m128i*>(w.scales + group * 16));
-          min = _mm512_cvtepi32_ps(
-              _mm512_cvtepu8_epi32(_mm_and_si128(_mm_srli_epi16(raw, 4), _mm_set1_epi8(15))));
-        } else {
-          min = byte_vector(w.mins + group * 16);
-        }
-        min = _mm512_mul_ps(min, half_vector(w.super_mins + super));
-        min = _mm512_sub_ps(_mm512_setzero_ps(), min);
-      }
-      _mm512_store_ps(mins + (t * groups + g) * 16, min);
+        scale = _mm512_mul_ps(group_scale<Kind>(w.scales, base + g), factor);
+      _mm512_store_ps(scales + g * 16, scale);
+    }
+    if (!w.has_min) continue;
+    if (w.has_super) {
+      const __m512 min_factor =
+          _mm512_sub_ps(_mm512_setzero_ps(), half_vector(w.super_mins + super));
+      for (int g = begin; g < stop; ++g)
+        _mm512_store_ps(mins + g * 16, _mm512_mul_ps(group_min<Kind>(w, base + g), min_factor));
+    } else {
+      const auto* const halves = reinterpret_cast<const std::uint16_t*>(w.mins);
+      for (int g = begin; g < stop; ++g)
+        _mm512_store_ps(mins + g * 16, half_vector(halves + (base + g) * 16));
     }
   }
 }
