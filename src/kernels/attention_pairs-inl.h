@@ -37,35 +37,47 @@ constexpr float kProbabilityLimit = 8191.0f;
 constexpr float kValueLimit = 4095.0f;
 static_assert(8191LL * 4095 * kAttentionTile < (1LL << 31));
 
-/// A row of halves as floats in work.row, padded with zeros.
-HWY_INLINE void widen_row(const Work& work, const std::uint16_t* source) {
+/// A row of halves as floats, of whole vectors as they are read, else padded with zeros in
+/// work.row.
+struct HalfRow {
+  const std::uint16_t* halves;
+  HWY_INLINE Vector operator()(std::int64_t d) const { return load_half(halves + d); }
+};
+struct FloatRow {
+  const float* floats;
+  HWY_INLINE Vector operator()(std::int64_t d) const { return load(floats + d); }
+};
+HWY_INLINE FloatRow widen_row(const Work& work, const std::uint16_t* source) {
   const std::int64_t head_dim = work.task.head_dim;
   std::int64_t d = 0;
   for (; d + kLanes <= head_dim; d += kLanes) store(load_half(source + d), work.row + d);
-  if (d == work.padded_dim) return;
-  std::uint16_t rest[kLanes] = {};
-  for (std::int64_t i = d; i < head_dim; ++i) rest[i - d] = source[i];
-  store(load_half(rest), work.row + d);
-  for (d += kLanes; d < work.padded_dim; d += kLanes) store(hn::Zero(kTag), work.row + d);
+  if (d < work.padded_dim) {
+    std::uint16_t rest[kLanes] = {};
+    for (std::int64_t i = d; i < head_dim; ++i) rest[i - d] = source[i];
+    store(load_half(rest), work.row + d);
+    for (d += kLanes; d < work.padded_dim; d += kLanes) store(hn::Zero(kTag), work.row + d);
+  }
+  return {work.row};
 }
 
-/// The largest magnitude; NaN if there is a NaN or an infinity, which no code could stand for.
-HWY_INLINE float largest_of(const float* row, std::int64_t n) {
-  Vector max = hn::Zero(kTag), poison = hn::Zero(kTag);
-  for (std::int64_t i = 0; i < n; i += kLanes) {
-    const Vector x = load(row + i);
-    max = hn::Max(max, hn::Abs(x));
-    poison = hn::MulAdd(x, hn::Zero(kTag), poison);
-  }
-  return max_lanes(max) + sum_lanes(poison);
+/// The largest magnitude; NaN if there is a NaN or an infinity, which no code could stand for. As
+/// bits, magnitudes have the order of integers, and those two are the largest.
+template <class Row>
+HWY_INLINE float largest_of(const Row& row, std::int64_t n) {
+  Ints max = hn::Zero(kIntTag);
+  for (std::int64_t d = 0; d < n; d += kLanes)
+    max = hn::Max(max, hn::BitCast(kIntTag, hn::Abs(row(d))));
+  const std::int32_t bits = hn::GetLane(hn::MaxOfLanes(kIntTag, max));
+  return bits < 0x7f800000 ? __builtin_bit_cast(float, bits) : __builtin_nanf("");
 }
 
 /// A padded row as pairs of dimensions d and d + kLanes; returns the unit of its codes.
-HWY_INLINE float pair_row(const float* row, std::int64_t padded_dim, float limit, float* pairs) {
+template <class Row>
+HWY_INLINE float pair_row(const Row& row, std::int64_t padded_dim, float limit, float* pairs) {
   const float largest = largest_of(row, padded_dim);
   const Vector inverse = splat(largest > 0.0f ? limit / largest : 0.0f);
   for (std::int64_t d = 0; d < padded_dim; d += 2 * kLanes)
-    store_pairs(make_pairs(load(row + d), load(row + d + kLanes), inverse), pairs + d / 2);
+    store_pairs(make_pairs(row(d), row(d + kLanes), inverse), pairs + d / 2);
   return largest / limit;
 }
 
@@ -77,15 +89,16 @@ void prepare_queries(const Work& work) {
     const float* q = work.query_row(row);
     for (std::int64_t d = 0; d < work.padded_dim; ++d)
       work.row[d] = d < task.head_dim ? q[d] : 0.0f;
-    work.query_scales[row] = factor * pair_row(work.row, work.padded_dim, limit,
+    work.query_scales[row] = factor * pair_row(FloatRow{work.row}, work.padded_dim, limit,
                                                work.queries + row * (work.padded_dim / 2));
   }
 }
 
 /// K of the tile at `base`, transposed: keys[pair][position - base], and key_scales; V as
 /// values[pair of positions][d], and value_scales. Positions outside `seen` repeat its ends; no row
-/// gives them weight.
-void convert_tile(const Work& work, std::int64_t base, Range seen) {
+/// gives them weight. `read(row)` makes a row of halves one of floats.
+template <class Read>
+HWY_INLINE void convert_rows(const Work& work, std::int64_t base, Range seen, const Read& read) {
   const AttentionTask& task = work.task;
   const std::int64_t pairs = work.padded_dim / 2;
   const float limit = code_limit(task.head_dim);
@@ -96,8 +109,8 @@ void convert_tile(const Work& work, std::int64_t base, Range seen) {
   for (std::int64_t p = 0; p < kAttentionTile; ++p) {
     const std::int64_t position = clamped(base + p);
     prefetch_row(task.v + position * task.kv_stride, task.head_dim);
-    widen_row(work, task.k + position * task.kv_stride);
-    work.key_scales[p] = pair_row(work.row, work.padded_dim, limit, rows + p * pairs);
+    work.key_scales[p] = pair_row(read(task.k + position * task.kv_stride), work.padded_dim, limit,
+                                  rows + p * pairs);
   }
   for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
     for (std::int64_t i = 0; i < pairs; i += kLanes) {
@@ -115,12 +128,12 @@ void convert_tile(const Work& work, std::int64_t base, Range seen) {
       float* const target = work.values + (block / 2 + j) * work.padded_dim;
       for (int half = 0; half < 2; ++half) {
         const std::int64_t p = block + j + half * kLanes;
-        widen_row(work, task.v + clamped(base + p) * task.kv_stride);
-        const float largest = largest_of(work.row, work.padded_dim);
+        const auto row = read(task.v + clamped(base + p) * task.kv_stride);
+        const float largest = largest_of(row, work.padded_dim);
         work.value_scales[p] = largest / kValueLimit;
         const Vector factor = splat(largest > 0.0f ? kValueLimit / largest : 0.0f);
         for (std::int64_t d = 0; d < work.dim_vectors * kLanes; d += kLanes) {
-          const Vector x = hn::Mul(load(work.row + d), factor);
+          const Vector x = hn::Mul(row(d), factor);
           if (half == 0) {
             store(x, target + d);
           } else {
@@ -129,6 +142,15 @@ void convert_tile(const Work& work, std::int64_t base, Range seen) {
         }
       }
     }
+  }
+}
+
+void convert_tile(const Work& work, std::int64_t base, Range seen) {
+  if (work.task.head_dim == work.padded_dim) {
+    convert_rows(work, base, seen, [](const std::uint16_t* row) HWY_ATTR { return HalfRow{row}; });
+  } else {
+    convert_rows(work, base, seen,
+                 [&](const std::uint16_t* row) HWY_ATTR { return widen_row(work, row); });
   }
 }
 
@@ -179,10 +201,12 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
   static_assert(kRowTile <= kLanes);
   const AttentionTask& task = work.task;
   const Range tile = {base, base + kAttentionTile};
+  // Later rows see later positions.
+  const bool all_seen = work.visible(row / task.heads).end >= tile.end &&
+                        work.visible((row + kRows - 1) / task.heads).begin <= tile.begin;
   float by_row[kLanes] = {};
   for (int r = 0; r < kRows; ++r) {
     float* const s = work.scores + r * kAttentionTile;
-    const Range seen = intersect(tile, work.visible((row + r) / task.heads));
     Vector x[kTileVectors];
     for (std::int64_t i = 0; i < kTileVectors; ++i) x[i] = load(s + i * kLanes);
     if (task.soft_cap > 0.0f) {
@@ -192,7 +216,8 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
         store(x[i], s + i * kLanes);
       }
     }
-    if (seen.begin != tile.begin || seen.end != tile.end) {
+    if (!all_seen) {
+      const Range seen = intersect(tile, work.visible((row + r) / task.heads));
       const auto begin = hn::Set(kIntTag, static_cast<std::int32_t>(seen.begin - base));
       const auto end = hn::Set(kIntTag, static_cast<std::int32_t>(seen.end - base));
       for (std::int64_t i = 0; i < kTileVectors; ++i) {
@@ -247,7 +272,7 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
   float inverses[kLanes];
   store(hn::IfThenElseZero(hn::Gt(largest, hn::Zero(kTag)), hn::Div(limit, largest)), inverses);
   store(load(earlier), corrections);
-  store(hn::Mul(load(shares), hn::Div(largest, limit)), units);
+  store(hn::Mul(load(shares), hn::Mul(largest, splat(1.0f / kProbabilityLimit))), units);
   for (int r = 0; r < kRows; ++r) {
     float* const s = work.scores + r * kAttentionTile;
     const Vector inverse = splat(inverses[r]);
