@@ -47,8 +47,8 @@ constexpr std::int32_t head_dim = 64, group = 4;
 /// Everything is measured in several rounds, so that what disturbs one does not disturb all.
 constexpr int rounds = 3, repeats = 5, read_repeats = 8;
 constexpr int loop_repeats = 3;
-/// For the bandwidth of now.
-constexpr double refresh_seconds = 0.25;
+/// For the bandwidth of now. Some of its changes last for seconds, some for minutes.
+constexpr double refresh_seconds = 0.25, share_of_now = 1.0 / 3;
 constexpr std::int64_t loop_macs = 200'000'000;
 constexpr auto stream_patience = std::chrono::milliseconds(150);
 /// A measurement is repeated no longer than this in a round,
@@ -340,8 +340,8 @@ class Probe {
   }
 
  private:
-  /// Neighbours on a shared machine change the bandwidth from minute to minute: half of it is what
-  /// it is now.
+  /// Neighbours on a shared machine change the bandwidth from minute to minute: a third of it is
+  /// what it is now.
   void refresh(Machine& machine) {
     // Less than what was read before would be found in caches.
     if (read_.size() < machine.probe_bytes / 2) return;
@@ -349,9 +349,8 @@ class Probe {
     Workers& all = *workers_.back();
     Stream read;
     while (read.seconds < refresh_seconds) read.add(read_all(all, read_.size()));
-    // Neither the last minutes nor this quarter of a second alone tell what comes.
     double& rate = machine.speeds.back().read_bytes_per_second;
-    rate = 2 / (1 / rate + 1 / read.rate());
+    rate = 1 / ((1 - share_of_now) / rate + share_of_now / read.rate());
   }
 
   Ledger& ledger() { return workers_.back()->context().ledger; }

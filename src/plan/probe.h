@@ -14,7 +14,7 @@ std::vector<FormatId> matrix_formats();
 
 /// A machine that knows these formats: the one kept in `folder`, completed where it lacks some, or
 /// measured where there is none (or `anew`). Takes up to a few tenths of a second for each format,
-/// and for a machine that was kept as long to see its bandwidth of now, which counts for half;
+/// and for a machine that was kept as long to see its bandwidth of now, which counts for a third;
 /// holds no more than `room` bytes meanwhile, all given back afterwards. What was measured is kept.
 /// Where the room is too small for measuring, the machine as it was kept, or empty where it takes
 /// more than that.

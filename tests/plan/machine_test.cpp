@@ -69,14 +69,14 @@ TEST(Machine, IsMeasuredOnceAndKept) {
   const auto kept = load_machine(folder, machine->key);
   ASSERT_TRUE(kept);
   EXPECT_EQ(to_json(*kept), to_json(*machine));
-  // All but the bandwidth, half of which is that of now: so far from it nearly double.
+  // All but the bandwidth, a third of which is that of now, in time: so far from it half as much again.
   Machine later = *machine;
   later.speeds.back().read_bytes_per_second = 1e6;
   save_machine(folder, later);
   auto again = find_machine(folder, machine->key, formats, room, false);
   ASSERT_TRUE(again);
   EXPECT_EQ(to_json(*load_machine(folder, machine->key)), to_json(*again));
-  EXPECT_NEAR(again->speeds.back().read_bytes_per_second, 2e6, 1e5);
+  EXPECT_NEAR(again->speeds.back().read_bytes_per_second, 1.5e6, 1e4);
   again->speeds.back().read_bytes_per_second = machine->speeds.back().read_bytes_per_second;
   EXPECT_EQ(to_json(*again), to_json(*machine));
   // A format more is all that is measured then; without room, nothing can be.
