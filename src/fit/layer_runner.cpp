@@ -11,7 +11,8 @@ KvShape kv_shape(const Description& d) { return {d.layers, d.kv_heads, d.head_di
 
 Bytes LayerRunner::memory_bytes(const Description& description, std::int64_t sequence_tokens,
                                 int workers) {
-  return ActivationLayout(description, sequence_tokens, logit_slice, workers).total +
+  return ActivationLayout(description, sequence_tokens, sequence_tokens, logit_slice, workers)
+             .total +
          KvCache::memory_bytes(kv_shape(description), sequence_tokens);
 }
 

@@ -93,7 +93,8 @@ struct Work {
   /// The positions that a query sees.
   Range visible(std::int64_t query) const {
     const std::int64_t end = task.first_position + query + 1;
-    return {task.window > 0 ? max_of(end - task.window, 0) : 0, end};
+    const Range all = {task.window > 0 ? max_of(end - task.window, 0) : 0, end};
+    return task.part_end > 0 ? intersect(all, {task.part_begin, task.part_end}) : all;
   }
 
   const float* query_row(std::int64_t r) const {
@@ -385,13 +386,15 @@ void attend_many(const Work& work) {
   }
 }
 
-/// out = outputs / sum.
-void write_outputs(const Work& work) {
+/// out = outputs / sum. `maximum_unit` is what the rows' maxima are counted in.
+void write_outputs(const Work& work, float maximum_unit) {
   const AttentionTask& task = work.task;
   for (std::int64_t row = 0; row < work.rows; ++row) {
     float* out = task.out + row / task.heads * task.out_stride + row % task.heads * task.head_dim;
     const float* outputs = work.outputs + row * work.padded_dim;
-    const Vector factor = splat(1.0f / sum_lanes(load(work.sums + row * kWidestVector)));
+    const float sum = sum_lanes(load(work.sums + row * kWidestVector));
+    if (task.log_sums) task.log_sums[row] = work.maxima[row] * maximum_unit + __builtin_logf(sum);
+    const Vector factor = splat(1.0f / sum);
     std::int64_t d = 0;
     for (; d + kLanes <= task.head_dim; d += kLanes)
       store(hn::Mul(load(outputs + d), factor), out + d);
@@ -424,10 +427,11 @@ void attention(const AttentionTask& task) {
     store(hn::Zero(kTag), work.outputs + i);
   if (one_by_one) {
     attend_one(work);
+    write_outputs(work, 1.0f);
   } else {
     attend_many(work);
+    write_outputs(work, kMaximumUnit);
   }
-  write_outputs(work);
 }
 
 }  // namespace plimsoll::PLIMSOLL_ISA

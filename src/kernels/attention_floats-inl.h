@@ -2,6 +2,8 @@
 // outputs as register-tiled products. For processors whose 16-bit products are no faster than f32.
 // To be included by attention-inl.h inside its namespaces.
 
+constexpr float kMaximumUnit = 1.0f;
+
 /// K of the tile at `base`, transposed: keys[d][position - base]. Columns of positions outside
 /// `seen` repeat its ends; no row sees them.
 void convert_keys(const Work& work, std::int64_t base, Range seen) {

@@ -15,6 +15,7 @@
 constexpr IntTag kIntTag{};
 constexpr std::int64_t kTilePairs = kAttentionTile / 2;
 constexpr float kLog2E = 0x1.715476p+0f;
+constexpr float kMaximumUnit = 0x1.62e430p-1f;  // scores are in powers of two here
 
 HWY_INLINE void store_pairs(Ints pairs, float* p) { store(hn::BitCast(kTag, pairs), p); }
 

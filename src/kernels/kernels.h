@@ -55,7 +55,7 @@ struct DenseView {
 
 /// Attention of a few consecutive queries over one KV head: the `heads` query heads of its group
 /// share every load of K and V. Causal: query i sits at position first_position + i and sees
-/// positions [max(0, p - window + 1), p].
+/// positions [max(0, p - window + 1), p], or those of them that are in a part.
 struct AttentionTask {
   const float*
       q;  ///< [queries][q_stride]; the group's heads follow each other: head h at h * head_dim
@@ -72,6 +72,10 @@ struct AttentionTask {
   std::int32_t head_dim;  ///< a multiple of 4 (8, 64, 80, 96, 128, 256 occur)
   float scale;            ///< multiplies q.k
   float soft_cap;         ///< cap * tanh(score / cap); 0 for none
+  /// Of one query, the positions [part_begin, part_end) that this task is about; part_end 0 for all.
+  /// It sees one of them at least.
+  std::int64_t part_begin, part_end;
+  float* log_sums;  ///< [heads]: log of the sum of e^score over the part; null for a whole
   float* scratch;  ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
 };
 
@@ -79,6 +83,14 @@ struct AttentionTask {
 /// and Gimelshein, arXiv:1805.02867).
 std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
                                       std::int32_t head_dim);
+
+/// What `parts` parts of one query's positions come to together, for `heads` heads: outputs
+/// [part][stride] with heads as in a task's, their log sums likewise with log_stride; a log sum of
+/// minus infinity stands for a part that the query does not see. Weighs each output by its share of
+/// all e^score (Dao et al., "Flash-Decoding", 2023).
+void merge_attention(const float* outputs, std::int64_t stride, const float* log_sums,
+                     std::int64_t log_stride, std::int64_t parts, std::int32_t heads,
+                     std::int32_t head_dim, float* out);
 
 struct Kernels {
   Isa isa;

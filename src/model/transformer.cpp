@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 
 #include "model/rope.h"
 
@@ -14,9 +15,11 @@ constexpr std::int64_t query_block = 64;
 
 }  // namespace
 
-ActivationLayout::ActivationLayout(const Description& d, std::int64_t chunk,
+ActivationLayout::ActivationLayout(const Description& d, std::int64_t context, std::int64_t chunk,
                                    std::int64_t logit_row_count, int workers)
-    : chunk_tokens(chunk), logit_rows(logit_row_count) {
+    : chunk_tokens(chunk),
+      logit_rows(logit_row_count),
+      attention_parts((context + attention_part_positions - 1) / attention_part_positions) {
   Bytes end = 0;
   const auto take = [&end](Bytes bytes) {
     const Bytes begin = end;
@@ -30,6 +33,9 @@ ActivationLayout::ActivationLayout(const Description& d, std::int64_t chunk,
   normed = floats(chunk * d.width);
   qkv = floats(chunk * d.qkv_rows());
   attended = floats(chunk * d.heads * d.head_dim);
+  const std::int64_t parts = attention_parts > 1 ? split_queries * attention_parts : 0;
+  part_outputs = floats(parts * d.heads * d.head_dim);
+  part_log_sums = floats(parts * d.heads);
   gate_up = floats(chunk * 2 * d.feed_forward);
   logits = floats(logit_rows * d.vocabulary);
   angles = floats(static_cast<std::int64_t>(d.ropes.size()) * 2 * chunk * (d.rope_dim / 2));
@@ -51,7 +57,7 @@ Transformer::Transformer(Context& context, const Description& description, const
     : context_(context),
       description_(description),
       weights_(weights),
-      layout_(description, chunk_tokens, logit_rows, context.threads.size()),
+      layout_(description, context_length, chunk_tokens, logit_rows, context.threads.size()),
       memory_(context.ledger, Account::activations, layout_.total) {
   memory_.prefault();
   workspace_.quantised = memory_.data() + layout_.quantised;
@@ -59,6 +65,8 @@ Transformer::Transformer(Context& context, const Description& description, const
   workspace_.scratch_stride = layout_.scratch_stride;
   rows_.reserve(static_cast<std::size_t>(chunk_tokens));
   blocks_.reserve(static_cast<std::size_t>(chunk_tokens));
+  block_parts_.reserve(
+      static_cast<std::size_t>(chunk_tokens + split_queries * layout_.attention_parts));
   for (const RopeDescription& rope : description.ropes) {
     const bool first = &rope == &description.ropes[0];
     const bool is_long = first && context_length > rope.original_context;
@@ -204,34 +212,81 @@ void Transformer::rotate_and_store(std::int64_t layer) {
       });
 }
 
+float* Transformer::part_output(const BlockPart& what, std::int64_t head) {
+  const std::int64_t split = blocks_[static_cast<std::size_t>(what.block)].split;
+  return at(layout_.part_outputs) +
+         ((split * layout_.attention_parts + what.part) * description_.heads + head) *
+             description_.head_dim;
+}
+
+float* Transformer::part_log_sum(const BlockPart& what, std::int64_t head) {
+  const std::int64_t split = blocks_[static_cast<std::size_t>(what.block)].split;
+  return at(layout_.part_log_sums) +
+         (split * layout_.attention_parts + what.part) * description_.heads + head;
+}
+
 void Transformer::attend(std::int64_t layer) {
+  const std::int64_t kv_heads = description_.kv_heads;
+  context_.threads.parallel_for(
+      kv_heads * static_cast<std::int64_t>(block_parts_.size()), 1,
+      [&](std::int64_t begin, std::int64_t end, int worker) {
+        for (std::int64_t i = begin; i < end; ++i)
+          attend(layer, i % kv_heads, block_parts_[static_cast<std::size_t>(i / kv_heads)], worker);
+      });
+  if (block_parts_.size() > blocks_.size()) merge_parts();
+}
+
+void Transformer::attend(std::int64_t layer, std::int64_t head, const BlockPart& what, int worker) {
   const Description& d = description_;
+  const QueryBlock& block = blocks_[static_cast<std::size_t>(what.block)];
   const std::int64_t stride = d.qkv_rows(), q_rows = d.heads * d.head_dim,
                      group = d.heads / d.kv_heads;
+  AttentionTask task{};
+  task.q = at(layout_.qkv) + block.row * stride + head * group * d.head_dim;
+  task.q_stride = stride;
+  task.k = block.cache->keys(layer, head);
+  task.v = block.cache->values(layer, head);
+  task.kv_stride = d.head_dim;
+  task.out = at(layout_.attended) + block.row * q_rows + head * group * d.head_dim;
+  task.out_stride = q_rows;
+  task.queries = block.count;
+  task.first_position = block.position;
+  task.window = d.per_layer[static_cast<std::size_t>(layer)].window;
+  task.heads = static_cast<std::int32_t>(group);
+  task.head_dim = static_cast<std::int32_t>(d.head_dim);
+  task.scale = d.attention_scale;
+  task.soft_cap = d.attention_soft_cap;
+  task.scratch = reinterpret_cast<float*>(workspace_.scratch +
+                                          static_cast<Bytes>(worker) * workspace_.scratch_stride);
+  if (block.parts > 1) {
+    task.part_begin = what.part * attention_part_positions;
+    task.part_end = task.part_begin + attention_part_positions;
+    task.out = part_output(what, head * group);
+    task.log_sums = part_log_sum(what, head * group);
+    if (task.window > 0 && task.part_end <= block.position + 1 - task.window) {
+      std::fill_n(task.log_sums, group, -std::numeric_limits<float>::infinity());
+      return;
+    }
+  }
+  context_.kernels.attention(task);
+}
+
+void Transformer::merge_parts() {
+  const Description& d = description_;
+  const std::int64_t q_rows = d.heads * d.head_dim;
   context_.threads.parallel_for(
-      d.kv_heads * static_cast<std::int64_t>(blocks_.size()), 1,
-      [&](std::int64_t begin, std::int64_t end, int worker) {
+      static_cast<std::int64_t>(blocks_.size()) * d.kv_heads, 1,
+      [&](std::int64_t begin, std::int64_t end, int) {
+        const std::int64_t group = d.heads / d.kv_heads;
         for (std::int64_t i = begin; i < end; ++i) {
-          const std::int64_t head = i % d.kv_heads;
-          const QueryBlock& block = blocks_[static_cast<std::size_t>(i / d.kv_heads)];
-          AttentionTask task{};
-          task.q = at(layout_.qkv) + block.row * stride + head * group * d.head_dim;
-          task.q_stride = stride;
-          task.k = block.cache->keys(layer, head);
-          task.v = block.cache->values(layer, head);
-          task.kv_stride = d.head_dim;
-          task.out = at(layout_.attended) + block.row * q_rows + head * group * d.head_dim;
-          task.out_stride = q_rows;
-          task.queries = block.count;
-          task.first_position = block.position;
-          task.window = d.per_layer[static_cast<std::size_t>(layer)].window;
-          task.heads = static_cast<std::int32_t>(group);
-          task.head_dim = static_cast<std::int32_t>(d.head_dim);
-          task.scale = d.attention_scale;
-          task.soft_cap = d.attention_soft_cap;
-          task.scratch = reinterpret_cast<float*>(
-              workspace_.scratch + static_cast<Bytes>(worker) * workspace_.scratch_stride);
-          context_.kernels.attention(task);
+          const BlockPart first = {i / d.kv_heads, 0};
+          const QueryBlock& block = blocks_[static_cast<std::size_t>(first.block)];
+          const std::int64_t head = i % d.kv_heads * group;
+          if (block.parts == 1) continue;
+          merge_attention(part_output(first, head), q_rows, part_log_sum(first, head), d.heads,
+                          block.parts, static_cast<std::int32_t>(group),
+                          static_cast<std::int32_t>(d.head_dim),
+                          at(layout_.attended) + block.row * q_rows + head * d.head_dim);
         }
       });
 }
@@ -275,13 +330,28 @@ void Transformer::add_block(const float* post_norm, std::int64_t tokens) {
 void Transformer::begin(std::span<const SequencePart> parts) {
   rows_.clear();
   blocks_.clear();
+  block_parts_.clear();
+  std::int64_t splits = 0;
   for (const SequencePart& part : parts) {
     const auto count = static_cast<std::int64_t>(part.tokens.size());
     const std::int64_t begin = part.cache->length();
     assert(count >= 1 && begin + count <= part.cache->context());
-    for (std::int64_t first = 0; first < count; first += query_block)
-      blocks_.push_back({part.cache, static_cast<std::int64_t>(rows_.size()) + first,
-                         std::min(query_block, count - first), begin + first});
+    for (std::int64_t first = 0; first < count; first += query_block) {
+      QueryBlock block = {part.cache,
+                          static_cast<std::int64_t>(rows_.size()) + first,
+                          std::min(query_block, count - first),
+                          begin + first,
+                          1,
+                          0};
+      if (count == 1 && parts.size() <= static_cast<std::size_t>(split_queries)) {
+        block.parts = begin / attention_part_positions + 1;
+        assert(block.parts <= layout_.attention_parts);
+        if (block.parts > 1) block.split = splits++;
+      }
+      for (std::int64_t i = 0; i < block.parts; ++i)
+        block_parts_.push_back({static_cast<std::int64_t>(blocks_.size()), i});
+      blocks_.push_back(block);
+    }
     for (std::int64_t t = 0; t < count; ++t) rows_.push_back({part.cache, begin + t});
   }
   assert(static_cast<std::int64_t>(rows_.size()) <= layout_.chunk_tokens);

@@ -23,21 +23,29 @@ struct ActivationLayout {
   std::int64_t chunk_tokens;  ///< tokens in one pass at most
   std::int64_t logit_rows;    ///< rows of logits at a time at most
   // Offsets in bytes, each 64-byte aligned.
-  Bytes residual;  ///< f32 [chunk][width]
-  Bytes normed;    ///< f32 [chunk][width]; also a block's output
-  Bytes qkv;       ///< f32 [chunk][qkv_rows]
-  Bytes attended;  ///< f32 [chunk][heads * head_dim]
-  Bytes gate_up;   ///< f32 [chunk][2 * feed_forward]
-  Bytes logits;    ///< f32 [logit_rows][vocabulary]
-  Bytes angles;    ///< f32 per rope: cosines, then sines, [chunk][rope_dim / 2] each
+  Bytes residual;                ///< f32 [chunk][width]
+  Bytes normed;                  ///< f32 [chunk][width]; also a block's output
+  Bytes qkv;                     ///< f32 [chunk][qkv_rows]
+  Bytes attended;                ///< f32 [chunk][heads * head_dim]
+  std::int64_t attention_parts;  ///< that one query's positions are split into at most
+  Bytes part_outputs;   ///< f32 [split_queries][attention_parts][heads * head_dim], if several
+  Bytes part_log_sums;  ///< f32 [split_queries][attention_parts][heads]
+  Bytes gate_up;        ///< f32 [chunk][2 * feed_forward]
+  Bytes logits;         ///< f32 [logit_rows][vocabulary]
+  Bytes angles;         ///< f32 per rope: cosines, then sines, [chunk][rope_dim / 2] each
   Bytes quantised;
   Bytes scratch;  ///< [workers][scratch_stride]
   Bytes scratch_stride;
   Bytes total;
 
-  ActivationLayout(const Description& description, std::int64_t chunk, std::int64_t logit_row_count,
-                   int workers);
+  ActivationLayout(const Description& description, std::int64_t context, std::int64_t chunk,
+                   std::int64_t logit_row_count, int workers);
 };
+
+/// Positions of a part where one query's attention is split over its sequence, so that few heads
+/// keep all workers busy; up to split_queries queries in a pass, since more need no help. Neither
+/// depends on the number of workers: it should change no bit of a result.
+constexpr std::int64_t attention_part_positions = 1024, split_queries = 4;
 
 /// Tokens that go through the layers together in prefill when memory allows.
 constexpr std::int64_t default_chunk_tokens = 256;
@@ -110,10 +118,15 @@ class Transformer {
     KvCache* cache;
     std::int64_t position;
   };
-  /// Tokens of one part that attend together.
+  /// Tokens of one sequence that attend together.
   struct QueryBlock {
     KvCache* cache;
     std::int64_t row, count, position;
+    std::int64_t parts;  ///< of their positions
+    std::int64_t split;  ///< which of the split queries this is, if it has several
+  };
+  struct BlockPart {
+    std::int64_t block, part;
   };
 
   /// A product to be made with a layer's matrix.
@@ -135,6 +148,12 @@ class Transformer {
   void attention_block(std::int64_t layer);
   void rotate_and_store(std::int64_t layer);
   void attend(std::int64_t layer);
+  void attend(std::int64_t layer, std::int64_t head, const BlockPart& what, int worker);
+  /// Puts the parts of split queries together.
+  void merge_parts();
+  /// Outputs and log sums of a head in one part of a split query.
+  float* part_output(const BlockPart& what, std::int64_t head);
+  float* part_log_sum(const BlockPart& what, std::int64_t head);
   void feed_forward_block(std::int64_t layer);
   /// residual += block output, normed first where the family has post norms.
   void add_block(const float* post_norm, std::int64_t tokens);
@@ -150,6 +169,7 @@ class Transformer {
   std::vector<float> magnitudes_;                ///< by rope: of cos and sin
   std::vector<Row> rows_;                        ///< of the pass
   std::vector<QueryBlock> blocks_;
+  std::vector<BlockPart> block_parts_;
 };
 
 }  // namespace plimsoll

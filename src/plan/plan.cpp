@@ -78,7 +78,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   set(Account::weights, weights.bytes);
   set(Account::kv, sessions * KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, context));
   set(Account::activations,
-      ActivationLayout(d, plan.chunk_tokens, plan.logit_rows, request.threads).total);
+      ActivationLayout(d, context, plan.chunk_tokens, plan.logit_rows, request.threads).total);
   set(Account::text, facts.text_bytes);
   set(Account::runtime, runtime);
   for (const Bytes bytes : plan.accounts) plan.running_bytes += bytes;

@@ -224,6 +224,53 @@ TEST(Session, SlidingWindowsHideWhatLiesBefore) {
   EXPECT_NE(expected, logits_after(*loaded.session, tokens));
 }
 
+/// Long contexts, whose single queries are split over their positions.
+class LongContext : public ::testing::TestWithParam<std::string> {
+ protected:
+  static constexpr std::int64_t count = 2 * attention_part_positions + 102;
+  void SetUp() override {
+    test::SyntheticModel model;
+    model.family = GetParam();
+    model.format = model.embedding_format = FormatId::F16;
+    model.layers = 3;
+    model.heads = 4;
+    model.kv_heads = 1;
+    model.window = attention_part_positions + 90;  // some layers see two parts of three
+    model.context = count + 10;
+    test::write_synthetic_model(path_, model, 2);
+    options_.context = count + 10;
+  }
+  test::TemporaryFolder folder_;
+  std::string path_ = folder_.file("model.gguf");
+  test::LoadOptions options_;
+  std::vector<TokenId> tokens_ = random_tokens(count, 512, 9);
+};
+
+TEST_P(LongContext, SplitQueriesAreWhatWholeOnesAre) {
+  test::Loaded loaded(path_, options_);
+  Session& session = *loaded.session;
+  const std::span<const TokenId> tokens(tokens_);
+  const std::vector<float> expected = logits_after(session, tokens);
+  // Nearly all of a last chunk of several queries is forgotten, and its last token decoded.
+  EXPECT_EQ(session.rewind_to_prefix_of(tokens.first(count - 1)), count - 1);
+  EXPECT_LT(divergence(expected, logits_after(session, tokens.last(1))), 1e-6);
+}
+
+TEST_P(LongContext, ThreadsDoNotChangeTheResult) {
+  std::vector<float> expected;
+  for (const int threads : {1, 2, 3}) {
+    options_.threads = threads;
+    test::Loaded loaded(path_, options_);
+    const std::span<const TokenId> tokens(tokens_);
+    loaded.session->append(tokens.first(count - 1));
+    const std::vector<float> found = logits_after(*loaded.session, tokens.last(1));
+    if (expected.empty()) expected = found;
+    EXPECT_EQ(found, expected) << threads << " threads";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, LongContext, ::testing::Values("llama", "gemma2", "gemma3"));
+
 TEST(Session, RefusesWhatDoesNotFitBeforeDoingAnything) {
   test::LoadOptions options;
   options.context = 32;

@@ -75,6 +75,10 @@ struct Problem {
 
   /// Queries [first, first + count).
   Guarded<float> attend(const Kernels& kernels, std::int64_t first, std::int64_t count) const {
+    return attend(kernels, first, count, 0, 0, nullptr);
+  }
+  Guarded<float> attend(const Kernels& kernels, std::int64_t first, std::int64_t count,
+                        std::int64_t part_begin, std::int64_t part_end, float* log_sums) const {
     Guarded<float> out(count * row_stride);
     for (std::int64_t i = 0; i < out.size(); ++i) out[i] = kUntouched;
     AlignedFloats scratch(attention_scratch_floats(count, shape.heads, shape.head_dim));
@@ -92,6 +96,9 @@ struct Problem {
                        .head_dim = shape.head_dim,
                        .scale = scale(),
                        .soft_cap = shape.soft_cap,
+                       .part_begin = part_begin,
+                       .part_end = part_end,
+                       .log_sums = log_sums,
                        .scratch = scratch.data()});
     EXPECT_TRUE(out.intact());
     EXPECT_TRUE(scratch.intact());
@@ -259,6 +266,52 @@ TEST_P(Attention, OutputsDoNotDependOnTheChunk) {
           const Guarded<float> part = problem.attend(fast(), first, chunk);
           for (std::int64_t i = 0; i < part.size(); ++i)
             ASSERT_EQ(part[i], whole[first * problem.row_stride + i]) << chunk << " " << first;
+        }
+      }
+    }
+  }
+}
+
+// A query's positions in parts, merged: what the reference makes of all of them.
+TEST_P(Attention, PartsAddUpToTheWhole) {
+  for (const std::int32_t head_dim : {20, 64}) {
+    for (const std::int64_t part : {64, 100}) {
+      for (const std::int64_t window : {0, 70, 150}) {
+        for (const std::int64_t positions : {1, 64, 65, 200, 300}) {
+          const Shape shape = {.head_dim = head_dim,
+                               .heads = 3,
+                               .positions = positions,
+                               .window = window,
+                               .soft_cap = window == 70 ? 15.0f : 0.0f,
+                               .q_magnitude = 10.0f,
+                               .extra_stride = 4};
+          const Problem problem(shape);
+          const std::int64_t parts = (positions + part - 1) / part;
+          std::vector<float> outputs, log_sums, expected_sums(3);
+          for (std::int64_t i = 0; i < parts; ++i) {
+            float sums[3] = {};
+            const std::int64_t end = (i + 1) * part;
+            if (window > 0 && end <= positions - window) {
+              for (float& sum : sums) sum = -INFINITY;
+              outputs.insert(outputs.end(), static_cast<std::size_t>(problem.row_stride),
+                             std::nanf(""));
+            } else {
+              const Guarded<float> out = problem.attend(fast(), 0, 1, i * part, end, sums);
+              problem.attend(kernels_for(Isa::reference), 0, 1, i * part, end,
+                             expected_sums.data());
+              for (std::size_t h = 0; h < 3; ++h)
+                ASSERT_NEAR(sums[h], expected_sums[h], problem.tolerance(GetParam()));
+              outputs.insert(outputs.end(), out.data(), out.data() + problem.row_stride);
+            }
+            log_sums.insert(log_sums.end(), sums, sums + 3);
+          }
+          Guarded<float> got(3 * head_dim);
+          merge_attention(outputs.data(), problem.row_stride, log_sums.data(), 3, parts, 3,
+                          head_dim, got.data());
+          EXPECT_TRUE(got.intact());
+          const Guarded<float> want = problem.attend(kernels_for(Isa::reference), 0, 1);
+          for (std::int64_t i = 0; i < got.size(); ++i)
+            ASSERT_NEAR(got[i], want[i], 2 * problem.tolerance(GetParam())) << describe(shape);
         }
       }
     }

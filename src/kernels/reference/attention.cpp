@@ -1,4 +1,5 @@
 #define PLIMSOLL_ISA reference
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -24,8 +25,12 @@ double score(const AttentionTask& task, const float* q, std::int64_t position) {
 void attention(const AttentionTask& task) {
   constexpr std::int32_t kOutputs = 256;  // at a time
   for (std::int64_t i = 0; i < task.queries; ++i) {
-    const std::int64_t end = task.first_position + i + 1;
-    const std::int64_t begin = task.window > 0 && end > task.window ? end - task.window : 0;
+    std::int64_t end = task.first_position + i + 1;
+    std::int64_t begin = task.window > 0 && end > task.window ? end - task.window : 0;
+    if (task.part_end > 0) {
+      begin = std::max(begin, task.part_begin);
+      end = std::min(end, task.part_end);
+    }
     for (std::int32_t h = 0; h < task.heads; ++h) {
       const float* q = task.q + i * task.q_stride + static_cast<std::int64_t>(h) * task.head_dim;
       float* out = task.out + i * task.out_stride + static_cast<std::int64_t>(h) * task.head_dim;
@@ -47,6 +52,7 @@ void attention(const AttentionTask& task) {
         }
         for (std::int32_t d = 0; d < count; ++d)
           out[first + d] = static_cast<float>(sums[d] / total);
+        if (task.log_sums) task.log_sums[h] = static_cast<float>(max + std::log(total));
       }
     }
   }
