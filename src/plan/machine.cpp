@@ -94,21 +94,6 @@ FormatSpeed parse_format(const std::string& format_name, const Json& json, std::
   return speed;
 }
 
-/// The number below which `part` of what was noted of its kind lies; 1 without any.
-double reached_at(const Machine& machine, int workers, WeightPlace place, Phase phase,
-                  double part) {
-  std::vector<double> values;
-  for (const ReachedSpeed& speed : machine.reached) {
-    const double value = phase == Phase::prefill ? speed.prefill : speed.decode;
-    if (speed.workers == workers && speed.place == place && value > 0) values.push_back(value);
-  }
-  if (values.empty()) return 1;
-  const auto at =
-      values.begin() + static_cast<std::ptrdiff_t>(part * static_cast<double>(values.size()));
-  std::ranges::nth_element(values, at);
-  return *at;
-}
-
 }  // namespace
 
 std::size_t Machine::with(int threads) const {
@@ -129,19 +114,22 @@ void Machine::note(const ReachedSpeed& speed) {
 }
 
 double Machine::usual_reach(int workers, WeightPlace place, Phase phase) const {
-  return reached_at(*this, workers, place, phase, 0.5);
+  std::vector<double> values = {1};
+  for (const ReachedSpeed& speed : reached) {
+    const double value = phase == Phase::prefill ? speed.prefill : speed.decode;
+    if (speed.workers == workers && speed.place == place && value > 0) values.push_back(value);
+  }
+  std::ranges::sort(values);
+  const double rank = reach_quantile * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(rank);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return std::lerp(values[below], values[above], rank - std::floor(rank)) / reach_margin;
 }
 
 Machine Machine::cautious() const {
   Machine slow = *this;
-  slow.reached.clear();
-  for (int workers = 1; workers <= key.threads; ++workers)
-    for (const WeightPlace place : {WeightPlace::memory, WeightPlace::cache}) {
-      const auto low = [&](Phase phase) {
-        return reached_at(*this, workers, place, phase, 0.25) / promise_margin;
-      };
-      slow.reached.push_back({workers, place, low(Phase::prefill), low(Phase::decode)});
-    }
+  slow.reach_quantile = 0.25;
+  slow.reach_margin = promise_margin;
   return slow;
 }
 

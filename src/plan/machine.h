@@ -90,13 +90,17 @@ struct Machine {
   /// What models reached lately, newest last: on a shared machine the middle of that is the best
   /// guess of what the next one will.
   std::vector<ReachedSpeed> reached;
+  /// How that is read: not kept.
+  double reach_quantile = 0.5, reach_margin = 1;
 
   /// Notes one, and forgets the oldest of its kind where there are many.
   void note(const ReachedSpeed& speed);
-  /// The median of what was noted for a number of workers and a place; 1 without any.
+  /// The median (reach_quantile) of what was noted for a number of workers and a place and of 1, as
+  /// which the measurements themselves count, so that a single note moves it half of the way; less
+  /// reach_margin.
   double usual_reach(int workers, WeightPlace place, Phase phase) const;
   /// This machine in its slower moments, for what is promised rather than expected: it reaches the
-  /// lower quartile of what was noted, less promise_margin.
+  /// lower quartile, less promise_margin.
   Machine cautious() const;
 
   /// Index of the most workers that were measured and are not more than `threads`.

@@ -47,8 +47,6 @@ constexpr std::int32_t head_dim = 64, group = 4;
 /// Everything is measured in several rounds, so that what disturbs one does not disturb all.
 constexpr int rounds = 3, repeats = 5, read_repeats = 8;
 constexpr int loop_repeats = 3;
-/// For the bandwidth of now. Some of its changes last for seconds, some for minutes.
-constexpr double refresh_seconds = 0.25, share_of_now = 1.0 / 3;
 constexpr std::int64_t loop_macs = 200'000'000;
 constexpr auto stream_patience = std::chrono::milliseconds(150);
 /// A measurement is repeated no longer than this in a round,
@@ -77,15 +75,24 @@ double processor_seconds_of(FunctionRef<void()> body) {
   return now() - start;
 }
 
-/// Of what others' use of the same memory slows down, now by nothing and now by more than half: all
-/// bytes in all of the time, as decoding meets it.
+/// The same bytes again and again, slowed down by what others do to the same memory, now by nothing
+/// and now by more than half: the mean, as decoding meets it, without the slowest eighth, which
+/// were interrupted.
 struct Stream {
-  double bytes = 0, seconds = 0;
+  double bytes = 0;  ///< each time
+  std::vector<double> seconds;
+
   void add(const Stream& other) {
-    bytes += other.bytes;
-    seconds += other.seconds;
+    bytes = other.bytes;
+    seconds.insert(seconds.end(), other.seconds.begin(), other.seconds.end());
   }
-  double rate() const { return bytes / seconds; }
+  double rate() const {
+    std::vector<double> rising = seconds;
+    std::ranges::sort(rising);
+    rising.resize(rising.size() - rising.size() / 8);
+    return bytes * static_cast<double>(rising.size()) /
+           std::accumulate(rising.begin(), rising.end(), 0.0);
+  }
 };
 
 /// Of what computes without waiting for memory: others can only slow it down, so the best counts.
@@ -310,9 +317,8 @@ class Probe {
     return std::min(most_read_bytes, round_down((room - fixed_bytes(threads)) / 3 * 2, page_bytes));
   }
 
-  /// Measures the machine anew, or its bandwidth and the formats that it lacks.
+  /// Measures the machine anew, or goes by what it says, and the formats that it lacks.
   void measure(Machine& machine, bool anew, const std::vector<FormatId>& missing) {
-    if (!anew) refresh(machine);
     std::vector<FormatSamples> formats(missing.size(), FormatSamples(workers_.size()));
     std::vector<WorkerSamples> speeds(workers_.size());
     if (anew) {
@@ -340,19 +346,6 @@ class Probe {
   }
 
  private:
-  /// Neighbours on a shared machine change the bandwidth from minute to minute: a third of it is
-  /// what it is now.
-  void refresh(Machine& machine) {
-    // Less than what was read before would be found in caches.
-    if (read_.size() < machine.probe_bytes / 2) return;
-    // Plans are for as many workers as there are.
-    Workers& all = *workers_.back();
-    Stream read;
-    while (read.seconds < refresh_seconds) read.add(read_all(all, read_.size()));
-    double& rate = machine.speeds.back().read_bytes_per_second;
-    rate = 1 / ((1 - share_of_now) / rate + share_of_now / read.rate());
-  }
-
   Ledger& ledger() { return workers_.back()->context().ledger; }
 
   /// One worker's time does not depend on what else runs; that of several does.
@@ -364,7 +357,7 @@ class Probe {
     const double seconds = seconds_with(workers, [&] {
       measure_read(workers.context(), {{read_.data(), bytes}});
     });
-    return {static_cast<double>(bytes), seconds};
+    return {static_cast<double>(bytes), {seconds}};
   }
 
   /// Processor time of a worker for one loop in registers while all of them run it: more than alone
@@ -417,7 +410,7 @@ class Probe {
     for (int i = 0; i < repeats && (i == 0 || Clock::now() - start < stream_patience); ++i) {
       read.add(read_all(workers, read_.size()));
       const double seconds = seconds_with(workers, [&] { workers.multiply(op, x_.data(), 1); });
-      product.add({static_cast<double>(matrix.bytes()), seconds});
+      product.add({static_cast<double>(matrix.bytes()), {seconds}});
     }
   }
 
@@ -537,10 +530,8 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
   if (machine)
     for (const FormatSpeed& speed : machine->formats) want(speed.format);
   for (const FormatId format : formats) want(format);
-  if (room < least) {
-    if (stale || !missing.empty()) machine.reset();
-    return machine;
-  }
+  if (!stale && missing.empty()) return machine;
+  if (room < least) return {};
 
   Probe probe(key, room);
   if (stale) {

@@ -14,10 +14,8 @@ std::vector<FormatId> matrix_formats();
 
 /// A machine that knows these formats: the one kept in `folder`, completed where it lacks some, or
 /// measured where there is none (or `anew`). Takes up to a few tenths of a second for each format,
-/// and for a machine that was kept as long to see its bandwidth of now, which counts for a third;
-/// holds no more than `room` bytes meanwhile, all given back afterwards. What was measured is kept.
-/// Where the room is too small for measuring, the machine as it was kept, or empty where it takes
-/// more than that.
+/// and holds no more than `room` bytes meanwhile, all given back afterwards. What was measured is
+/// kept. Empty where it takes measuring and the room is too small for it.
 std::optional<Machine> find_machine(const std::string& folder, const MachineKey& key,
                                     std::span<const FormatId> formats, Bytes room, bool anew);
 

@@ -69,16 +69,7 @@ TEST(Machine, IsMeasuredOnceAndKept) {
   const auto kept = load_machine(folder, machine->key);
   ASSERT_TRUE(kept);
   EXPECT_EQ(to_json(*kept), to_json(*machine));
-  // All but the bandwidth, a third of which is that of now, in time: so far from it half as much again.
-  Machine later = *machine;
-  later.speeds.back().read_bytes_per_second = 1e6;
-  save_machine(folder, later);
-  auto again = find_machine(folder, machine->key, formats, room, false);
-  ASSERT_TRUE(again);
-  EXPECT_EQ(to_json(*load_machine(folder, machine->key)), to_json(*again));
-  EXPECT_NEAR(again->speeds.back().read_bytes_per_second, 1.5e6, 1e4);
-  again->speeds.back().read_bytes_per_second = machine->speeds.back().read_bytes_per_second;
-  EXPECT_EQ(to_json(*again), to_json(*machine));
+  EXPECT_EQ(to_json(*find_machine(folder, machine->key, formats, room, false)), to_json(*machine));
   // A format more is all that is measured then; without room, nothing can be.
   const std::vector<FormatId> more{FormatId::Q8_0};
   EXPECT_FALSE(find_machine(folder, machine->key, more, 1 * MiB, false));
@@ -162,18 +153,18 @@ TEST(Machine, TheMiddleOfWhatWasReachedLatelyCounts) {
   Machine machine;
   EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 1);
   machine.note({2, WeightPlace::memory, 0, 0.5});
-  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 0.5);
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 0.75) << "half of the way";
   EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::prefill), 1) << "was not seen";
   EXPECT_EQ(machine.usual_reach(1, WeightPlace::memory, Phase::decode), 1);
   EXPECT_EQ(machine.usual_reach(2, WeightPlace::cache, Phase::decode), 1);
   machine.note({2, WeightPlace::cache, 3, 3});
   for (int i = 0; i < 100; ++i) machine.note({2, WeightPlace::memory, 1.1, i % 9 == 0 ? 4.0 : 0.8});
   EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 0.8);
-  EXPECT_EQ(machine.usual_reach(2, WeightPlace::cache, Phase::prefill), 3);
+  EXPECT_EQ(machine.usual_reach(2, WeightPlace::cache, Phase::prefill), 2);
   EXPECT_LE(machine.reached.size(), 10u);
 }
 
-// Of what was noted: the third slowest of nine, each kind apart.
+// A quarter up from the slowest of what was noted and 1, each kind apart.
 TEST(Machine, PromisesCountOnTheSlowerMoments) {
   Machine machine;
   machine.key.threads = 2;
@@ -181,12 +172,12 @@ TEST(Machine, PromisesCountOnTheSlowerMoments) {
             1 / promise_margin);
   for (const double reach : {1.3, 0.7, 1.2, 0.8, 1.1, 0.9, 1.0, 1.4, 1.5})
     machine.note({2, WeightPlace::memory, 2 * reach, reach});
-  EXPECT_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 1.1);
+  EXPECT_DOUBLE_EQ(machine.usual_reach(2, WeightPlace::memory, Phase::decode), 1.05);
   const Machine slow = machine.cautious();
-  EXPECT_EQ(slow.usual_reach(2, WeightPlace::memory, Phase::decode), 0.9 / promise_margin);
-  EXPECT_EQ(slow.usual_reach(2, WeightPlace::memory, Phase::prefill), 1.8 / promise_margin);
-  EXPECT_EQ(slow.usual_reach(1, WeightPlace::memory, Phase::decode), 1 / promise_margin);
-  EXPECT_EQ(slow.usual_reach(2, WeightPlace::cache, Phase::decode), 1 / promise_margin);
+  EXPECT_DOUBLE_EQ(slow.usual_reach(2, WeightPlace::memory, Phase::decode), 0.925 / promise_margin);
+  EXPECT_DOUBLE_EQ(slow.usual_reach(2, WeightPlace::memory, Phase::prefill), 1.65 / promise_margin);
+  EXPECT_DOUBLE_EQ(slow.usual_reach(1, WeightPlace::memory, Phase::decode), 1 / promise_margin);
+  EXPECT_DOUBLE_EQ(slow.usual_reach(2, WeightPlace::cache, Phase::decode), 1 / promise_margin);
 }
 
 TEST(Machine, WhatWasReachedIsKeptAndChecked) {
@@ -198,7 +189,7 @@ TEST(Machine, WhatWasReachedIsKeptAndChecked) {
   machine->note({1, WeightPlace::memory, 0.9, 0});
   const std::optional<Machine> again = parse_machine(to_json(*machine).dump());
   ASSERT_TRUE(again);
-  EXPECT_EQ(again->usual_reach(1, WeightPlace::memory, Phase::prefill), 0.9);
+  EXPECT_EQ(again->usual_reach(1, WeightPlace::memory, Phase::prefill), 0.95);
   EXPECT_EQ(again->usual_reach(1, WeightPlace::memory, Phase::decode), 1);
   nlohmann::json bad = to_json(*machine);
   bad["reached"][0]["prefill"] = -1;
