@@ -38,8 +38,8 @@ constexpr float kProbabilityLimit = 8191.0f;
 constexpr float kValueLimit = 4095.0f;
 static_assert(8191LL * 4095 * kAttentionTile < (1LL << 31));
 
-/// A row of halves as floats, of whole vectors as they are read, else padded with zeros in
-/// work.row.
+/// Rows of halves as floats: of whole vectors, converted as they are read; others are padded with
+/// zeros in work.row first.
 struct HalfRow {
   const std::uint16_t* halves;
   HWY_INLINE Vector operator()(std::int64_t d) const { return load_half(halves + d); }

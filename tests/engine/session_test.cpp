@@ -248,6 +248,8 @@ class LongContext : public ::testing::TestWithParam<std::string> {
 
 TEST_P(LongContext, SplitQueriesAreWhatWholeOnesAre) {
   test::Loaded loaded(path_, options_);
+  EXPECT_EQ(loaded.context.ledger.used(Account::activations),
+            loaded.plan.account(Account::activations));
   Session& session = *loaded.session;
   const std::span<const TokenId> tokens(tokens_);
   const std::vector<float> expected = logits_after(session, tokens);

@@ -167,7 +167,6 @@ TEST(Machine, TheMiddleOfWhatWasReachedLatelyCounts) {
 // A quarter up from the slowest of what was noted and 1, each kind apart.
 TEST(Machine, PromisesCountOnTheSlowerMoments) {
   Machine machine;
-  machine.key.threads = 2;
   EXPECT_EQ(machine.cautious().usual_reach(2, WeightPlace::memory, Phase::decode),
             1 / promise_margin);
   for (const double reach : {1.3, 0.7, 1.2, 0.8, 1.1, 0.9, 1.0, 1.4, 1.5})

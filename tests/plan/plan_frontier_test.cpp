@@ -22,7 +22,6 @@ class PlanFrontier : public FittedPlan {
 /// Reads 15 GB/s with both workers, and computes faster than that.
 Machine machine() {
   Machine m;
-  m.key.threads = 2;
   m.cache_bytes = 1 * MiB;
   m.speeds = {{1, 10e9, 40e9, 1, 1e-6}, {2, 15e9, 60e9, 2, 2e-6}};
   for (const Format& f : formats()) {
@@ -123,6 +122,7 @@ TEST_F(PlanFrontier, SpeedFloorsAreKept) {
       EXPECT_LT(1 / decode_seconds(m, better, usual_prompt, 1, 2), floor * promise_margin) << i;
     }
     EXPECT_EQ(to_json(found)["speed_floor"], floor);
+    EXPECT_GE(to_json(found)["promised_tokens_per_second"], floor * (1 - 1e-9));
   }
 }
 
