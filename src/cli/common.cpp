@@ -27,13 +27,15 @@ constexpr Bytes sampling_bytes_per_token = 8;
 constexpr std::int64_t most_threads = 256;
 constexpr std::int64_t most_context = std::int64_t{1} << 30;
 
-/// The file with the plan's rounded weights; with `keep`, one is made where there is none.
+/// The file with the plan's rounded weights; with `keep`, one is made where there is none. What
+/// cannot be kept is said, and rounded in memory instead.
 std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, const Plan& plan,
                                       bool keep) {
   const std::string folder = kept_folder();
-  if (keep && folder.empty())
-    throw Error(ErrorCode::write_failed, "there is no folder to keep weights in",
-                "set XDG_CACHE_HOME or HOME");
+  if (keep && folder.empty()) {
+    notice("weights are not kept: there is no folder for them; set XDG_CACHE_HOME or HOME");
+    return std::nullopt;
+  }
   std::error_code ignored;
   if (!keep && (folder.empty() || !std::filesystem::exists(folder, ignored))) return std::nullopt;
   const std::string path = kept_path(context, model, plan);
@@ -43,11 +45,18 @@ std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, 
     notice("kept weights are not used: " + error.message());
   }
   if (!keep) return std::nullopt;
-  ProgressBar bar("rounding", ProgressBar::Unit::bytes);
-  keep_weights(context, model, plan, path,
-               [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); });
-  bar.clear();
-  return open_kept(context, model, path);
+  try {
+    ProgressBar bar("rounding", ProgressBar::Unit::bytes);
+    keep_weights(context, model, plan, path,
+                 [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); });
+    bar.clear();
+    return open_kept(context, model, path);
+  } catch (const Error& error) {
+    // What the source has, loading will say.
+    if (error.code() != ErrorCode::write_failed) throw;
+    notice("weights are not kept: " + error.message());
+    return std::nullopt;
+  }
 }
 
 }  // namespace

@@ -80,6 +80,8 @@ void prepare_streams() {
   for (int descriptor = 0; descriptor <= 2; ++descriptor)
     if (::fcntl(descriptor, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);
   std::signal(SIGPIPE, SIG_DFL);
+  // Where files may not grow beyond a limit (ulimit -f), writing fails with EFBIG instead.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 void write_out(std::string_view text) {

@@ -10,7 +10,8 @@
 namespace plimsoll {
 
 /// Makes file descriptors 0 to 2 valid, so that no file that is opened later is taken for one of
-/// them, and lets a closed pipe end the process quietly. Call before anything is opened.
+/// them, lets a closed pipe end the process quietly, and a write beyond the limit of file sizes fail
+/// instead of ending it. Call before anything is opened.
 void prepare_streams();
 
 /// To standard output at once. Throws Error(write_failed) when it takes no more (a full disk).

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "file/file_kind.h"
 
 namespace plimsoll {
 
@@ -112,6 +113,7 @@ std::string_view FamilyKeys::string_or(std::string_view suffix, std::string_view
 std::span<const Family> families() { return table; }
 
 Description describe(const ModelFile& file) {
+  refuse_other_kinds(file);
   const auto architecture = file.metadata().string("general.architecture");
   if (!architecture) invalid("key general.architecture is missing");
   const Family* family = nullptr;
