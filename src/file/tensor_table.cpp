@@ -147,8 +147,7 @@ TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::in
         quoted(outside->name),
         outside->bytes > 0 ? fmt::to_string(outside->bytes) : "more than 2^64", outside->offset,
         file_bytes,
-        whole ? fmt::format("; {} bytes ({}) of {} are missing", *whole - file_bytes,
-                            format_bytes(*whole - file_bytes), *whole)
+        whole ? fmt::format("; {} of the whole's {} bytes are missing", *whole - file_bytes, *whole)
               : ""));
   if (const auto twice = index_names(table))
     cursor.corrupt(fmt::format("tensor {}: wanted once, found twice", quoted(*twice)));
