@@ -99,7 +99,7 @@ class Fitting {
         model_(OpenModel::open(command.common.model_path())),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
-        fitted_(*command.output, model_.file, uses_),
+        fitted_(checked_output(), model_.file, uses_),
         context_(make_context(command.common)) {
     context_->ledger.set_budget(budget_);
     runtime_ = context_->ledger.reserve(Account::runtime,
@@ -127,6 +127,13 @@ class Fitting {
     if (command_.bits > 0)
       return static_cast<Bytes>(command_.bits / 8 * static_cast<double>(model_.facts.parameters));
     return {};  // --memory: what the plan says
+  }
+
+  const std::string& checked_output() const {
+    std::vector<std::string> inputs = input_files(model_.file);
+    if (command_.text) inputs.push_back(*command_.text);
+    refuse_to_overwrite("-o", *command_.output, inputs);
+    return *command_.output;
   }
 
   Rounding rounding() const {

@@ -55,6 +55,7 @@ class Planning {
  public:
   explicit Planning(const PlanOptions& options)
       : options_(options), model_(OpenModel::open(options.common.model_path())) {
+    if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model_.file));
     PlanNeeds needs;
     needs.policy = WeightPolicy::fit;
     needs.sessions = options.sessions.value_or(1);

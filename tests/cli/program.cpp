@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,6 +88,12 @@ Outcome run_program(const Invocation& invocation) {
     ::signal(SIGPIPE, SIG_DFL);
     for (const auto& [name, value] : invocation.environment)
       ::setenv(name.c_str(), value.c_str(), 1);
+    for (const std::string& name : invocation.missing_environment) ::unsetenv(name.c_str());
+    if (invocation.file_size_limit) {
+      const rlimit limit{*invocation.file_size_limit, *invocation.file_size_limit};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      ::signal(SIGXFSZ, SIG_DFL);
+    }
     execute(invocation.arguments);
   }
   in.close_read();
