@@ -174,7 +174,7 @@ void note(const Report& report) {
 
 }  // namespace
 
-int bench_command(Arguments arguments) {
+int bench_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::int64_t> prompt, tokens, repeats;
   Report report{};

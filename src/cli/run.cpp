@@ -38,10 +38,10 @@ struct RunOptions {
   GenerateOptions generate;
 
   /// False when only help was wanted.
-  bool parse(Arguments arguments);
+  bool parse(const Arguments& arguments);
 };
 
-bool RunOptions::parse(Arguments arguments) {
+bool RunOptions::parse(const Arguments& arguments) {
   Options options("run",
                   "Writes on from a prompt, or chats, inside a byte budget. Without a prompt: what "
                   "comes in on standard input, or a conversation at the terminal.");
@@ -72,7 +72,7 @@ bool RunOptions::parse(Arguments arguments) {
                              sampling.repetition_penalty));
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
-  options.number("--speed", speed, least_speed, most_speed, speed_help);
+  options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
   if (!options.parse(arguments)) return false;
@@ -198,7 +198,7 @@ void note(const Generated& generated, const OpenModel& model, const Plan& plan) 
 
 }  // namespace
 
-int run_command(Arguments arguments) {
+int run_command(const Arguments& arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
