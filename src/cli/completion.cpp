@@ -58,7 +58,7 @@ std::string bash_action(const OptionDeclaration& option) {
     case Completion::folders:
       return "_plimsoll_files -d";
     case Completion::models:
-      return words.empty() ? "_plimsoll_models" : fmt::format("_plimsoll_models '{}'", words);
+      return fmt::format("_plimsoll_models '{}'", words);
     default:
       return ":";
   }
@@ -108,7 +108,7 @@ _plimsoll_models() {{
   mapfile -t COMPREPLY < <(
     compgen -f -X '!*.gguf' -- "$current"
     compgen -d -- "$current"
-    compgen -W "${{1-}}" -- "$current"
+    compgen -W "$1" -- "$current"
   )
 }}
 

@@ -284,7 +284,7 @@ class Fitting {
     request.quality = quality;
     request.rounding = rounding();
     const Plan plan = make_plan(model_.facts, request);
-    refuse_unless_it_fits(plan);
+    refuse_unless_it_fits(plan, false);
     kl_nats_ = plan.kl_nats;
     file_bytes_ = fitted_.header_bytes();
     for (std::size_t i = 0; i < uses_.size(); ++i) {

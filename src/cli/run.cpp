@@ -32,7 +32,7 @@ constexpr std::int64_t usual_answer = 1024;
 struct RunOptions {
   CommonOptions common;
   std::optional<std::string> prompt;
-  bool chat = false, keep = false;
+  bool chat = false, keep = false, json_lines = false;
   double speed = 0;  ///< 0: none asked for
   std::optional<std::int64_t> tokens, top_k, seed;
   GenerateOptions generate;
@@ -75,8 +75,12 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
+  options.flag("--json-lines", json_lines,
+               "As --json, but first an object {\"text\"} a line for each piece of text when it is "
+               "final, and the last object on a line too");
   if (!options.parse(arguments)) return false;
 
+  if (json_lines) common.json = true;
   if (tokens) generate.max_tokens = *tokens;
   if (top_k) sampling.top_k = *top_k;
   // 32 bits, so that every reader of JSON takes the number as it is.
@@ -142,11 +146,11 @@ void check_prompt(std::size_t prompt, const Plan& plan) {
   throw Error(
       ErrorCode::context_exceeded,
       fmt::format("the prompt has {} tokens, the context {}", length, plan.context),
-      length < plan.largest_context
+      length < plan.offered_context
           ? fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
-                        length + 1, plan.largest_context)
+                        length + 1, plan.offered_context)
           : fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
-                        plan.largest_context));
+                        plan.offered_context));
 }
 
 std::string peak_report(Bytes budget) {
@@ -160,7 +164,7 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
                   const Plan& plan, double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
-  print_json({{"text", g.text},
+  const nlohmann::ordered_json result{{"text", g.text},
               {"tokens", g.tokens.size()},
               {"finish_reason", name(g.reason)},
               {"peak_bytes", process_memory().peak},
@@ -181,7 +185,8 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
               {"load_seconds", load_seconds},
               {"first_token_seconds", g.prefill_seconds},
               {"ledger_bytes", audit.ledger},
-              {"unaccounted_bytes", audit.unaccounted}});
+              {"unaccounted_bytes", audit.unaccounted}};
+  options.json_lines ? print_json_line(result) : print_json(result);
 }
 
 /// For coming predictions.
@@ -254,7 +259,10 @@ int run_command(const Arguments& arguments) {
     stream.write_dimmed(prompt->text);
   const Generated generated =
       generate_with_progress(*session, tokens, options.generate, [&](std::string_view text) {
-        if (!json) stream.write(text);
+        if (options.json_lines)
+          print_json_line({{"text", text}});
+        else if (!json)
+          stream.write(text);
         return true;
       });
   // Once nothing is held any more: noting takes memory too.
