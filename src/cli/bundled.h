@@ -9,4 +9,7 @@ namespace plimsoll {
 /// build was. Throws Error(file_not_found) that names these places.
 std::string bundled_model_path();
 
+/// Says on standard error, if that is a terminal, what the bundled model is and how to get a real one.
+void notice_bundled_model();
+
 }  // namespace plimsoll

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
+#include "cli/bundled.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/converse.h"
@@ -164,28 +165,29 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
                   const Plan& plan, double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
-  const nlohmann::ordered_json result{{"text", g.text},
-              {"tokens", g.tokens.size()},
-              {"finish_reason", name(g.reason)},
-              {"peak_bytes", process_memory().peak},
-              {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
-              {"decode_tokens_per_second", g.decode_tokens_per_second()},
-              {"prompt", prompt},
-              {"prompt_tokens", g.prompt_tokens},
-              {"token_ids", g.tokens},
-              {"seed", options.generate.sampling.seed},
-              {"context", plan.context},
-              {"threads", plan.threads},
-              {"budget_bytes", plan.budget_bytes},
-              {"predicted_peak_bytes", plan.peak_bytes},
-              {"bits_per_weight", plan.bits_per_weight},
-              {"kl_nats", plan.kl_nats},
-              {"speed_floor", plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor)
-                                               : nlohmann::ordered_json()},
-              {"load_seconds", load_seconds},
-              {"first_token_seconds", g.prefill_seconds},
-              {"ledger_bytes", audit.ledger},
-              {"unaccounted_bytes", audit.unaccounted}};
+  const nlohmann::ordered_json result{
+      {"text", g.text},
+      {"tokens", g.tokens.size()},
+      {"finish_reason", name(g.reason)},
+      {"peak_bytes", process_memory().peak},
+      {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
+      {"decode_tokens_per_second", g.decode_tokens_per_second()},
+      {"prompt", prompt},
+      {"prompt_tokens", g.prompt_tokens},
+      {"token_ids", g.tokens},
+      {"seed", options.generate.sampling.seed},
+      {"context", plan.context},
+      {"threads", plan.threads},
+      {"budget_bytes", plan.budget_bytes},
+      {"predicted_peak_bytes", plan.peak_bytes},
+      {"bits_per_weight", plan.bits_per_weight},
+      {"kl_nats", plan.kl_nats},
+      {"speed_floor", plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor)
+                                       : nlohmann::ordered_json()},
+      {"load_seconds", load_seconds},
+      {"first_token_seconds", g.prefill_seconds},
+      {"ledger_bytes", audit.ledger},
+      {"unaccounted_bytes", audit.unaccounted}};
   options.json_lines ? print_json_line(result) : print_json(result);
 }
 
@@ -208,6 +210,7 @@ int run_command(const Arguments& arguments) {
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
   const OpenModel model = OpenModel::open(options.common.model_path());
+  if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   const std::optional<Prompt> prompt = find_prompt(options);
   std::vector<TokenId> tokens;
   PlanNeeds needs;
