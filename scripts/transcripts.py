@@ -3,7 +3,7 @@
 
   scripts/transcripts.py [--update] [--all] [--slow] [--binary PROGRAM] [FILE...]
 
-A transcript is a block fenced as ```console. A line "$ COMMAND" is run by sh (a backslash at its end goes on), and what
+A transcript is a block fenced as ```console. A line "$ COMMAND" is run by bash (a backslash at its end goes on), and what
 follows it is its output, both streams together; a line "..." stands for any number of lines. Words behind "console":
 
   tty   the command runs on a terminal of 100 columns, without colours
@@ -11,8 +11,8 @@ follows it is its output, both streams together; a line "..." stands for any num
   slow  only with --slow
 
 Numbers, lengths of bars, curves and lists of formats vary from machine to machine: they count as equal. All blocks of a
-file run in one empty folder with models/ in it, plimsoll on the path, ./run and ./build beside it, and caches and
-settings of their own. A block whose models or texts are not there is left alone, which is said.
+file run in one folder that has models/ in it, the bundled and the shared models and the validation text, plimsoll on the
+path, ./run beside it, and caches and settings of its own. A block whose models or texts are not there is left alone, which is said.
 
 --update rewrites the blocks that are no longer true (with --all, every block), --slow runs the slow ones too. Exit code 0:
 all are true; 1: some are not; 77: nothing could be run.
@@ -81,6 +81,12 @@ def is_subsequence(part, whole):
     return all(line in rest for line in part)
 
 
+def braces(word):
+    """As bash expands one pair of them."""
+    found = re.fullmatch(r"(.*)\{([^{}]*)\}(.*)", word)
+    return [found[1] + part + found[3] for part in found[2].split(",")] if found else [word]
+
+
 class Command:
     def __init__(self, lines):
         self.lines = lines  # as they stand, "$ " included
@@ -97,11 +103,8 @@ class Command:
         for at, word in enumerate(words):
             if at and words[at - 1] in ("-o", "--output", "--html", "--resume", ">", "2>"):
                 continue
-            if re.search(r"\.(gguf|txt|safetensors|json|toml)$", word) and not glob.glob(
-                    os.path.join(folder, word)) and "{" not in word:
-                missing.append(word)
-            if re.search(r"\{.*\}", word) and ".gguf" in word:
-                missing.append(word)
+            if re.search(r"\.(gguf|txt|safetensors|json|toml)$", word):
+                missing += [one for one in braces(word) if not glob.glob(os.path.join(folder, one))]
             if word.lower().startswith("smollm2") and not os.path.exists(os.path.join(folder, word)):
                 missing.append(word)
         return missing
@@ -155,16 +158,22 @@ class Runner:
         os.symlink(binary, os.path.join(programs, "plimsoll"))
         os.symlink(os.path.join(ROOT, "models"), os.path.join(folder, "models"))
         shared = os.environ.get("PLIMSOLL_SHARED", os.path.join(ROOT, "..", "shared"))
-        text = os.path.join(shared, "text", "valid.txt")
-        if os.path.exists(text):
-            os.symlink(os.path.abspath(text), os.path.join(folder, "valid.txt"))
+        for pattern in (os.path.join(ROOT, "models", "*.gguf"), os.path.join(shared, "models", "quantised", "*.gguf"),
+                        os.path.join(shared, "text", "valid.txt")):
+            for path in glob.glob(pattern):
+                os.symlink(os.path.abspath(path), os.path.join(folder, os.path.basename(path)))
         with open(os.path.join(folder, "run"), "w") as script:
             script.write('#!/bin/sh\nexec plimsoll run "$@"\n')
         os.chmod(os.path.join(folder, "run"), 0o755)
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("PLIMSOLL_")}
         self.environment.update(
-            HOME=home, XDG_CACHE_HOME=os.path.join(home, "cache"), XDG_CONFIG_HOME=os.path.join(home, "config"),
+            HOME=home, XDG_CACHE_HOME=os.path.join(home, ".cache"), XDG_CONFIG_HOME=os.path.join(home, ".config"),
             LC_ALL="C.UTF-8", NO_COLOR="1", TERM="xterm", PATH=programs + ":" + os.environ["PATH"])
+
+    def warm(self):
+        """Measures the machine where there is room for it, so that small budgets have speeds to show."""
+        subprocess.run(["plimsoll", "plan", "--memory", "48MiB", "--json"], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=PATIENCE_SECONDS, check=False)
 
     def hide(self, text):
         """This folder is nowhere to be seen."""
@@ -175,12 +184,12 @@ class Runner:
         """All that it wrote, and what of it was on standard error."""
         if on_terminal:
             return self.run_on_terminal(command), None
-        done = subprocess.run(["sh", "-c", "{ " + command + "\n} 2>&1"], cwd=self.folder, env=self.environment,
+        done = subprocess.run(["bash", "-c", "{ " + command + "\n} 2>&1"], cwd=self.folder, env=self.environment,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=False)
         return self.hide(plain(done.stdout.decode("utf-8", "replace"))), None
 
     def errors_of(self, command):
-        done = subprocess.run(["sh", "-c", command], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
+        done = subprocess.run(["bash", "-c", command], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=PATIENCE_SECONDS, check=False)
         return self.hide(plain(done.stderr.decode("utf-8", "replace")))
 
@@ -190,7 +199,7 @@ class Runner:
         import termios
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        process = subprocess.Popen(["sh", "-c", command], cwd=self.folder, env=self.environment, stdin=theirs,
+        process = subprocess.Popen(["bash", "-c", command], cwd=self.folder, env=self.environment, stdin=theirs,
                                    stdout=theirs, stderr=theirs, start_new_session=True)
         os.close(theirs)
         out = b""
@@ -262,6 +271,8 @@ def check_file(path, binary, args):
                 print(f"{name}: left alone, there is no {missing[0]}")
                 continue
             ran += 1
+            if ran == 1:
+                runner.warm()
             new, good = check_block(runner, block, name, args.update, args.all)
             true = true and good
             if args.update:
@@ -287,7 +298,9 @@ def main():
     parser.add_argument("--binary", default=os.path.join(ROOT, "out", "release", "plimsoll"))
     parser.add_argument("files", nargs="*")
     args = parser.parse_args()
-    if not shutil.which("sh") or not os.path.exists(args.binary):
+    # As on the smallest machine: what a process holds depends on the number of its workers.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+    if not shutil.which("bash") or not os.path.exists(args.binary):
         print(f"there is no {args.binary}")
         return 77
     files = args.files or [os.path.join(ROOT, "README.md")] + sorted(glob.glob(os.path.join(ROOT, "docs", "*.md")))

@@ -78,38 +78,31 @@ class Program {
     return last;
   }
 
-  bool wants_json() const {
-    for (const char* flag : {"--json", "--json-lines"}) {
-      if (const std::optional<bool> said = switched(flag)) {
-        if (*said) return true;
-        continue;
-      }
-      if (!settings_) continue;
-      const auto command = std::ranges::find(commands(), words_.front(), &Command::name);
-      if (command == commands().end()) continue;
-      const CommandDeclaration declared = declaration_of(*command);
-      const OptionDeclaration* option = declared.find(flag);
-      if (!option) continue;
+  /// On the command line, or set for this command.
+  bool wants(const std::string& flag) const {
+    if (const std::optional<bool> said = switched(flag)) return *said;
+    if (!settings_) return false;
+    const auto command = std::ranges::find(commands(), words_.front(), &Command::name);
+    if (command == commands().end()) return false;
+    const CommandDeclaration declared = declaration_of(*command);
+    const OptionDeclaration* option = declared.find(flag);
+    if (!option) return false;
+    try {
       const std::optional<Setting> setting = settings_->find(declared.name, *option);
-      if (setting && parse_switch(setting->values.front()) == true) return true;
+      return setting && parse_switch(setting->values.front()) == true;
+    } catch (const Error&) {
+      return false;  // a wrong setting: perhaps the very error that is reported
     }
-    return false;
   }
 
   int fail(const Error& error) const {
-    Error full = error;
+    std::string hint = error.hint();
     if (const std::string from = settings_ ? settings_->explain(error.message()) : "";
         !from.empty())
-      full = Error(error.code(), error.message(),
-                   error.hint().empty() ? from : error.hint() + "; " + from);
-    bool json = switched("--json").value_or(false) || switched("--json-lines").value_or(false);
-    try {
-      json = wants_json();
-    } catch (const Error&) {
-      // A wrong setting: perhaps the very error that is reported.
-    }
-    report(full, json, switched("--json-lines").value_or(false));
-    return exit_code(full.code());
+      hint += (hint.empty() ? "" : "; ") + from;
+    const bool lines = wants("--json-lines");
+    report(Error(error.code(), error.message(), hint), lines || wants("--json"), lines);
+    return exit_code(error.code());
   }
 
   Words words_;

@@ -274,11 +274,16 @@ OptionDeclaration& Options::choice(const std::string& name, const std::string& p
   if (shown.empty()) shown = joined(values, "|");
   OptionDeclaration& declared =
       state_->add(Kind::choice, name, shown, help, [&target, name, values](const Texts& texts) {
-        if (std::ranges::find(values, texts.front()) == values.end())
+        if (std::ranges::find(values, texts.front()) == values.end()) {
+          constexpr std::size_t few = 4;
+          const bool lists = values.size() <= few;
           throw Error(ErrorCode::usage,
-                      fmt::format("{} must be {}, found \"{}\"", name, alternatives(values),
-                                  texts.front()),
-                      did_you_mean(texts.front(), values, ""));
+                      lists ? fmt::format("{} must be {}, found \"{}\"", name,
+                                          alternatives(values), texts.front())
+                            : fmt::format("{}: there is no \"{}\"", name, texts.front()),
+                      did_you_mean(texts.front(), values,
+                                   lists ? "" : "it may be " + alternatives(values)));
+        }
         target = texts.front();
       });
   declared.values = std::move(values);
