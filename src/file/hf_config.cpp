@@ -21,6 +21,9 @@ constexpr HfNeutralKey neutral_everywhere[] = {
     {"num_local_experts", "0"},
 };
 
+/// What the class for pictures and text leaves out.
+constexpr HfNeutralKey neutral_if_wrapped[] = {{"final_logit_softcapping", ""}};
+
 constexpr std::string_view windowed_type = "sliding_attention", full_type = "full_attention";
 
 /// Adds the hyper-parameters of one family, under its prefix.
@@ -209,8 +212,9 @@ class ConfigReader {
   }
 
   void add_query_scale(const HfModel& model) {
-    const double scalar = config_.number("query_pre_attn_scalar").value_or(256);
-    if (!(scalar > 0)) config_.invalid("query_pre_attn_scalar", "a number above 0");
+    constexpr const char* name = "query_pre_attn_scalar";
+    const double scalar = says(name) ? config_.required_number(name) : 256;
+    if (!(scalar > 0)) config_.invalid(name, "a number above 0");
     // Without the key, files of the 27B models (46 and 62 layers) mean the width per head.
     const bool is_27b = model.layers == 46 || model.layers == 62;
     if (scalar != static_cast<double>(model.head_dim) || is_27b)
@@ -280,7 +284,10 @@ HfModel add_hf_config(const Json& config, const std::string& path, std::string_v
   const bool is_wrapped = family.name == "gemma3" && outer.contains("text_config");
   if (!is_wrapped && outer.contains("text_config")) refuse_hf_key(outer, "text_config", "null");
   const JsonKeys text = is_wrapped ? outer.object("text_config") : outer;
-  if (is_wrapped) check_hf_neutral_keys(outer, neutral_everywhere);
+  if (is_wrapped) {
+    check_hf_neutral_keys(outer, neutral_everywhere);
+    check_hf_neutral_keys(text, neutral_if_wrapped);
+  }
   const bool ties_output =
       outer.boolean("tie_word_embeddings").value_or(family.ties_by_default);
   return ConfigReader(text, family, metadata).read(ties_output);

@@ -28,6 +28,11 @@ class Settings {
   std::optional<double> number(std::string_view key) const { return of(key).number(key); }
   std::optional<std::int64_t> integer(std::string_view key) const { return of(key).integer(key); }
   bool contains(std::string_view key) const { return of(key).contains(key); }
+  /// There, even if it is null.
+  bool says(std::string_view key) const {
+    return std::ranges::any_of(objects_,
+                               [&](const JsonKeys& keys) { return keys.members().contains(key); });
+  }
   /// "default" where there is none.
   std::string type() const {
     for (const JsonKeys& keys : objects_)
@@ -167,6 +172,7 @@ class RopeReader {
 
   void add_yarn(const Settings& rope) {
     const std::int64_t original = original_context(rope);
+    if (!rope.says("factor")) rope.of("factor").invalid("factor", "a number above 0, or null");
     const double factor = positive(
         rope, "factor", static_cast<double>(model_.context) / static_cast<double>(original));
     metadata_.add_string(fmt::format("{}.rope.scaling.type", family_.name), "yarn");

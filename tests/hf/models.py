@@ -1,5 +1,6 @@
 """Tiny random models of every family as `transformers` makes them, and what the judge says of them."""
 
+import importlib
 import json
 import random
 import shutil
@@ -26,7 +27,7 @@ SHAPE = dict(
     num_key_value_heads=2,
     head_dim=16,
     max_position_embeddings=256,
-    initializer_range=0.2,  # so that wrong terms show
+    initializer_range=0.2,  # so that wrong terms show: a trained model's are near 0.02
     bos_token_id=256,
     eos_token_id=257,
     pad_token_id=257,
@@ -103,7 +104,7 @@ def save(folder, model_class, config, seed):
 
 
 def write_tokenizer(folder):
-    """Bytes and two special tokens; the rest of the vocabulary has no text."""
+    """Bytes, two special tokens, and texts for the rest of the vocabulary that no merge leads to."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [b for b in range(256) if b not in printable]
     characters = {b: chr(b) for b in printable} | {b: chr(256 + i) for i, b in enumerate(others)}
@@ -134,7 +135,7 @@ def write_tokenizer(folder):
             "fuse_unk": False,
             "byte_fallback": False,
             "ignore_merges": False,
-            "vocab": {characters[b]: b for b in range(256)},
+            "vocab": {characters[b]: b for b in range(256)} | {f"<unused{i}>": i for i in range(258, VOCABULARY)},
             "merges": [],
         },
     }
@@ -147,13 +148,39 @@ def some_tokens(seed=3, count=TOKENS):
     return [draw.randrange(256) for _ in range(count)]
 
 
-def judge(folder, tokens):
-    """Log-probabilities of the judge, f64 [tokens][vocabulary], all tokens at once. Raises what transformers raises. What it
-    would fill with random numbers, because the files lack it, is an error too; so is what it leaves out."""
+def keep_halves():
+    """From here on models with the attention named eager keep keys and values in 16 bits, as the engine's cache does: this
+    rounding is a choice, and would hide what else differs."""
+    for family in [*FAMILIES, "ministral"]:  # which stands for Mistral's where layers differ
+        module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
+        module.eager_attention_forward = rounding_to_halves(module.eager_attention_forward)
+
+
+def rounding_to_halves(attention):
+    def rounded(module, query, key, value, *others, **named):
+        if HALVES:
+            key, value = key.half().float(), value.half().float()
+        return attention(module, query, key, value, *others, **named)
+
+    return rounded
+
+
+HALVES = False
+
+
+def judge(folder, tokens, halves=False):
+    """Log-probabilities of the judge, f64 [tokens][vocabulary], all tokens at once; `halves`: keys and values are rounded to 16
+    bits. Raises what transformers raises, and for models that it would fill with random numbers where the files lack a part."""
+    global HALVES
     torch.manual_seed(99)
-    model, loading = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    model.eval()
+    model, loading = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+    )
     if loading["missing_keys"]:
         raise ValueError(f"missing: {sorted(loading['missing_keys'])}")
+    HALVES = halves
     with torch.no_grad():
-        return model(torch.tensor([tokens]), use_cache=False).logits[0].double().log_softmax(-1).numpy()
+        return model.eval()(torch.tensor([tokens]), use_cache=False).logits[0].double().log_softmax(-1).numpy()
+
+
+keep_halves()
