@@ -16,5 +16,8 @@ int tokenize_command(Arguments arguments);
 int eval_command(Arguments arguments);
 int bench_command(Arguments arguments);
 int fit_command(Arguments arguments);
+int pull_command(Arguments arguments);
+int list_command(Arguments arguments);
+int rm_command(Arguments arguments);
 
 }  // namespace plimsoll

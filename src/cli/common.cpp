@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
+#include "cli/models.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/kept_weights.h"
@@ -75,7 +76,7 @@ void CommonOptions::declare_context(Options& options, const std::string& help) {
 }
 
 std::string CommonOptions::model_path() const {
-  if (!model.empty()) return model;
+  if (!model.empty()) return resolve_model(model);
   if (const char* named = std::getenv("PLIMSOLL_MODEL"); named != nullptr && *named != '\0')
     return named;
   std::error_code error;

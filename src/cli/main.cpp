@@ -31,6 +31,9 @@ constexpr Command commands[] = {
     {"fit", fit_command, "a model rewritten to a number of bytes"},
     {"inspect", inspect_command, "what a model file holds"},
     {"tokenize", tokenize_command, "a text as a model's tokens"},
+    {"pull", pull_command, "bring a model by its name"},
+    {"list", list_command, "the models on this machine"},
+    {"rm", rm_command, "remove a pulled model"},
 };
 
 std::string help() {

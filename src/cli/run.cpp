@@ -13,6 +13,7 @@
 #include "cli/converse.h"
 #include "cli/input.h"
 #include "cli/line.h"
+#include "cli/models.h"
 #include "cli/output.h"
 #include "cli/speeds.h"
 #include "plan/speed.h"
@@ -202,6 +203,7 @@ int run_command(Arguments arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
+  offer_to_bring(options.common);
   const OpenModel model = OpenModel::open(options.common.model_path());
   const std::optional<Prompt> prompt = find_prompt(options);
   std::vector<TokenId> tokens;
