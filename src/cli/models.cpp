@@ -36,7 +36,8 @@ std::string suggestion(const std::string& text, const Places& places) {
   const std::vector<std::string> near = nearest_names(text, names_to_suggest(places));
   std::string out;
   for (const std::string& name : near) out += (out.empty() ? "did you mean " : ", ") + name;
-  return out.empty() ? "" : out + "? ";
+  if (!out.empty()) out += "? ";
+  return out;
 }
 
 std::string quoted_for_shell(const std::string& text) {
@@ -76,7 +77,7 @@ std::string what_of(const Offer& offer) {
   else
     what += ", " + offer.choice.entry;
   if (!offer.commit.empty()) what += fmt::format(" ({} {:.8})", offer.name.revision, offer.commit);
-  return (offer.name.known != nullptr ? fmt::format("{}: ", offer.name.known->name) : "") + what;
+  return offer.name.known != nullptr ? fmt::format("{}: {}", offer.name.known->name, what) : what;
 }
 
 /// What opening the headers said, in the names of what was asked for.

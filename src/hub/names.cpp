@@ -132,7 +132,7 @@ std::optional<ModelName> parse_hub_path(std::string_view path, std::string_view 
   name.repo = fmt::format("{}/{}", parts[0], parts[1]);
   name.revision = percent_decoded(parts[3]);
   for (std::size_t i = 4; i < parts.size(); ++i)
-    name.file += (i > 4 ? "/" : "") + percent_decoded(parts[i]);
+    name.file += fmt::format("{}{}", i > 4 ? "/" : "", percent_decoded(parts[i]));
   if (!is_revision(name.revision)) wrong(whole, "that is no revision");
   if (kind == "tree") name.file.clear();
   else if (!is_safe_path(name.file)) wrong(whole, "that is no path in a repository");

@@ -1,5 +1,6 @@
 #include "hub/ollama_store.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -47,7 +48,7 @@ std::optional<StoredModel> read_manifest(const fs::path& store, const fs::path& 
   if (parts.front() == own_host) parts.erase(parts.begin());
   if (parts.size() > 1 && parts.front() == own_owner) parts.erase(parts.begin());
   model.name = "ollama:";
-  for (std::size_t i = 0; i < parts.size(); ++i) model.name += (i > 0 ? "/" : "") + parts[i];
+  for (std::size_t i = 0; i < parts.size(); ++i) model.name += fmt::format("{}{}", i > 0 ? "/" : "", parts[i]);
   model.name += ':';
   model.name += tag;
   model.keeper = Keeper::ollama;
