@@ -14,6 +14,7 @@
 #include "cli/converse.h"
 #include "cli/input.h"
 #include "cli/line.h"
+#include "cli/models.h"
 #include "cli/output.h"
 #include "cli/speeds.h"
 #include "plan/speed.h"
@@ -209,6 +210,7 @@ int run_command(const Arguments& arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
+  offer_to_bring(options.common);
   const OpenModel model = OpenModel::open(options.common.model_path());
   if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   const std::optional<Prompt> prompt = find_prompt(options);
