@@ -354,7 +354,7 @@ Value Interpreter::evaluate_filter(const Node& node, Scope& scope, const Value* 
   read_arguments(node, scope, arguments);
   line_ = node.line;
   if (!node.filter)
-    throw JinjaError(Failure::syntax, fmt::format("No filter named '{}'.", symbols().name(node.symbol)));
+    throw JinjaError(Failure::syntax, fmt::format("No filter named '{}' found.", symbols().name(node.symbol)));
   return node.filter(*this, inner, arguments);
 }
 
@@ -364,7 +364,7 @@ Value Interpreter::evaluate_test(const Node& node, Scope& scope) {
   read_arguments(node, scope, arguments);
   line_ = node.line;
   if (!node.test)
-    throw JinjaError(Failure::syntax, fmt::format("No test named '{}'.", symbols().name(node.symbol)));
+    throw JinjaError(Failure::syntax, fmt::format("No test named '{}' found.", symbols().name(node.symbol)));
   return Value::boolean(node.test(*this, subject, arguments));
 }
 
