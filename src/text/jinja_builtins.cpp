@@ -139,8 +139,12 @@ bool contains(Interpreter& interpreter, const Value& container, const Value& ite
   }
 }
 
-Value attribute_path(Interpreter& interpreter, const Value& value, const Value& path) {
-  if (path.is_whole()) return interpreter.item(value, path);
+Value attribute_path(Interpreter& interpreter, const Value& value, const Value& path, const Value* otherwise) {
+  const auto step = [&](const Value& from, const Value& index) {
+    Value found = interpreter.item(from, index);
+    return otherwise && found.is(Type::undefined) ? *otherwise : found;
+  };
+  if (path.is_whole()) return step(value, path);
   if (!path.is(Type::string)) fail_type("an attribute's name must be text or a number");
   Value found = value;
   std::string_view rest = path.string().text;
@@ -151,7 +155,7 @@ Value attribute_path(Interpreter& interpreter, const Value& value, const Value& 
     const auto read = std::from_chars(part.data(), part.data() + part.size(), number);
     const bool is_number = !part.empty() && part[0] != '-' && read.ec == std::errc() &&
                            read.ptr == part.data() + part.size();
-    found = interpreter.item(found, is_number ? Value::integer(number) : interpreter.string(part));
+    found = step(found, is_number ? Value::integer(number) : interpreter.string(part));
     if (dot == std::string_view::npos) return found;
     rest.remove_prefix(dot + 1);
   }

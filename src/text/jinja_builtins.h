@@ -58,8 +58,9 @@ Values items_of(Interpreter& interpreter, const Value& value);
 std::int64_t length_of(Interpreter& interpreter, const Value& value);
 /// `item in container`.
 bool contains(Interpreter& interpreter, const Value& container, const Value& item);
-/// By "a.b.0", as attribute= of filters has it.
-Value attribute_path(Interpreter& interpreter, const Value& value, const Value& path);
+/// By "a.b.0", as attribute= of filters has it; `otherwise`, unless null, takes the place of what is undefined.
+Value attribute_path(Interpreter& interpreter, const Value& value, const Value& path,
+                     const Value* otherwise = nullptr);
 /// A whole number where one is needed.
 std::int64_t whole(const Value& value, std::string_view what);
 

@@ -167,6 +167,8 @@ Value filter_url_encode(Interpreter& interpreter, const Value& subject, const Ar
                          unescaped.find(c) != std::string_view::npos;
       if (plain)
         builder.append(string, i, i + 1);
+      else if (c == ' ' && unescaped.empty())
+        builder.append("+", string.is_input_at(i));
       else
         builder.append(fmt::format("%{:02X}", static_cast<std::uint8_t>(c)), string.is_input_at(i));
     }

@@ -110,7 +110,7 @@ void Interpreter::assign(const Node& target, Scope& scope, Value value) {
   line_ = target.line;
   const Value* space = look_up(target.symbol, scope);
   if (!space || !space->is(Type::space))
-    throw JinjaError(Failure::type, "cannot assign attribute on non-namespace object");
+    throw JinjaError(Failure::syntax, "cannot assign attribute on non-namespace object");
   const std::string& name = symbols().name(target.attribute);
   if (name.starts_with('_'))
     throw JinjaError(Failure::security,
@@ -132,13 +132,7 @@ Value Interpreter::attribute(const Value& object, std::string_view name) {
                                    true));
   if (has_method(object, name)) return Value::of(Type::method, new Method(&meter_, object, name));
   if (object.is(Type::dict)) {
-    if (const Value* found = object.dict().find(name)) {
-      if (!name.starts_with('_')) return *found;
-      return Value::of(Type::undefined,
-                       new Undefined(&meter_,
-                                     fmt::format("access to attribute '{}' of 'dict' object is unsafe.", name),
-                                     true));
-    }
+    if (const Value* found = object.dict().find(name)) return *found;
   } else if (object.is(Type::space)) {
     if (const Value* found = object.as<Namespace>().find(name)) return *found;
   } else if (object.is(Type::loop)) {
@@ -272,7 +266,7 @@ Value Interpreter::evaluate_slice(const Node& node, Scope& scope) {
   const Value object = part(0), begin = part(1), end = part(2), step = part(3);
   if (object.is(Type::undefined)) fail_undefined(object);
   if (!object.is_sequence() && !object.is(Type::string))
-    return undefined(fmt::format("{} has no element slice", described(object)));
+    fail_type(fmt::format("'{}' object is not subscriptable", type_name(object)));
   return slice(*this, object, begin, end, step);
 }
 
@@ -477,6 +471,7 @@ const Value* LoopState::peek() {
   if (has_next) return &next;
   if (!interpreter) return nullptr;
   while (read < source.size()) {
+    interpreter->meter_.step();
     Value item = source[read++];
     if (node && node->children[2]) {
       const Ref<Scope> inner(new Scope(meter, scope));
@@ -549,6 +544,7 @@ void Interpreter::run_loop(const Node& node, Scope& scope, const Value& iterable
   Ref<Scope> inner;
   bool any = false;
   while (loop->advance()) {
+    meter_.step();
     any = true;
     if (!inner || inner->refs > 1)
       inner = Ref<Scope>(new Scope(&meter_, &scope));

@@ -248,8 +248,7 @@ Value filter_groupby(Interpreter& interpreter, const Value& subject, const Argum
   if (!attribute) fail_type("groupby takes an attribute");
   const bool case_sensitive = flag(arguments, 2, "case_sensitive");
   const auto plain_key = [&](const Value& item) {
-    const Value key = attribute_path(interpreter, item, *attribute);
-    return key.is(Type::undefined) && otherwise ? *otherwise : key;
+    return attribute_path(interpreter, item, *attribute, otherwise);
   };
   std::vector<std::pair<Values, Value>> items;
   for (const Value& item : items_of(interpreter, subject))
@@ -311,8 +310,7 @@ Value filter_map(Interpreter& interpreter, const Value& subject, const Arguments
     if (is_true(subject))
       for (const Value& item : items_of(interpreter, subject)) {
         interpreter.meter().step();
-        const Value found = attribute_path(interpreter, item, *attribute);
-        result.push_back(found.is(Type::undefined) && otherwise ? *otherwise : found);
+        result.push_back(attribute_path(interpreter, item, *attribute, otherwise));
       }
   } else {
     const Value& name = arguments.positional[0];

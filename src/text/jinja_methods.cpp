@@ -521,59 +521,60 @@ Value format(const TextCall& call) { return format_braces(call.interpreter, call
 struct NamedTextMethod {
   std::string_view name;
   TextMethod method;
+  std::size_t most;  ///< positional arguments
 };
 
 /// By name.
 constexpr auto text_methods = std::to_array<NamedTextMethod>({
-    {"capitalize", capitalize},
-    {"casefold", case_fold},
-    {"center", center},
-    {"count", count},
-    {"endswith", ends_with},
-    {"expandtabs", expand_tabs},
-    {"find", find},
-    {"format", format},
-    {"index", index},
-    {"isalnum", all_are<is_letter_or_number>},
-    {"isalpha", all_are<is_letter>},
-    {"isascii", is_ascii_text},
-    {"isdecimal", all_are<is_decimal>},
-    {"isdigit", all_are<is_digit>},
-    {"isidentifier", is_identifier},
-    {"islower", is_in_case<is_lower, is_upper>},
-    {"isnumeric", all_are<is_numeric>},
-    {"isprintable", is_printable_text},
-    {"isspace", all_are<is_space>},
-    {"istitle", is_title_text},
-    {"isupper", is_in_case<is_upper, is_lower>},
-    {"join", join},
-    {"ljust", left_justify},
-    {"lower", lower},
-    {"lstrip", left_strip},
-    {"partition", partition},
-    {"removeprefix", remove_prefix},
-    {"removesuffix", remove_suffix},
-    {"replace", replace},
-    {"rfind", right_find},
-    {"rindex", right_index},
-    {"rjust", right_justify},
-    {"rpartition", right_partition},
-    {"rsplit", right_split},
-    {"rstrip", right_strip},
-    {"split", split},
-    {"splitlines", split_lines},
-    {"startswith", starts_with},
-    {"strip", strip},
-    {"swapcase", swap_case},
-    {"title", title},
-    {"upper", upper},
-    {"zfill", zero_fill},
+    {"capitalize", capitalize, 0},
+    {"casefold", case_fold, 0},
+    {"center", center, 2},
+    {"count", count, 3},
+    {"endswith", ends_with, 3},
+    {"expandtabs", expand_tabs, 1},
+    {"find", find, 3},
+    {"format", format, ~std::size_t{0}},
+    {"index", index, 3},
+    {"isalnum", all_are<is_letter_or_number>, 0},
+    {"isalpha", all_are<is_letter>, 0},
+    {"isascii", is_ascii_text, 0},
+    {"isdecimal", all_are<is_decimal>, 0},
+    {"isdigit", all_are<is_digit>, 0},
+    {"isidentifier", is_identifier, 0},
+    {"islower", is_in_case<is_lower, is_upper>, 0},
+    {"isnumeric", all_are<is_numeric>, 0},
+    {"isprintable", is_printable_text, 0},
+    {"isspace", all_are<is_space>, 0},
+    {"istitle", is_title_text, 0},
+    {"isupper", is_in_case<is_upper, is_lower>, 0},
+    {"join", join, 1},
+    {"ljust", left_justify, 2},
+    {"lower", lower, 0},
+    {"lstrip", left_strip, 1},
+    {"partition", partition, 1},
+    {"removeprefix", remove_prefix, 1},
+    {"removesuffix", remove_suffix, 1},
+    {"replace", replace, 3},
+    {"rfind", right_find, 3},
+    {"rindex", right_index, 3},
+    {"rjust", right_justify, 2},
+    {"rpartition", right_partition, 1},
+    {"rsplit", right_split, 2},
+    {"rstrip", right_strip, 1},
+    {"split", split, 2},
+    {"splitlines", split_lines, 1},
+    {"startswith", starts_with, 3},
+    {"strip", strip, 1},
+    {"swapcase", swap_case, 0},
+    {"title", title, 0},
+    {"upper", upper, 0},
+    {"zfill", zero_fill, 1},
 });
 static_assert(std::ranges::is_sorted(text_methods, {}, &NamedTextMethod::name));
 
-TextMethod find_text_method(std::string_view name) {
-  const auto found = std::ranges::lower_bound(text_methods, name, {}, &NamedTextMethod::name);
-  return found != text_methods.end() && found->name == name ? found->method : nullptr;
+const NamedTextMethod* find_text_method(std::string_view name) {
+  const auto* found = std::ranges::lower_bound(text_methods, name, {}, &NamedTextMethod::name);
+  return found != text_methods.end() && found->name == name ? found : nullptr;
 }
 
 // --- Dicts and lists ---
@@ -651,8 +652,13 @@ bool is_unsafe_attribute(const Value& value, std::string_view name) {
 
 Value call_method(Interpreter& interpreter, const Value& self, std::string_view name, const Arguments& arguments) {
   switch (self.type()) {
-    case Type::string:
-      return find_text_method(name)({interpreter, self, self.string(), arguments});
+    case Type::string: {
+      const NamedTextMethod& method = *find_text_method(name);
+      if (arguments.positional.size() > method.most)
+        fail_type(fmt::format("{}() takes at most {} arguments ({} given)", name, method.most,
+                              arguments.positional.size()));
+      return method.method({interpreter, self, self.string(), arguments});
+    }
     case Type::dict: return call_dict_method(interpreter, self, name, arguments);
     case Type::list:
     case Type::tuple:

@@ -40,7 +40,7 @@ class JinjaError : public std::runtime_error {
 /// What one rendering may take.
 struct Limits {
   std::uint64_t steps = 10'000'000;  ///< nodes evaluated
-  std::uint64_t work = 4 * GiB;      ///< bytes looked at by operations on texts and lists
+  std::uint64_t work = 1 * GiB;      ///< bytes looked at by operations on texts and lists
   Bytes output = 16 * MiB;           ///< of text, in any one string
   Bytes values = 64 * MiB;           ///< live at once
   int depth = 1500;                  ///< nodes inside of nodes, macros' calls included
