@@ -95,8 +95,8 @@ bool has_chat_template(const OpenModel& model) {
   return model.file.metadata().contains("tokenizer.chat_template");
 }
 
-ChatFormat chat_format(const OpenModel& model) {
-  return detect_chat_format(model.file.metadata().string("tokenizer.chat_template").value_or(""));
+ChatTemplate chat_template(const OpenModel& model) {
+  return ChatTemplate::from_metadata(model.file.metadata(), *model.tokenizer);
 }
 
 struct Prompt {
@@ -134,11 +134,13 @@ std::vector<TokenId> tokens_of(const OpenModel& model, RunOptions& options,
                                const std::string& prompt) {
   refuse_long_text(prompt.size(), decide_budget(options.common.memory));
   if (!options.chat) return prompt_tokens(*model.tokenizer, prompt, false);
-  const ChatFormat format = chat_format(model);
-  if (const std::string_view stop = chat_stop_text(format); !stop.empty())
-    options.generate.stops.emplace_back(stop);
-  const ChatMessage message{"user", prompt};
-  return prompt_tokens(*model.tokenizer, render_chat(format, {&message, 1}), true);
+  ChatRequest request;
+  request.messages = nlohmann::ordered_json::array({{{"role", "user"}, {"content", prompt}}});
+  const ChatPrompt rendered = chat_template(model).render(request);
+  for (const std::string& text : rendered.notices) notice(text);
+  options.generate.stops.insert(options.generate.stops.end(), rendered.stops.begin(),
+                                rendered.stops.end());
+  return model.tokenizer->encode(rendered.parts);
 }
 
 /// Refuses before anything is loaded what would not fit the planned context.
@@ -254,7 +256,8 @@ int run_command(const Arguments& arguments) {
 
   if (!prompt) {
     const bool chat = options.chat || has_chat_template(model);
-    converse(*session, options.generate, chat ? std::optional(chat_format(model)) : std::nullopt);
+    const std::optional<ChatTemplate> format = chat ? std::optional(chat_template(model)) : std::nullopt;
+    converse(*session, options.generate, format ? &*format : nullptr);
     write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
     return 0;
   }
