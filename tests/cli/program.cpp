@@ -26,6 +26,7 @@ constexpr auto patience = std::chrono::seconds(60);
 void set_cache_folder() {
   static const TemporaryFolder folder;
   ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
+  ::setenv("XDG_STATE_HOME", folder.path().c_str(), 1);
 }
 
 [[noreturn]] void execute(const std::vector<std::string>& arguments) {
