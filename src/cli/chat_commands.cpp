@@ -24,6 +24,7 @@ struct ChatCommand {
   std::string_view name, placeholder, help;
   void (*run)(Chat&, const std::string& argument);
   bool needs_conversation = true;
+  bool takes_lines = false;
 };
 
 void say(std::string_view text) {
@@ -44,15 +45,15 @@ void show_plan(Chat& chat, const std::string&) {
                                plan.budget_bytes, terminal) +
                      "\n";
   const auto used = static_cast<std::int64_t>(chat.session.tokens().size());
-  text += terminal.styled(
-              Style::dim,
-              fmt::format("context {} of {} tokens, {:.2f} bits per weight, predicted peak {}{}",
-                          grouped(used), grouped(plan.context), plan.bits_per_weight,
-                          format_bytes(plan.peak_bytes),
-                          plan.kl_nats > 0
-                              ? fmt::format(", quality {} nats", format_nats(plan.kl_nats))
-                              : "")) +
-          "\n";
+  text +=
+      terminal.styled(
+          Style::dim,
+          fmt::format("context {} of {} tokens, {:.2f} bits per weight, predicted peak {}{}",
+                      grouped(used), grouped(plan.context), plan.bits_per_weight,
+                      format_bytes(plan.peak_bytes),
+                      plan.kl_nats > 0 ? fmt::format(", quality {} nats", format_nats(plan.kl_nats))
+                                       : "")) +
+      "\n";
   write_error(text);
 }
 
@@ -60,7 +61,8 @@ void show_budget(Chat& chat, const std::string& argument) {
   const Bytes peak = process_memory().peak, budget = chat.budget();
   if (argument.empty()) {
     show_plan(chat, argument);
-    say(fmt::format("the line is {}, the peak so far {}; /budget SIZE says what another line would "
+    say(
+        fmt::format("the line is {}, the peak so far {}; /budget SIZE says what another line would "
                     "take",
                     format_bytes(budget), format_bytes(peak)));
     return;
@@ -74,7 +76,8 @@ void show_budget(Chat& chat, const std::string& argument) {
       "at {}: peak {}, context {} tokens, {:.2f} bits per weight{}{}\n"
       "start again with --memory {} (/save FILE keeps the conversation, /load FILE brings it back)",
       format_bytes(request.budget), format_bytes(plan.peak_bytes), grouped(plan.context),
-      plan.bits_per_weight, plan.shares.empty() ? "" : fmt::format(" ({})", format_mix(plan.shares)),
+      plan.bits_per_weight,
+      plan.shares.empty() ? "" : fmt::format(" ({})", format_mix(plan.shares)),
       plan.kl_nats > 0 ? fmt::format(", quality {} nats", format_nats(plan.kl_nats)) : "",
       argument));
 }
@@ -125,8 +128,8 @@ std::string path_of(const std::string& argument) {
 
 void save(Chat& chat, const std::string& argument) {
   const std::string path = path_of(argument);
-  const bool replaced = save_conversation(path, *chat.conversation, identity_of(chat.model),
-                                          chat.options.sampling);
+  const bool replaced =
+      save_conversation(path, *chat.conversation, identity_of(chat.model), chat.options.sampling);
   say(fmt::format("saved in {}{}", path, replaced ? ", instead of what it had" : ""));
 }
 
@@ -239,7 +242,8 @@ std::size_t distance(std::string_view a, std::string_view b) {
   for (std::size_t i = 1; i <= a.size(); ++i) {
     now[0] = i;
     for (std::size_t j = 1; j <= b.size(); ++j) {
-      now[j] = std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      now[j] =
+          std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
       if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
         now[j] = std::min(now[j], before[j - 2] + 1);
     }
@@ -291,7 +295,7 @@ void quit(Chat& chat, const std::string&) { chat.leaves = true; }
 
 constexpr std::array commands = std::to_array<ChatCommand>({
     {"help", "", "this list", show_help, false},
-    {"system", "[TEXT]", "show or set the system text (\"\" for none)", set_system},
+    {"system", "[TEXT]", "show or set the system text (\"\" for none)", set_system, true, true},
     {"regenerate", "", "answer the last question anew, with another seed", regenerate},
     {"clear", "", "forget what was said", clear, false},
     {"save", "FILE", "keep the conversation in a file", save},
@@ -310,8 +314,10 @@ void show_help(Chat& chat, const std::string&) {
     text += fmt::format("  {:<21}{}\n", left, command.help);
   }
   say(text +
-      "Ctrl-C stops an answer. A line that ends in \\ goes on in the next one, as does a text after "
-      "\"\"\"\nup to \"\"\"; Alt-Enter breaks a line; what is pasted is one message. //... sends a text "
+      "Ctrl-C stops an answer. A line that ends in \\ goes on in the next one, as does a text "
+      "after "
+      "\"\"\"\nup to \"\"\"; Alt-Enter breaks a line; what is pasted is one message. //... sends a "
+      "text "
       "that begins with /.");
 }
 
@@ -347,19 +353,22 @@ void run_chat_command(Chat& chat, std::string_view message) {
                                             meant));
   }
   if (command->needs_conversation && !chat.conversation)
-    throw Error(ErrorCode::usage, fmt::format("/{} needs a chat, and this model has no chat "
-                                              "template",
-                                              command->name),
+    throw Error(ErrorCode::usage,
+                fmt::format("/{} needs a chat, and this model has no chat "
+                            "template",
+                            command->name),
                 "start with --chat to use a plain one");
   const std::string argument(trimmed(message.substr(1 + name.size())));
   if (command->placeholder.empty() && !argument.empty())
     throw Error(ErrorCode::usage,
                 fmt::format("/{} takes nothing, found \"{}\"", command->name, argument));
   if (!command->placeholder.empty() && command->placeholder[0] != '[' && argument.empty())
-    throw Error(ErrorCode::usage,
-                fmt::format("/{} needs {}", command->name, command->placeholder));
+    throw Error(ErrorCode::usage, fmt::format("/{} needs {}", command->name, command->placeholder));
+  if (!command->takes_lines && argument.find('\n') != std::string::npos)
+    throw Error(ErrorCode::usage, fmt::format("/{} takes one line", command->name));
   if (find_invalid_utf8(argument))
-    throw Error(ErrorCode::invalid_text, fmt::format("what follows /{} is not UTF-8", command->name));
+    throw Error(ErrorCode::invalid_text,
+                fmt::format("what follows /{} is not UTF-8", command->name));
   command->run(chat, argument);
 }
 

@@ -24,12 +24,12 @@ struct Chat {
   Bytes budget() const { return request.budget; }
 };
 
-/// Whether a message is for this program: it begins with "/" and a letter, and if it has several lines, with one of the
-/// commands. "//..." is a message that begins with "/".
+/// Whether a message is for this program: it begins with "/" and a letter, and if it has several
+/// lines, with one of the commands. "//..." is a message that begins with "/".
 bool is_chat_command(std::string_view message);
 
-/// Does what it says and reports on standard error. Throws Error(usage) for a command that is none, and what the
-/// commands throw; nothing has changed then.
+/// Does what it says and reports on standard error. Throws Error(usage) for a command that is none,
+/// and what the commands throw; nothing has changed then.
 void run_chat_command(Chat& chat, std::string_view message);
 
 /// A sentence on how to begin.

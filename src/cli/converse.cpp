@@ -150,9 +150,9 @@ class Turn {
     for (const std::string& text : prompt.notices)
       if (text != last_notice_) notice(last_notice_ = text);
     if (prompt.forgotten > 0)
-      say(fmt::format("the context of {} tokens is full: the oldest {} forgotten", context,
-                      prompt.forgotten == 1 ? "turn is"
-                                            : fmt::format("{} turns are", prompt.forgotten)));
+      say(fmt::format(
+          "the context of {} tokens is full: the oldest {} forgotten", context,
+          prompt.forgotten == 1 ? "turn is" : fmt::format("{} turns are", prompt.forgotten)));
     const Generated generated = generate_from(
         prompt.tokens, options_for(prompt, chat_.options, session.engine().tokenizer()),
         prompt.reasoning);
@@ -173,8 +173,8 @@ class Turn {
   Generated generate_from(std::span<const TokenId> all, const GenerateOptions& options,
                           const ReasoningMarks& marks) {
     // The last token runs again even where it was there: its logits are wanted.
-    const auto kept = static_cast<std::size_t>(
-        chat_.session.rewind_to_prefix_of(all.first(all.size() - std::min<std::size_t>(1, all.size()))));
+    const auto kept = static_cast<std::size_t>(chat_.session.rewind_to_prefix_of(
+        all.first(all.size() - std::min<std::size_t>(1, all.size()))));
     const auto keep_going = [&] {
       reader_.listen();
       return !interrupt_.interrupted();

@@ -69,9 +69,9 @@ std::vector<std::string> HistoryFile::load() const {
   const std::string text = read_end(path_, total);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const auto line = nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                                            text.begin() + static_cast<std::ptrdiff_t>(end),
-                                            nullptr, false);
+    const auto line =
+        nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                              text.begin() + static_cast<std::ptrdiff_t>(end), nullptr, false);
     if (line.is_string()) lines.push_back(line.get<std::string>());
     begin = end + 1;
   }

@@ -6,8 +6,8 @@
 
 namespace plimsoll {
 
-/// A file with one JSON text a line, oldest first, that only its owner reads. What goes wrong with it is no error: then
-/// nothing is kept.
+/// A file with one JSON text a line, oldest first, that only its owner reads. What goes wrong with
+/// it is no error: then nothing is kept.
 class HistoryFile {
  public:
   /// ${XDG_STATE_HOME:-~/.local/state}/plimsoll/history; empty where neither is known.
@@ -16,7 +16,8 @@ class HistoryFile {
   /// An empty path keeps nothing.
   explicit HistoryFile(std::string path) : path_(std::move(path)) {}
 
-  /// The newest lines, up to 500 or 64 KiB. A file that has grown beyond twice that is cut down to them.
+  /// The newest lines, up to 500 or 64 KiB. A file that has grown beyond twice that is cut down to
+  /// them.
   std::vector<std::string> load() const;
   /// Lines longer than 8 KiB are not kept.
   void append(const std::string& line) const;

@@ -22,23 +22,36 @@ struct Sequence {
 };
 /// ECMA-48 and DEC forms, with the modifiers of xterm (5: Ctrl, 3: Alt).
 constexpr std::array sequences = std::to_array<Sequence>({
-    {"[A", Key::Kind::up},           {"OA", Key::Kind::up},
-    {"[B", Key::Kind::down},         {"OB", Key::Kind::down},
-    {"[C", Key::Kind::right},        {"OC", Key::Kind::right},
-    {"[D", Key::Kind::left},         {"OD", Key::Kind::left},
-    {"[1;5C", Key::Kind::word_right}, {"[1;3C", Key::Kind::word_right},
-    {"[1;5D", Key::Kind::word_left},  {"[1;3D", Key::Kind::word_left},
-    {"[5C", Key::Kind::word_right},   {"[5D", Key::Kind::word_left},
-    {"[H", Key::Kind::home},         {"OH", Key::Kind::home},
-    {"[1~", Key::Kind::home},        {"[7~", Key::Kind::home},
-    {"[F", Key::Kind::end},          {"OF", Key::Kind::end},
-    {"[4~", Key::Kind::end},         {"[8~", Key::Kind::end},
-    {"[3~", Key::Kind::erase},       {"[13;2u", Key::Kind::line_break},
-    {"[13;3u", Key::Kind::line_break}, {"[27;2;13~", Key::Kind::line_break},
+    {"[A", Key::Kind::up},
+    {"OA", Key::Kind::up},
+    {"[B", Key::Kind::down},
+    {"OB", Key::Kind::down},
+    {"[C", Key::Kind::right},
+    {"OC", Key::Kind::right},
+    {"[D", Key::Kind::left},
+    {"OD", Key::Kind::left},
+    {"[1;5C", Key::Kind::word_right},
+    {"[1;3C", Key::Kind::word_right},
+    {"[1;5D", Key::Kind::word_left},
+    {"[1;3D", Key::Kind::word_left},
+    {"[5C", Key::Kind::word_right},
+    {"[5D", Key::Kind::word_left},
+    {"[H", Key::Kind::home},
+    {"OH", Key::Kind::home},
+    {"[1~", Key::Kind::home},
+    {"[7~", Key::Kind::home},
+    {"[F", Key::Kind::end},
+    {"OF", Key::Kind::end},
+    {"[4~", Key::Kind::end},
+    {"[8~", Key::Kind::end},
+    {"[3~", Key::Kind::erase},
+    {"[13;2u", Key::Kind::line_break},
+    {"[13;3u", Key::Kind::line_break},
+    {"[27;2;13~", Key::Kind::line_break},
 });
 
-/// Bytes of the control sequence at the beginning of `text`, which begins with the escape character;
-/// empty where its end has not come yet.
+/// Bytes of the control sequence at the beginning of `text`, which begins with the escape
+/// character; empty where its end has not come yet.
 std::optional<std::size_t> sequence_length(std::string_view text) {
   if (text.size() < 2) return std::nullopt;
   if (text[1] == 'O') return text.size() < 3 ? std::nullopt : std::optional<std::size_t>(3);
@@ -72,10 +85,18 @@ std::string with_plain_breaks(std::string_view text) {
 
 bool is_break(char c) { return c == '\n' || c == '\r'; }
 
+/// Of the line at the beginning of `burst` with its break, if it looks like a command ("/name"),
+/// which is a line by itself; otherwise 0.
+std::size_t command_length(std::string_view burst) {
+  if (burst.size() < 2 || burst[0] != '/' || burst[1] < 'a' || burst[1] > 'z') return 0;
+  const std::size_t end = burst.find_first_of("\r\n\x1b");
+  if (end == std::string_view::npos || burst[end] == escape) return 0;
+  return end + (burst.substr(end).starts_with("\r\n") ? 2 : 1);
+}
+
 /// A long burst without keys in it: all of it, but for the break at its end.
 bool is_unmarked_paste(std::string_view burst) {
-  return burst.size() >= long_burst &&
-         std::none_of(burst.begin(), burst.end(), [](char c) {
+  return burst.size() >= long_burst && std::none_of(burst.begin(), burst.end(), [](char c) {
            return (static_cast<unsigned char>(c) < 0x20 && !is_break(c) && c != '\t') || c == 0x7F;
          });
 }
@@ -86,6 +107,12 @@ void KeyDecoder::clear() { *this = KeyDecoder(); }
 
 std::deque<Key> KeyDecoder::push(std::string_view burst) {
   std::deque<Key> keys;
+  if (const std::size_t end = in_paste_ || waits() ? 0 : command_length(burst);
+      end > 0 && end < burst.size()) {
+    keys = push(burst.substr(0, end));
+    for (Key& key : push(burst.substr(end))) keys.push_back(std::move(key));
+    return keys;
+  }
   std::string all = std::exchange(held_, {});
   const bool held_some = !all.empty();
   all += burst;

@@ -32,9 +32,10 @@ struct Key {
   bool operator==(const Key&) const = default;
 };
 
-/// Bytes arrive in bursts: what was there at once. Marked pastes ("bracketed paste") may last over several; of
-/// terminals that mark none, a line break with more behind it in the same burst is pasted text, and so is a long burst.
-/// Sequences of keys that are not known are dropped.
+/// Bytes arrive in bursts: what was there at once. Marked pastes ("bracketed paste") may last over
+/// several; of terminals that mark none, a line break with more behind it in the same burst is
+/// pasted text (but not behind a command), and so is a long burst. Sequences of keys that are not
+/// known are dropped.
 class KeyDecoder {
  public:
   /// Everything that the burst holds; what it leaves open waits for the next one.

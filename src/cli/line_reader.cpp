@@ -257,11 +257,13 @@ struct LineReader::State {
     el_wset(editor, EL_SIGNAL, 0);
     // Between messages the terminal stays as TerminalMode has it.
     el_wset(editor, EL_SETTY, L"-x", L"-icanon", L"-echo", nullptr);
-    el_wset(editor, EL_PROMPT, +[](EditLine*) {
-      static wchar_t prompt[] = L"> ";
-      return static_cast<wchar_t*>(prompt);
-    });
-    el_wset(editor, EL_GETCFN, +[](EditLine* e, wchar_t* c) { return of(e).next(*c); });
+    el_wset(
+        editor, EL_PROMPT, +[](EditLine*) {
+          static wchar_t prompt[] = L"> ";
+          return static_cast<wchar_t*>(prompt);
+        });
+    el_wset(
+        editor, EL_GETCFN, +[](EditLine* e, wchar_t* c) { return of(e).next(*c); });
     el_wset(editor, EL_EDITOR, L"emacs");
 
     add(L"plimsoll-paste", [](EditLine* e, wint_t) { return of(e).insert_paste(); });
@@ -530,8 +532,7 @@ struct LineReader::State {
   }
 };
 
-LineReader::LineReader(HistoryFile history)
-    : state_(std::make_unique<State>(std::move(history))) {}
+LineReader::LineReader(HistoryFile history) : state_(std::make_unique<State>(std::move(history))) {}
 LineReader::~LineReader() = default;
 
 LineReader::Outcome LineReader::read(std::string& message, Bytes most) {

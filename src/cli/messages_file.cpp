@@ -62,8 +62,7 @@ Json parse_json(const std::string& text, const std::string& what) {
   }
 }
 
-MessagesFile read_messages_file(const std::string& path,
-                                const std::function<void(Bytes)>& accept) {
+MessagesFile read_messages_file(const std::string& path, const std::function<void(Bytes)>& accept) {
   const Json json = parse_json(read_text_file(path,
                                               [&](Bytes size) {
                                                 if (accept) accept(size * bytes_per_json_byte);
@@ -110,8 +109,8 @@ Json identity_of(const OpenModel& model) {
           {"fingerprint", model_fingerprint(model.file)}};
 }
 
-bool save_conversation(const std::string& path, const Conversation& conversation,
-                       const Json& model, const SamplingOptions& sampling) {
+bool save_conversation(const std::string& path, const Conversation& conversation, const Json& model,
+                       const SamplingOptions& sampling) {
   const bool replaces = may_replace(path);
   const ChatSettings& settings = conversation.settings();
   Json json = {{version_key, version},

@@ -21,21 +21,23 @@ struct MessagesFile {
   nlohmann::ordered_json token_ids;  ///< as Conversation::token_ids() gives them
 };
 
-/// An array of messages, or an object with "messages" and perhaps "tools", "chat_template_kwargs" and what a saved
-/// conversation has. `accept(bytes)` is asked with the memory that reading may take. Throws as read_text_file does,
-/// Error(file_corrupt) for what is none, Error(unsupported_version) for a file of a later version.
+/// An array of messages, or an object with "messages" and perhaps "tools", "chat_template_kwargs"
+/// and what a saved conversation has. `accept(bytes)` is asked with the memory that reading may
+/// take. Throws as read_text_file does, Error(file_corrupt) for what is none,
+/// Error(unsupported_version) for a file of a later version.
 MessagesFile read_messages_file(const std::string& path,
                                 const std::function<void(Bytes)>& accept = {});
 
 /// {"name", "architecture", "fingerprint"}.
 nlohmann::ordered_json identity_of(const OpenModel& model);
 
-/// Writes it whole or not at all. A file that is there is replaced if it is a saved conversation itself: the result says
-/// so. Throws Error(write_failed), also where another file is in the way.
+/// Writes it whole or not at all. A file that is there is replaced if it is a saved conversation
+/// itself: the result says so. Throws Error(write_failed), also where another file is in the way.
 bool save_conversation(const std::string& path, const Conversation& conversation,
                        const nlohmann::ordered_json& model, const SamplingOptions& sampling);
 
-/// Sampling as a file has it, the rest as it is in `sampling`. Throws Error(file_corrupt) for values that cannot be.
+/// Sampling as a file has it, the rest as it is in `sampling`. Throws Error(file_corrupt) for
+/// values that cannot be.
 SamplingOptions sampling_of(const nlohmann::ordered_json& settings, SamplingOptions sampling);
 
 /// A JSON text. Throws Error(file_corrupt) in the name of `what`; also beyond 64 levels.

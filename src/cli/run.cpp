@@ -150,9 +150,8 @@ int run_command(Arguments arguments) {
   refuse_unless_it_fits(plan);
   check_prompt(asked.tokens.size(), plan);
   if (plan.context > trained)
-    asked.notices.push_back(
-        fmt::format("beyond {} tokens this model was never trained: expect nonsense there",
-                    grouped(trained)));
+    asked.notices.push_back(fmt::format(
+        "beyond {} tokens this model was never trained: expect nonsense there", grouped(trained)));
 
   const bool json = options.common.json;
   if (!json) {

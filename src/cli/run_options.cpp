@@ -101,8 +101,7 @@ bool RunOptions::parse(Arguments arguments) {
   options.number("--speed", speed, least_speed, most_speed, speed_help);
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
-  options.flag("--no-history", no_history,
-               "Neither read nor keep what was typed in conversations");
+  options.flag("--no-history", no_history, "Neither read nor keep what was typed in conversations");
   if (!options.parse(arguments)) return false;
 
   if (tokens) generate.max_tokens = *tokens;
@@ -186,7 +185,8 @@ std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat) {
   return Prompt{first_sentence, true};
 }
 
-ConversationPrompt begin_conversation(const RunOptions& options, const std::optional<Prompt>& prompt,
+ConversationPrompt begin_conversation(const RunOptions& options,
+                                      const std::optional<Prompt>& prompt,
                                       Conversation& conversation) {
   constexpr std::int64_t any_length = std::numeric_limits<std::int64_t>::max();
   ChatSettings settings = options.chat_settings();

@@ -32,16 +32,18 @@ struct RunOptions {
 
 struct Prompt {
   std::string text;
-  bool is_own = false;   ///< this program's own sentence: part of what it prints
-  bool is_said = true;   ///< in a chat: there is a text besides --messages
+  bool is_own = false;  ///< this program's own sentence: part of what it prints
+  bool is_said = true;  ///< in a chat: there is a text besides --messages
 };
 
 /// What is to be answered or written on from; empty for a conversation at the terminal. `uses_chat`
-/// says that it is answered. Throws Error(empty_prompt) where there is nothing, and as reading does.
+/// says that it is answered. Throws Error(empty_prompt) where there is nothing, and as reading
+/// does.
 std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat);
 
 /// Puts --system, --messages and the prompt's text into a conversation; returns the prompt of all.
-ConversationPrompt begin_conversation(const RunOptions& options, const std::optional<Prompt>& prompt,
+ConversationPrompt begin_conversation(const RunOptions& options,
+                                      const std::optional<Prompt>& prompt,
                                       Conversation& conversation);
 
 }  // namespace plimsoll

@@ -3,9 +3,10 @@
 
 namespace plimsoll {
 
-/// While it lives, what is typed stays unseen and waits whole (the kernel's own lines end after 4,095 bytes), pastes
-/// are marked, and Ctrl-C is still a signal. The terminal is given back as it was when it dies, when the process is
-/// stopped (Ctrl-Z) or ended by a signal. One at a time; standard input is a terminal.
+/// While it lives, what is typed stays unseen and waits whole (the kernel's own lines end after
+/// 4,095 bytes), pastes are marked, and Ctrl-C is still a signal. The terminal is given back as it
+/// was when it dies, when the process is stopped (Ctrl-Z) or ended by a signal. One at a time;
+/// standard input is a terminal.
 class TerminalMode {
  public:
   /// `marks_to`: a descriptor of the terminal that control sequences may be written to, or -1.

@@ -86,9 +86,9 @@ void check_messages(const Json& messages) {
     if (role == message.end() || !role->is_string())
       refuse(fmt::format("message {} has no \"role\"", i + 1));
     const auto content = message.find("content");
-    if (content == message.end() ? !message.contains("tool_calls")
-                                 : !content->is_string() && !content->is_array() &&
-                                       !content->is_null())
+    if (content == message.end()
+            ? !message.contains("tool_calls")
+            : !content->is_string() && !content->is_array() && !content->is_null())
       refuse(fmt::format("message {} has no \"content\" that is text", i + 1));
   }
 }
@@ -115,8 +115,7 @@ void Conversation::set_messages(Json messages, const Json& token_ids) {
 
 Json Conversation::token_ids() const {
   Json all = Json::array();
-  for (const std::vector<TokenId>& said : said_)
-    all.push_back(said.empty() ? Json() : Json(said));
+  for (const std::vector<TokenId>& said : said_) all.push_back(said.empty() ? Json() : Json(said));
   return all;
 }
 
@@ -125,8 +124,7 @@ std::string Conversation::system() const {
 }
 
 void Conversation::set_system(const std::string& text) {
-  if (find_invalid_utf8(text))
-    throw Error(ErrorCode::invalid_text, "the system text is not UTF-8");
+  if (find_invalid_utf8(text)) throw Error(ErrorCode::invalid_text, "the system text is not UTF-8");
   if (!messages_.empty() && is_system(messages_[0])) {
     erase_range(messages_, 0, 1);
     erase_range(said_, 0, 1);

@@ -34,8 +34,8 @@ struct ConversationPrompt {
 /// Throws Error(usage) unless these are messages: an array of objects with a role each.
 void check_messages(const nlohmann::ordered_json& messages);
 
-/// A value; refers to template and tokenizer. What the model said stays in the ids that it said it in. Whatever throws
-/// leaves the conversation as it was.
+/// A value; refers to template and tokenizer. What the model said stays in the ids that it said it
+/// in. Whatever throws leaves the conversation as it was.
 class Conversation {
  public:
   Conversation(const ChatTemplate& chat_template, const Tokenizer& tokenizer);
@@ -43,8 +43,9 @@ class Conversation {
   const nlohmann::ordered_json& messages() const { return messages_; }
   const ChatSettings& settings() const { return settings_; }
   void set_settings(ChatSettings settings);
-  /// Throws as check_messages does. `token_ids`, if given, has for each message null or the ids that it was said in;
-  /// those that do not spell the message's text, or cannot have been said, are not used.
+  /// Throws as check_messages does. `token_ids`, if given, has for each message null or the ids
+  /// that it was said in; those that do not spell the message's text, or cannot have been said, are
+  /// not used.
   void set_messages(nlohmann::ordered_json messages, const nlohmann::ordered_json& token_ids = {});
   /// For each message null or the ids that it was said in.
   nlohmann::ordered_json token_ids() const;
@@ -54,13 +55,14 @@ class Conversation {
   /// Empty: none.
   void set_system(const std::string& text);
 
-  /// Adds a message of the user and gives the prompt for an answer, see prompt(). Throws Error(invalid_text) for broken
-  /// UTF-8 besides.
+  /// Adds a message of the user and gives the prompt for an answer, see prompt(). Throws
+  /// Error(invalid_text) for broken UTF-8 besides.
   ConversationPrompt ask(const std::string& text, std::int64_t context);
-  /// The prompt for an answer to the messages (or, behind an answer, for its continuation) in `context` tokens. Where
-  /// an answer of decent size would have no room any more, the oldest turns are forgotten (never the last one, nor
-  /// system texts before the first), a quarter of the context at once. Throws Error(context_exceeded) when the last
-  /// turn alone is too long, Error(usage) in the template's words when it refuses the conversation.
+  /// The prompt for an answer to the messages (or, behind an answer, for its continuation) in
+  /// `context` tokens. Where an answer of decent size would have no room any more, the oldest turns
+  /// are forgotten (never the last one, nor system texts before the first), a quarter of the
+  /// context at once. Throws Error(context_exceeded) when the last turn alone is too long,
+  /// Error(usage) in the template's words when it refuses the conversation.
   ConversationPrompt prompt(std::int64_t context);
   /// Adds what the model said behind the last prompt, whole or cut off.
   void answered(const Generated& generated, const ReasoningMarks& reasoning);
@@ -79,7 +81,8 @@ class Conversation {
   const Tokenizer* tokenizer_;
   ChatSettings settings_;
   nlohmann::ordered_json messages_ = nlohmann::ordered_json::array();
-  std::vector<std::vector<TokenId>> said_;  ///< the ids of each message; empty where the model did not say it
+  std::vector<std::vector<TokenId>>
+      said_;  ///< the ids of each message; empty where the model did not say it
   Transcript transcript_;
   bool is_changed_ = false;  ///< other than at its end, since the transcript was read
 };

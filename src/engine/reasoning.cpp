@@ -66,7 +66,8 @@ void ReasoningSplitter::advance(bool at_end, std::vector<Piece>& pieces) {
         std::size_t ready = ends ? end : held_.size();
         if (!ends && !at_end) ready -= overlap(held_, marks_.end);
         // White space before the mark is none of it; where the text just ends, nothing may follow.
-        const std::size_t last = std::string_view(held_).substr(0, ready).find_last_not_of(white_space);
+        const std::size_t last =
+            std::string_view(held_).substr(0, ready).find_last_not_of(white_space);
         const std::size_t shown = last == std::string_view::npos ? 0 : last + 1;
         if (shown > 0) pieces.push_back({held_.substr(0, shown), true});
         if (!ends) {
@@ -106,7 +107,8 @@ SplitAnswer split_reasoning(const ReasoningMarks& marks, std::string_view text) 
   ReasoningSplitter splitter(marks);
   SplitAnswer answer;
   const auto take = [&](const std::vector<ReasoningSplitter::Piece>& pieces) {
-    for (const auto& piece : pieces) (piece.is_reasoning ? answer.reasoning : answer.text) += piece.text;
+    for (const auto& piece : pieces)
+      (piece.is_reasoning ? answer.reasoning : answer.text) += piece.text;
   };
   take(splitter.push(text));
   take(splitter.flush());

@@ -9,8 +9,9 @@
 
 namespace plimsoll {
 
-/// Reasoning stands at the beginning of an answer, between the marks that the model's template knows; without marks all
-/// is answer. Neither the marks nor white space beside them is part of either text.
+/// Reasoning stands at the beginning of an answer, between the marks that the model's template
+/// knows; without marks all is answer. Neither the marks nor white space beside them is part of
+/// either text.
 class ReasoningSplitter {
  public:
   struct Piece {

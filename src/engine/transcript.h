@@ -10,15 +10,16 @@
 
 namespace plimsoll {
 
-/// What a model said is never tokenized again: its own way to cut the text stays. A value; refers to
-/// the tokenizer.
+/// What a model said is never tokenized again: its own way to cut the text stays. A value; refers
+/// to the tokenizer.
 class Transcript {
  public:
   explicit Transcript(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
 
-  /// Becomes the prompt that `parts` are. What it begins with in common with the transcript (the same
-  /// text from the same origin; what the model said may come back from any) keeps its ids, the rest
-  /// is tokenized as what follows them. Throws as Tokenizer::encode does; nothing has changed then.
+  /// Becomes the prompt that `parts` are. What it begins with in common with the transcript (the
+  /// same text from the same origin; what the model said may come back from any) keeps its ids, the
+  /// rest is tokenized as what follows them. Throws as Tokenizer::encode does; nothing has changed
+  /// then.
   void read(std::span<const TextPart> parts);
   /// Behind it.
   void say(std::span<const TokenId> answer);

@@ -5,9 +5,12 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -160,7 +163,17 @@ TerminalProgram::~TerminalProgram() {
 }
 
 void TerminalProgram::type(const std::string& text) {
-  ASSERT_EQ(::write(terminal_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  // In pieces, reading what is shown meanwhile: both ways hold a few KiB only.
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    pollfd waiting{terminal_, POLLIN | POLLOUT, 0};
+    ASSERT_GT(::poll(&waiting, 1, std::chrono::milliseconds(patience).count()), 0);
+    if ((waiting.revents & POLLIN) != 0 && !read_some()) FAIL() << screen_;
+    if ((waiting.revents & POLLOUT) == 0) continue;
+    const ssize_t put = ::write(terminal_, rest.data(), std::min<std::size_t>(rest.size(), 1024));
+    ASSERT_GT(put, 0);
+    rest.remove_prefix(static_cast<std::size_t>(put));
+  }
 }
 
 bool TerminalProgram::read_some() {
@@ -182,6 +195,19 @@ bool TerminalProgram::wait_for(const std::string& text) {
     }
     if (Clock::now() > deadline || !read_some()) return false;
   }
+}
+
+void TerminalProgram::resize(int columns) {
+  winsize size{};
+  size.ws_row = 24;
+  size.ws_col = static_cast<unsigned short>(columns);
+  ::ioctl(terminal_, TIOCSWINSZ, &size);
+}
+
+bool TerminalProgram::echoes() const {
+  termios mode{};
+  return ::tcgetattr(terminal_, &mode) == 0 && (mode.c_lflag & ICANON) != 0 &&
+         (mode.c_lflag & ECHO) != 0;
 }
 
 bool TerminalProgram::is_running() {
