@@ -35,8 +35,8 @@ void show_help(Chat& chat, const std::string& argument);
 
 // --- the line ---
 
-/// Planning takes memory of its own, which the line must have room for.
-constexpr Bytes planning_bytes = 2 * MiB;
+/// Planning takes memory of its own, which the line must have room for: so much for each tensor.
+constexpr Bytes planning_bytes_per_tensor = 4 * KiB;
 
 void show_plan(Chat& chat, const std::string&) {
   const Terminal terminal = Terminal::of(STDERR_FILENO);
@@ -69,7 +69,8 @@ void show_budget(Chat& chat, const std::string& argument) {
   }
   PlanRequest request = chat.request;
   request.budget = parse_bytes(argument);
-  refuse_beyond_budget("planning again", planning_bytes, budget);
+  refuse_beyond_budget("planning again",
+                       planning_bytes_per_tensor * chat.model.facts.tensors.size(), budget);
   const Plan plan = make_plan(chat.model.facts, request);
   refuse_unless_it_fits(plan);
   say(fmt::format(
@@ -105,10 +106,8 @@ void set_system(Chat& chat, const std::string& argument) {
 void regenerate(Chat& chat, const std::string&) {
   if (!chat.conversation->take_back_answer())
     throw Error(ErrorCode::usage, "there is no answer to give again", "ask something first");
-  SamplingOptions& sampling = chat.options.sampling;
-  if (sampling.temperature == 0)
+  if (chat.options.sampling.temperature == 0)
     say("at temperature 0 the answer is the same; /set temperature 0.8 lets it vary");
-  sampling.seed = (sampling.seed + 1) & 0xFFFFFFFF;  // every reader of JSON takes it as it is
   chat.regenerates = true;
 }
 

@@ -18,14 +18,14 @@ namespace plimsoll {
 namespace {
 
 /// Bytes that tokenizing and keeping a typed byte may take.
-constexpr Bytes bytes_per_typed_byte = 32;
+constexpr Bytes bytes_per_typed_byte = 64;
 
 /// The longest message: what the line has room for, and at least what the plan counted with.
 Bytes longest_message(const Chat& chat) {
   const Bytes resident = process_memory().resident;
   const Bytes room = chat.budget() > resident ? chat.budget() - resident : 0;
-  return std::max(static_cast<Bytes>(chat.session.engine().plan().context) * 4,
-                  room / bytes_per_typed_byte);
+  return std::max(conversation_bytes(chat.session.engine().plan().context), room) /
+         bytes_per_typed_byte;
 }
 
 }  // namespace
@@ -115,7 +115,7 @@ std::string speed_report(const Generated& g, const SamplingOptions& sampling) {
 }
 
 Bytes conversation_bytes(std::int64_t context) {
-  return 512 * KiB + static_cast<Bytes>(context) * 4 * bytes_per_typed_byte;
+  return 512 * KiB + 128 * static_cast<Bytes>(context);
 }
 
 namespace {
@@ -141,7 +141,7 @@ class Turn {
                     fmt::format("the text has {} tokens, the context {}", tokens.size(), context),
                     "give a shorter text, or start with a larger --context");
       const Generated generated = generate_from(tokens, chat_.options, {});
-      say(speed_report(generated, chat_.options.sampling) + "\n");
+      say(speed_report(generated, used_) + "\n");
       return;
     }
     Conversation& conversation = *chat_.conversation;
@@ -156,7 +156,7 @@ class Turn {
     const Generated generated = generate_from(
         prompt.tokens, options_for(prompt, chat_.options, session.engine().tokenizer()),
         prompt.reasoning);
-    std::string report = speed_report(generated, chat_.options.sampling);
+    std::string report = speed_report(generated, used_);
     // Stopped before anything was said, nothing has happened.
     is_kept_ = generated.reason != FinishReason::cancelled || !generated.tokens.empty();
     if (is_kept_)
@@ -167,7 +167,6 @@ class Turn {
     say(report + "\n");
   }
   bool is_kept() const { return is_kept_; }
-  std::string& last_notice() { return last_notice_; }
 
  private:
   Generated generate_from(std::span<const TokenId> all, const GenerateOptions& options,
@@ -189,6 +188,10 @@ class Turn {
           },
           keep_going);
       answer.end();
+      used_ = options.sampling;
+      // Each answer has its own: the same draws would lead to the same words.
+      std::uint64_t& seed = chat_.options.sampling.seed;
+      seed = (seed + 1) & 0xFFFFFFFF;  // every reader of JSON takes it as it is
       return generated;
     } catch (...) {
       stream_.end_line();
@@ -200,6 +203,7 @@ class Turn {
   LineReader& reader_;
   const InterruptGuard& interrupt_;
   TextStream stream_;
+  SamplingOptions used_;  ///< for the last answer
   bool is_kept_ = true;
   std::string last_notice_;
 };

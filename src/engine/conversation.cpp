@@ -145,7 +145,16 @@ ChatPrompt Conversation::render(const Json& messages) const {
   request.continue_final_message = is_answer(messages);
   request.add_generation_prompt = !request.continue_final_message;
   try {
-    return template_->render(request);
+    ChatPrompt prompt = template_->render(request);
+    // A file's own template brings BOS along where it is wanted; a style that stands in for one
+    // does not know.
+    const std::optional<TokenId> bos = tokenizer_->bos();
+    if (!template_->is_from_file() && tokenizer_->adds_bos() && bos) {
+      const std::string text(tokenizer_->piece(*bos));
+      if (!prompt.text().starts_with(text))
+        prompt.parts.insert(prompt.parts.begin(), {text, false});
+    }
+    return prompt;
   } catch (const Json::exception& error) {
     throw Error(ErrorCode::usage,
                 fmt::format("the chat template cannot take these messages: {}", error.what()));
