@@ -40,15 +40,16 @@ struct EvalOptions {
   std::optional<std::string> text, reference, html, resume;
   std::optional<std::int64_t> chunks;
 
-  bool parse(Arguments arguments) {
+  bool parse(const Arguments& arguments) {
     Options options("eval",
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
                     "scored; with a reference, also the KL divergence from it. Several models and "
                     "budgets are evaluated one after the other.");
-    options.positionals("MODEL", models, "GGUF files; without one, the bundled model");
+    options.positionals("MODEL", models, "GGUF files; without one, the bundled model").shared = true;
     options.sizes("--memory", budgets,
                   "All that this process may hold: weights that do not fit are rounded; with "
-                  "several sizes, each model is evaluated under each");
+                  "several sizes, each model is evaluated under each")
+        .shared = true;
     common.declare_workers(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
@@ -394,7 +395,7 @@ class Evaluating {
 
 }  // namespace
 
-int eval_command(Arguments arguments) {
+int eval_command(const Arguments& arguments) {
   EvalOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();

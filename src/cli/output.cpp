@@ -125,14 +125,17 @@ void print_json(const nlohmann::ordered_json& object) {
   write_out(out + "\n");
 }
 
+void print_json_line(const nlohmann::ordered_json& object) { write_out(dumped(object) + "\n"); }
+
 nlohmann::ordered_json error_json(const Error& error) {
   return {{"code", name(error.code())}, {"message", error.message()}, {"hint", error.hint()}};
 }
 
-void report(const Error& error, bool json) {
+void report(const Error& error, bool json, bool lines) {
   if (json) {
     try {
-      print_json({{"error", error_json(error)}});
+      const nlohmann::ordered_json object{{"error", error_json(error)}};
+      lines ? print_json_line(object) : print_json(object);
       return;
     } catch (const Error&) {
       // Standard output is what failed: say it on the other one.

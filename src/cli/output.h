@@ -32,10 +32,13 @@ void write_error(std::string_view text);
 /// One object and a line break; arrays of plain values stay on one line. Bytes that are not UTF-8
 /// become U+FFFD. Throws as write_out does.
 void print_json(const nlohmann::ordered_json& object);
+/// The same on a single line.
+void print_json_line(const nlohmann::ordered_json& object);
 /// {"code", "message", "hint"}.
 nlohmann::ordered_json error_json(const Error& error);
-/// As {"error": ...} on standard output, or as "plimsoll: message" and the hint on standard error.
-void report(const Error& error, bool json);
+/// As {"error": ...} on standard output (on one line with `lines`), or as "plimsoll: message" and the
+/// hint on standard error.
+void report(const Error& error, bool json, bool lines = false);
 /// "plimsoll: text" on standard error: something the user should know.
 void notice(std::string_view text);
 
