@@ -234,7 +234,8 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   config_["eos_token_id"] = {2, 1};
   tokenizer_["added_tokens"] = {{{"id", 3}, {"content", "<s>"}, {"special", true}},
                                 {{"id", 4}, {"content", "▁▁x"}, {"special", false}},
-                                {{"id", 9}, {"content", "<image>"}, {"special", true}}};
+                                {{"id", 5}, {"content", "<image>"}, {"special", true}},
+                                {{"id", 6}, {"content", "<video>"}, {"special", true}}};
   tokenizer_["post_processor"] = {{"type", "Sequence"},
                                   {"processors",
                                    {{{"type", "ByteLevel"}},
@@ -255,9 +256,9 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   EXPECT_EQ(metadata.string("tokenizer.chat_template.tools"), "two");
   const MetadataValue& tokens = *metadata.find("tokenizer.ggml.tokens");
   ASSERT_EQ(tokens.size(), 6u);  // what the embedding has no row for is left out
-  EXPECT_EQ(tokens.as_string(4), "  x");
-  EXPECT_EQ(tokens.as_string(5), "[PAD5]");
-  const std::int64_t kinds[] = {1, 1, 1, 3, 4, 5};
+  EXPECT_EQ(tokens.as_string(4), "▁▁x");
+  EXPECT_EQ(tokens.as_string(5), "<image>");
+  const std::int64_t kinds[] = {1, 1, 1, 3, 4, 3};
   for (std::uint64_t i = 0; i < 6; ++i)
     EXPECT_EQ(metadata.find("tokenizer.ggml.token_type")->as_integer(i), kinds[i]);
 
@@ -267,6 +268,7 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
 }
 
 TEST_F(Folder, UnigramsAreReadAndNamed) {
+  tokenizer_["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}};
   tokenizer_["model"] = {{"type", "Unigram"},
                          {"unk_id", 0},
                          {"vocab", Json::parse(R"([["<unk>", 0], ["▁a", -1.5], ["b", -2]])")}};
@@ -274,6 +276,28 @@ TEST_F(Folder, UnigramsAreReadAndNamed) {
   EXPECT_EQ(file.metadata().string("tokenizer.ggml.model"), "t5");
   EXPECT_EQ(file.metadata().find("tokenizer.ggml.scores")->as_float(1), -1.5);
   EXPECT_EQ(file.metadata().find("tokenizer.ggml.token_type")->as_integer(0), 2);
+}
+
+TEST_F(Folder, TokenizersThatTheFormatHasNoNameForAreReadAsAWhole) {
+  const Json good = tokenizer_;
+  const auto model_of = [&](const std::function<void(Json&)>& change) {
+    tokenizer_ = good;
+    change(tokenizer_);
+    const ModelFile file = open();
+    EXPECT_TRUE(file.metadata().contains("tokenizer.plimsoll.pipeline"));
+    return std::string(file.metadata().string("tokenizer.ggml.model").value_or("none"));
+  };
+  EXPECT_EQ(model_of([](Json&) {}), "gpt2");
+  EXPECT_EQ(model_of([](Json& t) { t["normalizer"] = {{"type", "NFC"}}; }), "gpt2");
+  EXPECT_EQ(model_of([](Json& t) { t["normalizer"] = {{"type", "Lowercase"}}; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["pre_tokenizer"] = {{"type", "Whitespace"}}; }),
+            "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["pre_tokenizer"] = nullptr; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["model"]["ignore_merges"] = true; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) {
+              t["model"] = {{"type", "WordLevel"}, {"vocab", {{"a", 0}}}, {"unk_token", "a"}};
+            }),
+            "huggingface");
 }
 
 TEST_F(Folder, WithoutItsPartsIsRefused) {
@@ -441,17 +465,10 @@ TEST_F(Folder, WithOtherTokenizersIsRefused) {
     expect_refused(code, part);
   };
   const ErrorCode corrupt = ErrorCode::file_corrupt, unsupported = ErrorCode::unsupported_model;
-  refused(unsupported, "\"WordPiece\"", [](Json& t) { t["model"]["type"] = "WordPiece"; });
-  refused(unsupported, "\"(Whitespace)\"", [](Json& t) {
-    t["pre_tokenizer"] = {{"type", "Whitespace"}};
-  });
-  refused(unsupported, "\"[a-z]+\"", [](Json& t) {
-    t["pre_tokenizer"] = {
-        {"type", "Split"}, {"pattern", {{"Regex", "[a-z]+"}}}, {"behavior", "Isolated"}};
-  });
-  refused(unsupported, "not at all", [](Json& t) { t["pre_tokenizer"] = nullptr; });
-  refused(unsupported, "without merging whole tokens",
-          [](Json& t) { t["model"]["ignore_merges"] = true; });
+  refused(unsupported, "\"Words\"", [](Json& t) { t["model"]["type"] = "Words"; });
+  refused(unsupported, "dropout", [](Json& t) { t["model"]["dropout"] = 0.1; });
+  refused(unsupported, "post-processor \"Frame\"",
+          [](Json& t) { t["post_processor"] = {{"type", "Frame"}}; });
   refused(corrupt, "token 1 of the vocabulary", [](Json& t) {
     t["model"]["vocab"] = {{"a", "x"}};
   });
