@@ -138,9 +138,11 @@ TEST_F(Folder, InterleavesTheHalvesOfLlamasHeads) {
   config_["num_attention_heads"] = 2;
   config_["head_dim"] = 4;
   config_["num_key_value_heads"] = 1;
+  config_["attention_bias"] = true;
   add("model.layers.1.self_attn.q_proj.weight", {8, 4});
   add("model.layers.1.self_attn.q_proj.bias", {8});
   add("model.layers.1.self_attn.v_proj.weight", {4, 4});
+  add("model.layers.1.self_attn.v_proj.bias", {4});
   const ModelFile file = open();
   // Rows 0 to 3 are a head: 0 1 are its first half, 2 3 its second.
   const int order[] = {0, 2, 1, 3, 4, 6, 5, 7};
@@ -154,12 +156,13 @@ TEST_F(Folder, InterleavesTheHalvesOfLlamasHeads) {
 
 TEST_F(Folder, AddsOneToGemmasNorms) {
   config_["architectures"] = {"Gemma2ForCausalLM"};
+  config_["num_key_value_heads"] = 1;
   config_["sliding_window"] = 16;
   config_["hidden_activation"] = "gelu_pytorch_tanh";
   for (const char* norm : {"input_layernorm", "post_attention_layernorm",
                            "pre_feedforward_layernorm", "post_feedforward_layernorm"})
     add(std::string("model.layers.0.") + norm + ".weight", {4});
-  add("lm_head.weight", {3, 4});  // Gemma's is the embedding
+  add("lm_head.weight", {3, 4});  // a copy of the embedding, to which Gemma ties it
   const ModelFile file = open();
   for (const char* norm : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"})
     EXPECT_EQ(read(file, std::string("blk.0.") + norm + ".weight"),
@@ -231,7 +234,8 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   config_["eos_token_id"] = {2, 1};
   tokenizer_["added_tokens"] = {{{"id", 3}, {"content", "<s>"}, {"special", true}},
                                 {{"id", 4}, {"content", "▁▁x"}, {"special", false}},
-                                {{"id", 9}, {"content", "<image>"}, {"special", true}}};
+                                {{"id", 5}, {"content", "<image>"}, {"special", true}},
+                                {{"id", 6}, {"content", "<video>"}, {"special", true}}};
   tokenizer_["post_processor"] = {{"type", "Sequence"},
                                   {"processors",
                                    {{{"type", "ByteLevel"}},
@@ -252,9 +256,9 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   EXPECT_EQ(metadata.string("tokenizer.chat_template.tools"), "two");
   const MetadataValue& tokens = *metadata.find("tokenizer.ggml.tokens");
   ASSERT_EQ(tokens.size(), 6u);  // what the embedding has no row for is left out
-  EXPECT_EQ(tokens.as_string(4), "  x");
-  EXPECT_EQ(tokens.as_string(5), "[PAD5]");
-  const std::int64_t kinds[] = {1, 1, 1, 3, 4, 5};
+  EXPECT_EQ(tokens.as_string(4), "▁▁x");
+  EXPECT_EQ(tokens.as_string(5), "<image>");
+  const std::int64_t kinds[] = {1, 1, 1, 3, 4, 3};
   for (std::uint64_t i = 0; i < 6; ++i)
     EXPECT_EQ(metadata.find("tokenizer.ggml.token_type")->as_integer(i), kinds[i]);
 
@@ -264,6 +268,7 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
 }
 
 TEST_F(Folder, UnigramsAreReadAndNamed) {
+  tokenizer_["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}};
   tokenizer_["model"] = {{"type", "Unigram"},
                          {"unk_id", 0},
                          {"vocab", Json::parse(R"([["<unk>", 0], ["▁a", -1.5], ["b", -2]])")}};
@@ -271,6 +276,28 @@ TEST_F(Folder, UnigramsAreReadAndNamed) {
   EXPECT_EQ(file.metadata().string("tokenizer.ggml.model"), "t5");
   EXPECT_EQ(file.metadata().find("tokenizer.ggml.scores")->as_float(1), -1.5);
   EXPECT_EQ(file.metadata().find("tokenizer.ggml.token_type")->as_integer(0), 2);
+}
+
+TEST_F(Folder, TokenizersThatTheFormatHasNoNameForAreReadAsAWhole) {
+  const Json good = tokenizer_;
+  const auto model_of = [&](const std::function<void(Json&)>& change) {
+    tokenizer_ = good;
+    change(tokenizer_);
+    const ModelFile file = open();
+    EXPECT_TRUE(file.metadata().contains("tokenizer.plimsoll.pipeline"));
+    return std::string(file.metadata().string("tokenizer.ggml.model").value_or("none"));
+  };
+  EXPECT_EQ(model_of([](Json&) {}), "gpt2");
+  EXPECT_EQ(model_of([](Json& t) { t["normalizer"] = {{"type", "NFC"}}; }), "gpt2");
+  EXPECT_EQ(model_of([](Json& t) { t["normalizer"] = {{"type", "Lowercase"}}; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["pre_tokenizer"] = {{"type", "Whitespace"}}; }),
+            "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["pre_tokenizer"] = nullptr; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["model"]["ignore_merges"] = true; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) {
+              t["model"] = {{"type", "WordLevel"}, {"vocab", {{"a", 0}}}, {"unk_token", "a"}};
+            }),
+            "huggingface");
 }
 
 TEST_F(Folder, WithoutItsPartsIsRefused) {
@@ -411,8 +438,8 @@ TEST_F(Folder, WithOtherConfigurationsIsRefused) {
   refused(invalid, "head_dim", "head_dim", 3);
   refused(unsupported, "\"MambaForCausalLM\" is not known", "architectures", {"MambaForCausalLM"});
   refused(unsupported, "\"\" is not known", "architectures", {});
-  refused(unsupported, "RoPE scaling \"dynamic\"", "rope_scaling",
-          {{"type", "dynamic"}, {"factor", 2.0}});
+  refused(unsupported, "key \"type\" is \"proportional\"", "rope_scaling",
+          {{"type", "proportional"}, {"factor", 2.0}});
   refused(invalid, "key \"factor\"", "rope_scaling", {{"type", "linear"}});
   refused(unsupported, "\"gelu\"", "hidden_act", "gelu");
   refused(unsupported, "quantised in a format of their own (\"gptq\")", "quantization_config",
@@ -438,17 +465,10 @@ TEST_F(Folder, WithOtherTokenizersIsRefused) {
     expect_refused(code, part);
   };
   const ErrorCode corrupt = ErrorCode::file_corrupt, unsupported = ErrorCode::unsupported_model;
-  refused(unsupported, "\"WordPiece\"", [](Json& t) { t["model"]["type"] = "WordPiece"; });
-  refused(unsupported, "\"(Whitespace)\"", [](Json& t) {
-    t["pre_tokenizer"] = {{"type", "Whitespace"}};
-  });
-  refused(unsupported, "\"[a-z]+\"", [](Json& t) {
-    t["pre_tokenizer"] = {
-        {"type", "Split"}, {"pattern", {{"Regex", "[a-z]+"}}}, {"behavior", "Isolated"}};
-  });
-  refused(unsupported, "not at all", [](Json& t) { t["pre_tokenizer"] = nullptr; });
-  refused(unsupported, "without merging whole tokens",
-          [](Json& t) { t["model"]["ignore_merges"] = true; });
+  refused(unsupported, "\"Words\"", [](Json& t) { t["model"]["type"] = "Words"; });
+  refused(unsupported, "dropout", [](Json& t) { t["model"]["dropout"] = 0.1; });
+  refused(unsupported, "post-processor \"Frame\"",
+          [](Json& t) { t["post_processor"] = {{"type", "Frame"}}; });
   refused(corrupt, "token 1 of the vocabulary", [](Json& t) {
     t["model"]["vocab"] = {{"a", "x"}};
   });
