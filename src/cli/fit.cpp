@@ -14,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/input.h"
+#include "cli/measure.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/own_text.h"
@@ -43,6 +44,7 @@ struct FitCommand {
                     "Rewrites a model's weights so that they take no more than a number of bytes "
                     "and lose as little as these allow. The result is a standard GGUF file.");
     common.declare(options);
+    common.declare_measuring(options);
     options.size("--size", size, "Bytes of the file to write");
     options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
     options.choice(
@@ -154,7 +156,7 @@ class Fitting {
   QualityModel know_quality() {
     const std::string fingerprint = model_fingerprint(model_.file), folder = cache_folder();
     if (!command_.is_thorough()) {
-      if (std::optional<QualityModel> known = load_quality(folder, fingerprint, uses_))
+      if (std::optional<QualityModel> known = quality_of(model_, command_.common, budget_))
         return *known;
       return prior();
     }

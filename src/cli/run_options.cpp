@@ -56,6 +56,7 @@ bool RunOptions::parse(const Arguments& arguments) {
                   "prompt: what comes in on standard input, or a conversation at the terminal.");
   SamplingOptions& sampling = generate.sampling;
   common.declare(options);
+  common.declare_measuring(options);
   common.declare_context(options,
                          "Tokens of context; without it, the most useful number that fits");
   options.text("--prompt", "TEXT", prompt,

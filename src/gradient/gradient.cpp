@@ -24,6 +24,10 @@ std::int64_t Gradient::all_tokens(std::span<const std::vector<TokenId>> sequence
   return static_cast<std::int64_t>(result);
 }
 
+std::int64_t Gradient::logit_slice(std::span<const std::vector<TokenId>> sequences) {
+  return std::clamp<std::int64_t>(longest(sequences) / 16, 4, 32);
+}
+
 Bytes Gradient::memory_bytes(const Description& d,
                              std::span<const std::vector<TokenId>> sequences) {
   const std::int64_t tokens = longest(sequences);
@@ -32,7 +36,7 @@ Bytes Gradient::memory_bytes(const Description& d,
   };
   return Products::memory_bytes(widest(d), tokens) + LayerPass::memory_bytes(d, tokens) +
          floats((d.layers + 2) * all_tokens(sequences) * d.width) +
-         floats(2 * logit_slice * d.vocabulary);
+         floats(2 * logit_slice(sequences) * d.vocabulary);
 }
 
 Gradient::Gradient(Context& context, const ModelFile& file, const Description& d, Weights& weights,
@@ -47,8 +51,9 @@ Gradient::Gradient(Context& context, const ModelFile& file, const Description& d
       residuals_(context.ledger, Account::io,
                  static_cast<Bytes>((d.layers + 2) * all_tokens(sequences) * d.width) *
                      sizeof(float)),
+      logit_slice_(logit_slice(sequences)),
       logits_(context.ledger, Account::io,
-              static_cast<Bytes>(2 * logit_slice * d.vocabulary) * sizeof(float)) {}
+              static_cast<Bytes>(2 * logit_slice_ * d.vocabulary) * sizeof(float)) {}
 
 const Matrix& Gradient::embedding() const {
   return embedding_replacement_ ? *embedding_replacement_
@@ -105,14 +110,14 @@ double Gradient::output_back(const LogitLoss& loss, const VisitProduct& visit,
   const Description& d = description_;
   const float* const norm = weights_.vector(Role::output_norm);
   auto* const logits = logits_.as<float>();
-  float* const logit_gradient = logits + logit_slice * d.vocabulary;
-  std::vector<float> normed(static_cast<std::size_t>(logit_slice * d.width)),
+  float* const logit_gradient = logits + logit_slice_ * d.vocabulary;
+  std::vector<float> normed(static_cast<std::size_t>(logit_slice_ * d.width)),
       normed_gradient(normed.size());
   double total = 0;
   for_sequences(gradient, [&](std::int64_t sequence, std::int64_t tokens, float* rows) {
     const float* const entered = residual + (rows - gradient);
-    for (std::int64_t first = 0; first < tokens; first += logit_slice) {
-      const std::int64_t count = std::min(logit_slice, tokens - first);
+    for (std::int64_t first = 0; first < tokens; first += logit_slice_) {
+      const std::int64_t count = std::min(logit_slice_, tokens - first);
       for (std::int64_t t = 0; t < count; ++t)
         context_.kernels.rms_norm(entered + (first + t) * d.width, norm, d.norm_epsilon, d.width,
                                   normed.data() + t * d.width);

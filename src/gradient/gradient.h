@@ -50,8 +50,8 @@ class Gradient {
   void replace(Role role, std::int64_t layer, const Matrix* by);
 
  private:
-  /// Positions whose logits are made together.
-  static constexpr std::int64_t logit_slice = 32;
+  /// Positions whose logits are made together: few sequences should not take much for them.
+  static std::int64_t logit_slice(std::span<const std::vector<TokenId>> sequences);
 
   static std::int64_t longest(std::span<const std::vector<TokenId>> sequences);
   static std::int64_t all_tokens(std::span<const std::vector<TokenId>> sequences);
@@ -75,7 +75,8 @@ class Gradient {
   LayerPass pass_;
   Region residuals_;  ///< f32 [layers + 2][all tokens][width]: before each layer, after the last one,
                       ///< and the gradient
-  Region logits_;     ///< f32 [2][logit_slice][vocabulary]: and their gradient
+  std::int64_t logit_slice_;
+  Region logits_;  ///< f32 [2][logit_slice][vocabulary]: and their gradient
   const Matrix* output_replacement_ = nullptr;
   const Matrix* embedding_replacement_ = nullptr;
 };

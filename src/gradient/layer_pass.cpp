@@ -86,9 +86,11 @@ LayerPass::LayerPass(Context& context, const Description& d, const Weights& weig
 
   const std::int64_t pairs = d.rope_dim / 2;
   for (const RopeDescription& rope : d.ropes) {
-    const bool first = &rope == &d.ropes[0];
-    const RopeFrequencies frequencies =
-        rope_frequencies(rope, d.rope_dim, first ? weights.vector(Role::rope_factors) : nullptr);
+    const float* factors = nullptr;
+    if (tokens > rope.original_context && !rope.long_factors_tensor.empty())
+      factors = weights.vector(Role::rope_long_factors);
+    if (!factors && !rope.factors_tensor.empty()) factors = weights.vector(Role::rope_factors);
+    const RopeFrequencies frequencies = rope_frequencies(rope, d.rope_dim, factors, tokens);
     std::vector<float>& cosines = cosines_.emplace_back(static_cast<std::size_t>(tokens * pairs));
     std::vector<float>& sines = sines_.emplace_back(cosines.size());
     for (std::int64_t t = 0; t < tokens; ++t)
@@ -341,12 +343,12 @@ void LayerPass::feed_forward(std::int64_t layer, std::int64_t tokens) {
   if (d.fused_gate_up) {
     multiply(Role::gate_up, Role::gate_up, layer, tokens, normed2_, d.width, gate_up_, stride);
   } else {
-    multiply(Role::gate, Role::gate, layer, tokens, normed2_, d.width, gate_up_, stride);
-    multiply(Role::up, Role::up, layer, tokens, normed2_, d.width, gate_up_ + d.feed_forward,
+    multiply(Role::gate, Role::gate_bias, layer, tokens, normed2_, d.width, gate_up_, stride);
+    multiply(Role::up, Role::up_bias, layer, tokens, normed2_, d.width, gate_up_ + d.feed_forward,
              stride);
   }
   activate(tokens);
-  multiply(Role::down, Role::down, layer, tokens, activated_, d.feed_forward, down_block_,
+  multiply(Role::down, Role::down_bias, layer, tokens, activated_, d.feed_forward, down_block_,
            d.width);
 }
 
@@ -368,7 +370,7 @@ void LayerPass::backward(std::int64_t layer, std::int64_t tokens, float* gradien
   const std::int64_t ff_stride = 2 * d.feed_forward;
   add_block_back(vector(Role::feed_forward_post_norm, layer), tokens, down_block_, gradient);
   clear(activated_gradient_, d.feed_forward);
-  back(Role::down, Role::down, activated_, d.feed_forward, down_block_, block_gradient_, d.width,
+  back(Role::down, Role::down_bias, activated_, d.feed_forward, down_block_, block_gradient_, d.width,
        activated_gradient_);
   activate_back(tokens);
   clear(normed_gradient_, d.width);
@@ -376,9 +378,9 @@ void LayerPass::backward(std::int64_t layer, std::int64_t tokens, float* gradien
     back(Role::gate_up, Role::gate_up, normed2_, d.width, gate_up_, gate_up_gradient_, ff_stride,
          normed_gradient_);
   } else {
-    back(Role::gate, Role::gate, normed2_, d.width, gate_up_, gate_up_gradient_, ff_stride,
+    back(Role::gate, Role::gate_bias, normed2_, d.width, gate_up_, gate_up_gradient_, ff_stride,
          normed_gradient_);
-    back(Role::up, Role::up, normed2_, d.width, gate_up_ + d.feed_forward,
+    back(Role::up, Role::up_bias, normed2_, d.width, gate_up_ + d.feed_forward,
          gate_up_gradient_ + d.feed_forward, ff_stride, normed_gradient_);
   }
   norm_back(vector(Role::feed_forward_norm, layer), tokens, between_, gradient);
