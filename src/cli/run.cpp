@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
+#include "cli/bundled.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/converse.h"
@@ -31,11 +32,11 @@ void check_prompt(std::size_t prompt, const Plan& plan) {
   throw Error(
       ErrorCode::context_exceeded,
       fmt::format("the prompt has {} tokens, the context {}", length, plan.context),
-      length < plan.largest_context
+      length < plan.offered_context
           ? fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
-                        length + 1, plan.largest_context)
+                        length + 1, plan.offered_context)
           : fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
-                        plan.largest_context));
+                        plan.offered_context));
 }
 
 std::string peak_report(Bytes budget) {
@@ -56,7 +57,7 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
   const Generated& g = result.generated;
-  print_json({{"text", result.answer.text},
+  const nlohmann::ordered_json json = {{"text", result.answer.text},
               {"tokens", g.tokens.size()},
               {"finish_reason", name(g.reason)},
               {"peak_bytes", process_memory().peak},
@@ -79,7 +80,8 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
               {"load_seconds", load_seconds},
               {"first_token_seconds", g.prefill_seconds},
               {"ledger_bytes", audit.ledger},
-              {"unaccounted_bytes", audit.unaccounted}});
+              {"unaccounted_bytes", audit.unaccounted}};
+  options.json_lines ? print_json_line(json) : print_json(json);
 }
 
 /// For coming predictions.
@@ -96,11 +98,12 @@ void note(const Generated& generated, const OpenModel& model, const Plan& plan) 
 
 }  // namespace
 
-int run_command(Arguments arguments) {
+int run_command(const Arguments& arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
   const OpenModel model = OpenModel::open(options.common.model_path());
+  if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   std::optional<ChatTemplate> chat_template;
   if (!options.raw) chat_template.emplace(ChatTemplate::from_metadata(model.file.metadata()));
   const bool uses_chat = chat_template && (options.chat || chat_template->is_from_file());
@@ -179,6 +182,11 @@ int run_command(Arguments arguments) {
   if (!json && !uses_chat && (stream.is_terminal() || prompt->is_own))
     stream.write_dimmed(prompt->text);
   AnswerStream answer(stream, asked.reasoning);
+  ReasoningSplitter lines(asked.reasoning);
+  const auto print_lines = [](const std::vector<ReasoningSplitter::Piece>& pieces) {
+    for (const ReasoningSplitter::Piece& piece : pieces)
+      print_json_line({{piece.is_reasoning ? "reasoning" : "text", piece.text}});
+  };
   bool interrupted = false;
   Result result;
   {
@@ -186,7 +194,10 @@ int run_command(Arguments arguments) {
     result.generated = generate_with_progress(
         *session, asked.tokens, options_for(asked, options.generate, *model.tokenizer),
         [&](std::string_view text) {
-          if (!json) answer.write(text);
+          if (options.json_lines)
+            print_lines(lines.push(text));
+          else if (!json)
+            answer.write(text);
           return !interrupt.interrupted();
         },
         [&] { return !interrupt.interrupted(); });
@@ -194,6 +205,7 @@ int run_command(Arguments arguments) {
   }
   const Generated& generated = result.generated;
   result.answer = split_reasoning(asked.reasoning, generated.text);
+  if (options.json_lines) print_lines(lines.flush());
   if (json) {
     result.notices = std::move(asked.notices);
     print_result(result, prompt->text, options, plan, load_seconds, context->ledger);

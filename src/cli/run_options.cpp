@@ -50,7 +50,7 @@ std::string given_text(const RunOptions& options) {
 
 }  // namespace
 
-bool RunOptions::parse(Arguments arguments) {
+bool RunOptions::parse(const Arguments& arguments) {
   Options options("run",
                   "Answers a prompt, writes on from one, or chats, inside a byte budget. Without a "
                   "prompt: what comes in on standard input, or a conversation at the terminal.");
@@ -68,7 +68,7 @@ bool RunOptions::parse(Arguments arguments) {
                "Answers a conversation from a JSON file: an array of messages, or an object with "
                "messages, tools and chat_template_kwargs");
   options.text("--system", "TEXT", system, "What a chat model is told before everything else");
-  options.text("--think", "on|off|auto", think,
+  options.choice("--think", "", {"on", "off", "auto"}, think,
                "Whether a model that can reason before it answers does (default auto)");
   options.texts("--template-variable", "K=V", variables,
                 "A variable of the chat template, or several as a JSON object; may be given "
@@ -98,12 +98,16 @@ bool RunOptions::parse(Arguments arguments) {
                              sampling.repetition_penalty));
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
-  options.number("--speed", speed, least_speed, most_speed, speed_help);
+  options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
   options.flag("--no-history", no_history, "Neither read nor keep what was typed in conversations");
+  options.flag("--json-lines", json_lines,
+               "As --json, but first an object {\"text\"} (or {\"reasoning\"}) a line for each piece "
+               "of text when it is final, and the last object on a line too");
   if (!options.parse(arguments)) return false;
 
+  if (json_lines) common.json = true;
   if (tokens) generate.max_tokens = *tokens;
   if (top_k) sampling.top_k = *top_k;
   // 32 bits, so that every reader of JSON takes the number as it is.

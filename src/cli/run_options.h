@@ -16,13 +16,13 @@ struct RunOptions {
   CommonOptions common;
   std::optional<std::string> prompt, system, messages, think;
   std::vector<std::string> files, variables;
-  bool chat = false, raw = false, keep = false, no_history = false;
+  bool chat = false, raw = false, keep = false, no_history = false, json_lines = false;
   double speed = 0;  ///< 0: none asked for
   std::optional<std::int64_t> tokens, top_k, seed;
   GenerateOptions generate;
 
   /// False when only help was wanted.
-  bool parse(Arguments arguments);
+  bool parse(const Arguments& arguments);
 
   /// Throws Error(usage) where something is asked for that needs a chat format, and there is none.
   void require_chat(bool uses_chat) const;
