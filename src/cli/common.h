@@ -17,8 +17,8 @@ namespace plimsoll {
 
 /// What MODEL may be.
 constexpr const char* model_help =
-    "A GGUF file, or a folder with config.json and safetensors files; without one, the bundled "
-    "model";
+    "A GGUF file, a folder with config.json and safetensors files, or a name (plimsoll list, plimsoll "
+    "pull); without one, the bundled model";
 
 /// Of --speed.
 constexpr double least_speed = 0.01, most_speed = 1e6;
@@ -40,8 +40,7 @@ struct CommonOptions {
   void declare_workers(Options& options);
   void declare_context(Options& options, const std::string& help);
 
-  /// Of MODEL, or of the bundled model: the file that PLIMSOLL_MODEL names, or the one beside this
-  /// program in its source tree or its installation. Throws Error(file_not_found).
+  /// Of MODEL, or of the bundled model. Throws Error(file_not_found).
   std::string model_path() const;
   int thread_count() const;
 };

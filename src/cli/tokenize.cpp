@@ -48,17 +48,17 @@ Json answer(const Tokenizer& tokenizer, const std::string& line) {
 
 }  // namespace
 
-int tokenize_command(Arguments arguments) {
+int tokenize_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::string> text, file;
   bool is_lines = false;
   Options options("tokenize",
                   "A text as a model's tokens, without BOS. The text is --text, --file, or "
                   "standard input.");
-  options.positional("MODEL", common.model, model_help);
+  options.positional("MODEL", common.model, model_help).shared = true;
   options.text("--text", "TEXT", text, "The text");
   options.text("--file", "FILE", file, "A file that holds it");
-  options.flag("--json", common.json, "Print one JSON object and nothing else");
+  options.flag("--json", common.json, "Print one JSON object and nothing else").shared = true;
   options.flag("--json-lines", is_lines,
                "Read standard input line by line, each a JSON string or an object with \"text\" "
                "(and \"parse_special\") or \"tokens\" (and \"show_special\"), and answer each with "

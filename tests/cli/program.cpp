@@ -5,9 +5,13 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -22,10 +26,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto patience = std::chrono::seconds(60);
 
-/// What a user has kept must not matter, nor be changed.
-void set_cache_folder() {
+/// What a user has kept or set must not matter, nor be changed.
+void set_folders() {
   static const TemporaryFolder folder;
   ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
+  ::setenv("XDG_CONFIG_HOME", folder.path().c_str(), 1);
+  ::unsetenv("PLIMSOLL_CONFIG");
+  ::setenv("XDG_STATE_HOME", folder.path().c_str(), 1);
 }
 
 [[noreturn]] void execute(const std::vector<std::string>& arguments) {
@@ -72,7 +79,7 @@ nlohmann::json Outcome::json() const {
 
 Outcome run_program(const Invocation& invocation) {
   Pipe in, out, error;
-  set_cache_folder();
+  set_folders();
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(in.read_end, 0);
@@ -87,6 +94,12 @@ Outcome run_program(const Invocation& invocation) {
     ::signal(SIGPIPE, SIG_DFL);
     for (const auto& [name, value] : invocation.environment)
       ::setenv(name.c_str(), value.c_str(), 1);
+    for (const std::string& name : invocation.missing_environment) ::unsetenv(name.c_str());
+    if (invocation.file_size_limit) {
+      const rlimit limit{*invocation.file_size_limit, *invocation.file_size_limit};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      ::signal(SIGXFSZ, SIG_DFL);
+    }
     execute(invocation.arguments);
   }
   in.close_read();
@@ -139,7 +152,7 @@ TerminalProgram::TerminalProgram(const std::vector<std::string>& arguments, int 
   winsize size{};
   size.ws_row = 24;
   size.ws_col = static_cast<unsigned short>(columns);
-  set_cache_folder();
+  set_folders();
   child_ = ::forkpty(&terminal_, nullptr, nullptr, &size);
   if (child_ == 0) {
     ::signal(SIGINT, SIG_DFL);
@@ -159,7 +172,17 @@ TerminalProgram::~TerminalProgram() {
 }
 
 void TerminalProgram::type(const std::string& text) {
-  ASSERT_EQ(::write(terminal_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  // In pieces, reading what is shown meanwhile: both ways hold a few KiB only.
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    pollfd waiting{terminal_, POLLIN | POLLOUT, 0};
+    ASSERT_GT(::poll(&waiting, 1, std::chrono::milliseconds(patience).count()), 0);
+    if ((waiting.revents & POLLIN) != 0 && !read_some()) FAIL() << screen_;
+    if ((waiting.revents & POLLOUT) == 0) continue;
+    const ssize_t put = ::write(terminal_, rest.data(), std::min<std::size_t>(rest.size(), 1024));
+    ASSERT_GT(put, 0);
+    rest.remove_prefix(static_cast<std::size_t>(put));
+  }
 }
 
 bool TerminalProgram::read_some() {
@@ -181,6 +204,19 @@ bool TerminalProgram::wait_for(const std::string& text) {
     }
     if (Clock::now() > deadline || !read_some()) return false;
   }
+}
+
+void TerminalProgram::resize(int columns) {
+  winsize size{};
+  size.ws_row = 24;
+  size.ws_col = static_cast<unsigned short>(columns);
+  ::ioctl(terminal_, TIOCSWINSZ, &size);
+}
+
+bool TerminalProgram::echoes() const {
+  termios mode{};
+  return ::tcgetattr(terminal_, &mode) == 0 && (mode.c_lflag & ICANON) != 0 &&
+         (mode.c_lflag & ECHO) != 0;
 }
 
 bool TerminalProgram::is_running() {

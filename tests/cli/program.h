@@ -1,9 +1,12 @@
 // Runs the built program as its users do, and sees what comes out.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,6 +40,8 @@ struct Invocation {
   bool closed_input = false, closed_output = false;  ///< no such descriptor at all
   std::vector<std::pair<std::string, std::string>> environment = {};  ///< added
   std::string output_file = {};                                       ///< instead of a pipe
+  std::vector<std::string> missing_environment = {};                  ///< removed
+  std::optional<std::uint64_t> file_size_limit = {};                  ///< as of ulimit -f, in bytes
 };
 
 /// Kills the program and reports a failure when it takes longer than a minute.
@@ -57,6 +62,10 @@ class TerminalProgram {
   /// Reads until `text` has appeared behind what was waited for before; false after a minute or
   /// at the end.
   bool wait_for(const std::string& text);
+  void resize(int columns);
+  /// Whether the terminal is as a shell leaves it: whole lines, shown as they are typed.
+  bool echoes() const;
+  void send_signal(int signal) { ::kill(child_, signal); }
   bool is_running();
   /// Waits for its end; the exit code, -1 for a signal or a timeout.
   int wait();
