@@ -163,6 +163,7 @@ class ReplaceStep final : public Step {
     };
     bool is_changed = false;
     while (matches.next()) {
+      if (matches.begin < done) continue;
       if (matches.begin == 0 && matches.end >= text.from_first && text.from_first > 0)
         from_first = content_.size();
       append(matches.end, content_, matches.begin);

@@ -42,8 +42,9 @@ def compare(name, program, model, judge, texts, decodes=True):
     normalize = judge.normalizer.normalize_str if judge.normalizer else lambda text: text
     restated = {i for i, t in judge.get_added_tokens_decoder().items() if t.normalized and normalize(t.content) != t.content}
     # Some files do not declare their marks special; those are never read out of a user's text either.
-    looks = lambda t: t in ("<pad>", "<mask>") or t.startswith("<|") and t.endswith("|>") or t.startswith("<\uff5c") and t.endswith("\uff5c>") or t.startswith("<unused")
+    looks = lambda t: t in ("<pad>", "<mask>", "</s>", "<eos>", "<EOT>", "[EOS]", "[PAD]", "<end_of_turn>") or t.startswith("<|") and t.endswith("|>") or t.startswith("<\uff5c") and t.endswith("\uff5c>") or t.startswith("<unused")
     marks = {i for i, t in judge.get_added_tokens_decoder().items() if t.special or looks(t.content)}
+    undeclared = {i for i in marks if not judge.get_added_tokens_decoder()[i].special}
     requests = [{"text": t, "parse_special": p} for p in (True, False) for t in texts]
     found, message = ask(program, model, requests)
     if found is None:
@@ -56,9 +57,10 @@ def compare(name, program, model, judge, texts, decodes=True):
             answer = found[i + (0 if parse else len(texts))]
             try:
                 wanted = judge.encode(text, add_special_tokens=False).ids
-            except Exception as error:  # the judge refuses a text, as where it has no unknown token
-                wanted = None
-                if "tokens" in answer:
+            except BaseException as error:  # the judge refuses a text, as where it has no unknown token, or panics in Rust
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                if "tokens" in answer and isinstance(error, Exception):
                     result.add(f"parse={parse}: the judge says {error}", text, None, answer)
                 continue
             result.compared += 1
@@ -77,10 +79,16 @@ def compare(name, program, model, judge, texts, decodes=True):
             answers, message = ask(program, model, [{"tokens": ids, "show_special": show} for ids in decoding])
             for ids, answer in zip(decoding, answers or []):
                 # The library gives tokens that are looked for in normalised text back as that has them, and shows special ones.
-                if any(i in restated for i in ids):
+                if any(i in restated or (not show and i in undeclared) for i in ids):
                     continue
                 result.compared += 1
-                wanted = judge.decode(ids, skip_special_tokens=not show)
+                try:
+                    wanted = judge.decode(ids, skip_special_tokens=not show)
+                except BaseException as error:  # a panic in Rust, as at bytes in the midst of a character
+                    if isinstance(error, KeyboardInterrupt):
+                        raise
+                    result.compared -= 1
+                    continue
                 if answer.get("text") != wanted:
                     result.add(f"decode show={show}", ids, wanted, answer)
     return result
