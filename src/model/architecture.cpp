@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "file/file_kind.h"
 #include "model/neutral_keys.h"
 
 namespace plimsoll {
@@ -187,6 +188,7 @@ void describe_windows(const FamilyKeys& keys, Description& d, std::int64_t defau
 }
 
 Description describe(const ModelFile& file) {
+  refuse_other_kinds(file);
   const auto architecture = file.metadata().string("general.architecture");
   if (!architecture) invalid("key general.architecture is missing");
   const Family* family = nullptr;

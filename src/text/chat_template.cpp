@@ -207,4 +207,45 @@ std::string render_chat(ChatFormat format, std::span<const ChatMessage> messages
 
 std::string_view chat_stop_text(ChatFormat format) { return chat_style(format).stop; }
 
+struct ChatTemplate::State {
+  ChatFormat format;
+  std::string description;
+  bool is_from_file = false;
+};
+
+ChatTemplate::ChatTemplate(std::unique_ptr<State> state) : state_(std::move(state)) {}
+ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
+ChatTemplate::~ChatTemplate() = default;
+
+ChatTemplate ChatTemplate::from_metadata(const Metadata& metadata) {
+  auto state = std::make_unique<State>();
+  const auto text = metadata.string("tokenizer.chat_template");
+  state->format = detect_chat_format(text.value_or(""));
+  state->is_from_file = text.has_value();
+  state->description = name(state->format);
+  return ChatTemplate(std::move(state));
+}
+
+const std::string& ChatTemplate::description() const { return state_->description; }
+bool ChatTemplate::is_from_file() const { return state_->is_from_file; }
+Bytes ChatTemplate::memory_bytes() const { return sizeof(State); }
+
+ChatPrompt ChatTemplate::render(const ChatRequest& request) const {
+  std::vector<ChatMessage> messages;
+  for (const auto& message : request.messages)
+    messages.push_back({message.at("role").get<std::string>(), message.at("content").get<std::string>()});
+  ChatPrompt prompt;
+  prompt.parts.push_back({render_chat(state_->format, messages), false});
+  if (const std::string_view stop = chat_stop_text(state_->format); !stop.empty())
+    prompt.stops.emplace_back(stop);
+  return prompt;
+}
+
+std::string ChatPrompt::text() const {
+  std::string text;
+  for (const TextPart& part : parts) text += part.text;
+  return text;
+}
+
 }  // namespace plimsoll
