@@ -31,13 +31,13 @@ TEST(SamplingDefaults, AreTheFilesWhereItHasAny) {
 
   const SamplingOptions some = read(
       [](GgufWriter& writer) {
-        writer.add_number("general.sampling.temp", 0.25);
+        writer.add_number("general.sampling.temp", 0.7);
         writer.add_integer("general.sampling.top_k", -1, MetadataType::i32);
         writer.add_number("general.sampling.penalty_repeat", 1.5);
         writer.add_integer("general.sampling.penalty_last_n", -1, MetadataType::i32);
       },
       otherwise);
-  EXPECT_EQ(some.temperature, 0.25);
+  EXPECT_EQ(some.temperature, 0.7);
   EXPECT_EQ(some.top_k, 0);
   EXPECT_EQ(some.top_p, SamplingOptions{}.top_p);
   EXPECT_EQ(some.repetition_penalty, 1.5);

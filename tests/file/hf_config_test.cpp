@@ -269,8 +269,10 @@ TEST_F(Config, SamplingIsAsTheMakersMeanIt) {
             R"({"temp":0.6,"top_k":50.0,"top_p":0.9,"min_p":0.0})");
   EXPECT_EQ(sampling(R"({"top_k": 20, "repetition_penalty": 1.05, "max_length": 4096})"),
             R"({"top_k":20.0,"penalty_repeat":1.05,"penalty_last_n":-1.0})");
+  EXPECT_EQ(sampling(R"({"top_k": 1000000000000})"), R"({"top_k":2147483647.0})");
   for (const auto& [json, part] :
        {std::pair(R"({"num_beams": 4})", "generation_config.json: key \"num_beams\" is 4"),
+        std::pair(R"({"guidance_scale": 1.5})", "key \"guidance_scale\" is 1.5"),
         std::pair(R"({"suppress_tokens": [1]})", "key \"suppress_tokens\" is [1]"),
         std::pair(R"({"no_repeat_ngram_size": 3})", "key \"no_repeat_ngram_size\" is 3")}) {
     write("generation_config.json", json);
