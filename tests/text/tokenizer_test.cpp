@@ -292,6 +292,23 @@ TEST(Tokenizer, KnowsTheEndsOfAGeneration) {
   EXPECT_TRUE(tokenizer->is_end_of_generation(102));
 }
 
+// As Ollama's files have them, and folders whose generation_config.json lists several.
+TEST(Tokenizer, EveryListedEndEndsAGeneration) {
+  Builder builder = bpe_builder();
+  builder.merges = {"a b"};
+  std::vector<std::int32_t> ends = {3, 7, -1};
+  builder.more = [&](GgufWriter& writer) {
+    writer.add_integer("tokenizer.ggml.eos_token_id", 5);
+    writer.add_integers("tokenizer.ggml.eos_token_ids", ends);
+  };
+  const auto tokenizer = builder.build();
+  for (const TokenId id : {3, 5, 7}) EXPECT_TRUE(tokenizer->is_end_of_generation(id)) << id;
+  for (const TokenId id : {0, 4, -1}) EXPECT_FALSE(tokenizer->is_end_of_generation(id)) << id;
+  EXPECT_EQ(tokenizer->eos(), 5);
+  ends = {1000};
+  EXPECT_THROW(builder.build(), Error);
+}
+
 TEST(Tokenizer, KnowsWhetherBosComesFirst) {
   Builder builder = spm_builder();
   EXPECT_TRUE(builder.build()->adds_bos());
