@@ -16,7 +16,8 @@ folders=${PLIMSOLL_TEMPLATES:-}
 if [ -z "$folders" ]; then
   folders=out/templates/llama_cpp
   if [ ! -d "$folders" ]; then
-    if ! "$venv/bin/pip" download -q --no-deps --no-binary :all: --no-build-isolation -d out/templates llama-cpp-python; then
+    if ! "$venv/bin/pip" download -q --no-deps --no-build-isolation --no-binary :all: -d out/templates llama-cpp-python 2>/dev/null &&
+      ! "$venv/bin/pip" download -q --no-deps --no-binary :all: -d out/templates llama-cpp-python; then
       echo "The source archive of llama-cpp-python cannot be had: only the shared templates are compared" >&2
     else
       mkdir -p "$folders"
