@@ -147,7 +147,6 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   write("tokenizer_config.json",
         R"({"bos_token": {"content": "<s>"}, "chat_template":
             [{"name": "default", "template": "one"}, {"name": "tools", "template": "two"}]})");
-  write("chat_template.jinja", "three");
   const ModelFile file = open();
   const Metadata& metadata = file.metadata();
   EXPECT_EQ(metadata.integer("tokenizer.ggml.bos_token_id"), 3);
@@ -163,9 +162,24 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   for (std::uint64_t i = 0; i < 6; ++i)
     EXPECT_EQ(metadata.find("tokenizer.ggml.token_type")->as_integer(i), kinds[i]);
 
-  write("tokenizer_config.json", "{}");
-  EXPECT_EQ(ModelFile::open(folder_.path().string()).metadata().string("tokenizer.chat_template"),
-            "three");
+  // Newer places come before older ones, whole.
+  const auto template_of = [&](const char* key) {
+    const ModelFile again = ModelFile::open(folder_.path().string());
+    return std::string(again.metadata().string(key).value_or("none"));
+  };
+  write("chat_template.json", R"({"chat_template": "four"})");
+  EXPECT_EQ(template_of("tokenizer.chat_template"), "four");
+  EXPECT_EQ(template_of("tokenizer.chat_template.tools"), "none");
+  write("chat_template.json", R"({"chat_template": {"default": "five", "rag": "six"}})");
+  EXPECT_EQ(template_of("tokenizer.chat_template"), "five");
+  EXPECT_EQ(template_of("tokenizer.chat_template.rag"), "six");
+  write("chat_template.jinja", "seven\n");
+  std::filesystem::create_directory(folder_.path() / "additional_chat_templates");
+  write("additional_chat_templates/tool_use.jinja", "eight");
+  write("additional_chat_templates/README", "nine");
+  EXPECT_EQ(template_of("tokenizer.chat_template"), "seven\n");
+  EXPECT_EQ(template_of("tokenizer.chat_template.tool_use"), "eight");
+  EXPECT_EQ(template_of("tokenizer.chat_template.rag"), "none");
 }
 
 TEST_F(Folder, UnigramsAreReadAndNamed) {
