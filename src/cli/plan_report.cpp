@@ -54,7 +54,7 @@ Bytes least_bytes(const OpenModel& model, const Plan& plan, std::int64_t context
   request.threads = plan.threads;
   request.runtime_bytes = plan.process_bytes;
   request.policy = policy;
-  return make_plan(model.facts, request).peak_bytes;
+  return offered_budget(make_plan(model.facts, request).peak_bytes);
 }
 
 /// The plans that round, and so have a place on a logarithmic axis.

@@ -141,6 +141,10 @@ constexpr std::int64_t short_context = 512;
 /// within the bytes; the fastest ones where none do.
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request);
 
+/// What to tell a user to give where `peak` was found too much to have: one start of the program
+/// holds a few pages more than another, and the number shall do at the next.
+Bytes offered_budget(Bytes peak);
+
 /// Throws Error(budget_refused) for a plan that does not fit, or not in the time: names the
 /// shortfall and the choices.
 void refuse_unless_it_fits(const Plan& plan);
