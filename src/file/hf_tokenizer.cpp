@@ -292,6 +292,7 @@ class TokenizerReader {
         read_json_object(path("special_tokens_map.json")).value_or(Json::object());
     const JsonKeys specials_keys(specials, path("special_tokens_map.json"));
 
+    add_end_ids(generation_keys, specials_keys, id_of);
     constexpr std::pair<const char*, const char*> roles[] = {
         {"bos", "bos"}, {"eos", "eos"}, {"unk", "unknown"}, {"pad", "padding"}};
     std::optional<std::string> bos;
@@ -316,6 +317,40 @@ class TokenizerReader {
       if (adds && (bos || !*adds || role != std::string_view("bos")))
         metadata_.add_bool(fmt::format("tokenizer.ggml.add_{}_token", role), *adds);
     }
+  }
+
+  /// All tokens that end a text: those of generation_config.json, or of config.json where that has
+  /// none, and the tokenizer's own.
+  template <typename IdOf>
+  void add_end_ids(const JsonKeys& generation, const JsonKeys& specials, const IdOf& id_of) {
+    std::vector<std::int32_t> ends;
+    const auto take = [&](std::optional<std::int64_t> id) {
+      if (id && table_.contains(*id) && std::ranges::find(ends, *id) == ends.end())
+        ends.push_back(static_cast<std::int32_t>(*id));
+    };
+    constexpr const char* key = "eos_token_id";
+    const JsonKeys text = config_.find("text_config") && config_.find("text_config")->is_object()
+                              ? config_.object("text_config")
+                              : config_;
+    for (const JsonKeys* keys : {&generation, &std::as_const(config_), &text}) {
+      const Json* value = keys->find(key);
+      if (!value) continue;
+      if (!value->is_array()) {
+        take(keys->integer(key));
+      } else {
+        for (const Json& id : *value) {
+          if (!id.is_number_integer()) keys->invalid(key, "a token id, or several");
+          take(id.get<std::int64_t>());
+        }
+      }
+      break;
+    }
+    for (const JsonKeys* keys : {&std::as_const(settings_), &specials})
+      if (const auto text_of = token_text(*keys, "eos_token")) {
+        take(id_of(*text_of));
+        break;
+      }
+    if (!ends.empty()) metadata_.add_integers("tokenizer.ggml.eos_token_ids", ends);
   }
 
   /// Whether tokenizer.json's post-processor puts this token before a text; empty where it has no
