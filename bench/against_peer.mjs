@@ -32,7 +32,7 @@ function ours() {
   const threads = ["--threads", String(options.threads)];
   const result = JSON.parse(run(plimsoll, ["bench", model, "--json", "--repeats", "1", ...threads, "--prompt",
                                            String(options.prompt), "--tokens", String(options.tokens)]).output);
-  const start = run(plimsoll, ["run", model, "--prompt", "Once", "--tokens", "1", "--context", "512", "--json",
+  const start = run(plimsoll, ["run", model, "--raw", "--prompt", "Once", "--tokens", "1", "--context", "512", "--json",
                                ...threads]).seconds;
   return {prefill: result.prefill_tokens_per_second, decode: result.decode_tokens_per_second, start,
           bandwidth: result.bandwidth_fraction, integer: result.integer_fraction};

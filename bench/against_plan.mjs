@@ -60,7 +60,7 @@ for (const threads of options.threads.split(","))
     // Floors from easy to impossible, of what the model does as it is.
     for (const part of [0.9, 1.1, 1.3, 4]) {
       const floor = whole.decode_tokens_per_second * part;
-      const answer = ask("run", ...common, "--speed", floor, "--context", context, "--prompt", "word ".repeat(80),
+      const answer = ask("run", "--raw", ...common, "--speed", floor, "--context", context, "--prompt", "word ".repeat(80),
                          "--tokens", options.tokens);
       floors.push({model: basename(model, ".gguf"), threads, floor, answer});
     }

@@ -36,6 +36,16 @@ std::string_view name(ErrorCode code) {
       return "machine_limit";
     case ErrorCode::write_failed:
       return "write_failed";
+    case ErrorCode::network_failed:
+      return "network_failed";
+    case ErrorCode::access_denied:
+      return "access_denied";
+    case ErrorCode::not_available:
+      return "not_available";
+    case ErrorCode::checksum_mismatch:
+      return "checksum_mismatch";
+    case ErrorCode::interrupted:
+      return "interrupted";
     case ErrorCode::internal:
       return "internal";
   }
@@ -48,6 +58,8 @@ int exit_code(ErrorCode code) {
       return 2;
     case ErrorCode::budget_refused:
       return 3;
+    case ErrorCode::interrupted:
+      return 130;
     default:
       return 1;
   }

@@ -26,13 +26,18 @@ enum class ErrorCode {
   budget_exceeded,     ///< a reservation did not fit while running
   machine_limit,       ///< the machine or container cannot give what was asked
   write_failed,        ///< output not writable, disk full
+  network_failed,      ///< a server that cannot be reached, or does not answer as it should
+  access_denied,       ///< a server wants a token, or another one
+  not_available,       ///< a model that is known by name but is not here, or not where it was looked for
+  checksum_mismatch,   ///< what was downloaded is not what its makers published
+  interrupted,         ///< stopped by the user (Ctrl-C)
   internal,            ///< a bug that was caught
 };
 
 /// Stable snake_case name, as it stands in JSON.
 std::string_view name(ErrorCode code);
 
-/// 1 for a typed error, 2 for wrong usage, 3 for refused because it can't fit.
+/// 1 for a typed error, 2 for wrong usage, 3 for refused because it can't fit; 130 for Ctrl-C, as shells have it.
 int exit_code(ErrorCode code);
 
 class Error : public std::runtime_error {

@@ -11,6 +11,7 @@
 #include "base/limits.h"
 #include "base/process.h"
 #include "cli/bundled.h"
+#include "cli/models.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/kept_weights.h"
@@ -89,8 +90,7 @@ void CommonOptions::declare_context(Options& options, const std::string& help) {
 }
 
 std::string CommonOptions::model_path() const {
-  if (!model.empty()) return model;
-  return bundled_model_path();
+  return model.empty() ? bundled_model_path() : resolve_model(model);
 }
 
 int CommonOptions::thread_count() const {

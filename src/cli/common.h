@@ -17,8 +17,8 @@ namespace plimsoll {
 
 /// What MODEL may be.
 constexpr const char* model_help =
-    "A GGUF file, or a folder with config.json and safetensors files; without one, the bundled "
-    "model";
+    "A GGUF file, a folder with config.json and safetensors files, or a name (plimsoll list, plimsoll "
+    "pull); without one, the bundled model";
 
 /// Of --speed.
 constexpr double least_speed = 0.01, most_speed = 1e6;

@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/process.h"
 #include "cli/common.h"
 #include "cli/input.h"
 #include "cli/output.h"
@@ -15,65 +17,16 @@
 namespace plimsoll {
 namespace {
 
-constexpr const char* chat_help =
-    "/clear forgets, /quit or Ctrl-D leaves, Ctrl-C stops an answer\n";
+/// Bytes that tokenizing and keeping a typed byte may take.
+constexpr Bytes bytes_per_typed_byte = 64;
 
-/// The messages so far, kept so that prompt and answer fit the context.
-class Conversation {
- public:
-  Conversation(const Session& session, std::optional<ChatFormat> format)
-      : tokenizer_(session.engine().tokenizer()),
-        context_(session.engine().plan().context),
-        format_(format) {}
-
-  /// The tokens of the whole conversation with this new text. Forgets the oldest turns until an
-  /// answer of decent size has room too; `forgotten` becomes the number of turns. Throws
-  /// Error(context_exceeded) when the text alone is too long; nothing has changed then.
-  std::vector<TokenId> ask(const std::string& text, std::size_t& forgotten) {
-    forgotten = 0;
-    if (!format_) {
-      std::vector<TokenId> tokens = prompt_tokens(tokenizer_, text, false);
-      require_room(tokens.size());
-      return tokens;
-    }
-    // An answer gets a quarter of the context at least, while there are turns to forget.
-    const std::int64_t wanted = std::min<std::int64_t>(context_ / 4, 512);
-    std::vector<ChatMessage> messages = messages_;
-    messages.push_back({"user", text});
-    for (;;) {
-      std::vector<TokenId> tokens =
-          prompt_tokens(tokenizer_, render_chat(*format_, messages), true);
-      const auto length = static_cast<std::int64_t>(tokens.size());
-      if (messages.size() == 1) require_room(tokens.size());
-      if (messages.size() == 1 || length + wanted <= context_) {
-        messages_ = std::move(messages);
-        return tokens;
-      }
-      messages.erase(messages.begin(), messages.begin() + 2);  // a question and its answer
-      ++forgotten;
-    }
-  }
-  void answered(std::string text) {
-    if (format_) messages_.push_back({"assistant", std::move(text)});
-  }
-  void clear() { messages_.clear(); }
-
- private:
-  void require_room(std::size_t tokens) const {
-    if (static_cast<std::int64_t>(tokens) < context_) return;
-    throw Error(ErrorCode::context_exceeded,
-                fmt::format("the text has {} tokens, the context {}", tokens, context_),
-                "give a shorter text, or start with a larger --context");
-  }
-
-  const Tokenizer& tokenizer_;
-  std::int64_t context_;
-  std::optional<ChatFormat> format_;
-  std::vector<ChatMessage> messages_;
-};
-
-/// Ends in the "> " that waits for the user.
-std::string prompt_mark(const Terminal& terminal) { return terminal.styled(Style::strong, "> "); }
+/// The longest message: what the line has room for, and at least what the plan counted with.
+Bytes longest_message(const Chat& chat) {
+  const Bytes resident = process_memory().resident;
+  const Bytes room = chat.budget() > resident ? chat.budget() - resident : 0;
+  return std::max(conversation_bytes(chat.session.engine().plan().context), room) /
+         bytes_per_typed_byte;
+}
 
 }  // namespace
 
@@ -113,7 +66,41 @@ Generated generate_with_progress(Session& session, std::span<const TokenId> prom
   });
 }
 
-std::string speed_report(const Generated& g) {
+void AnswerStream::show(const std::vector<ReasoningSplitter::Piece>& pieces) {
+  for (const ReasoningSplitter::Piece& piece : pieces) {
+    if (piece.is_reasoning) {
+      reasoned_ = true;
+      if (stream_->is_terminal()) stream_->write_dimmed(piece.text);
+      continue;
+    }
+    if (reasoned_ && stream_->is_terminal()) {
+      stream_->end_line();
+      stream_->write("\n");
+    }
+    reasoned_ = false;
+    stream_->write(piece.text);
+  }
+}
+
+void AnswerStream::end() {
+  show(splitter_.flush());
+  stream_->end_line();
+}
+
+GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
+                            const Tokenizer& tokenizer) {
+  options.stops.insert(options.stops.end(), prompt.stops.begin(), prompt.stops.end());
+  for (const std::string& mark : {prompt.reasoning.begin, prompt.reasoning.end}) {
+    if (mark.empty()) continue;
+    const std::vector<TokenId> tokens = tokenizer.encode(mark, true);
+    if (std::any_of(tokens.begin(), tokens.end(),
+                    [&](TokenId token) { return tokenizer.is_control(token); }))
+      options.show_special = true;
+  }
+  return options;
+}
+
+std::string speed_report(const Generated& g, const SamplingOptions& sampling) {
   const auto part = [](std::int64_t tokens, double rate) {
     const std::string count = fmt::format("{} token{}", grouped(tokens), tokens == 1 ? "" : "s");
     return rate > 0 ? fmt::format("{} at {}/s", count, format_rate(rate)) : count;
@@ -121,73 +108,146 @@ std::string speed_report(const Generated& g) {
   std::string text =
       fmt::format("prompt {}, answer {}", part(g.prompt_tokens, g.prefill_tokens_per_second()),
                   part(static_cast<std::int64_t>(g.tokens.size()), g.decode_tokens_per_second()));
+  if (sampling.temperature > 0) text += fmt::format(", seed {}", sampling.seed);
   if (g.reason == FinishReason::context_full) text += ", the context is full";
   if (g.reason == FinishReason::cancelled) text += ", stopped";
   return text;
 }
 
-void converse(Session& session, GenerateOptions options, std::optional<ChatFormat> format) {
-  if (format)
-    if (const std::string_view stop = chat_stop_text(*format); !stop.empty())
-      options.stops.emplace_back(stop);
-  const Terminal terminal = Terminal::of(STDERR_FILENO);
-  const auto say = [&](const std::string& text) { write_error(terminal.styled(Style::dim, text)); };
-  say(format ? chat_help : "type the beginning of a text; /quit or Ctrl-D leaves, Ctrl-C stops\n");
+Bytes conversation_bytes(std::int64_t context) {
+  return 512 * KiB + 128 * static_cast<Bytes>(context);
+}
 
-  Conversation conversation(session, format);
-  InterruptGuard interrupt;
-  LineReader reader;
-  TextStream stream;
-  bool leaving = false;  // one Ctrl-C at the prompt
-  for (std::string line;;) {
-    write_error(prompt_mark(terminal));
-    const LineReader::Outcome outcome = reader.read(line);
-    if (outcome == LineReader::Outcome::end || (outcome != LineReader::Outcome::line && leaving)) {
-      write_error("\n");
+namespace {
+
+void say(std::string_view text) {
+  write_error(Terminal::of(STDERR_FILENO).styled(Style::dim, text) + "\n");
+}
+
+/// The answer to a message, or another one to the last.
+class Turn {
+ public:
+  Turn(Chat& chat, LineReader& reader, const InterruptGuard& interrupt)
+      : chat_(chat), reader_(reader), interrupt_(interrupt) {}
+
+  void answer(const std::optional<std::string>& message) {
+    Session& session = chat_.session;
+    const std::int64_t context = session.engine().plan().context;
+    if (!chat_.conversation) {
+      std::vector<TokenId> tokens =
+          prompt_tokens(session.engine().tokenizer(), message.value_or(""), false);
+      if (std::ssize(tokens) >= context)
+        throw Error(ErrorCode::context_exceeded,
+                    fmt::format("the text has {} tokens, the context {}", tokens.size(), context),
+                    "give a shorter text, or start with a larger --context");
+      const Generated generated = generate_from(tokens, chat_.options, {});
+      say(speed_report(generated, used_) + "\n");
       return;
     }
-    leaving = outcome == LineReader::Outcome::interrupted;
-    if (leaving) {
-      say("\nCtrl-C once more leaves\n");
-      continue;
-    }
-    if (line.empty()) continue;
-    if (line == "/quit" || line == "/exit") return;
-    if (line == "/help") {
-      say(chat_help);
-      continue;
-    }
-    if (line == "/clear") {
-      conversation.clear();
-      session.clear();
-      say("forgotten\n");
-      continue;
-    }
+    Conversation& conversation = *chat_.conversation;
+    const ConversationPrompt prompt =
+        message ? conversation.ask(*message, context) : conversation.prompt(context);
+    for (const std::string& text : prompt.notices)
+      if (text != last_notice_) notice(last_notice_ = text);
+    if (prompt.forgotten > 0)
+      say(fmt::format(
+          "the context of {} tokens is full: the oldest {} forgotten", context,
+          prompt.forgotten == 1 ? "turn is" : fmt::format("{} turns are", prompt.forgotten)));
+    const Generated generated = generate_from(
+        prompt.tokens, options_for(prompt, chat_.options, session.engine().tokenizer()),
+        prompt.reasoning);
+    std::string report = speed_report(generated, used_);
+    // Stopped before anything was said, nothing has happened.
+    is_kept_ = generated.reason != FinishReason::cancelled || !generated.tokens.empty();
+    if (is_kept_)
+      conversation.answered(generated, prompt.reasoning);
+    else
+      report = message ? "stopped before an answer began: the message is not kept"
+                       : "stopped before an answer began: the last one stays";
+    say(report + "\n");
+  }
+  bool is_kept() const { return is_kept_; }
+
+ private:
+  Generated generate_from(std::span<const TokenId> all, const GenerateOptions& options,
+                          const ReasoningMarks& marks) {
+    // The last token runs again even where it was there: its logits are wanted.
+    const auto kept = static_cast<std::size_t>(chat_.session.rewind_to_prefix_of(
+        all.first(all.size() - std::min<std::size_t>(1, all.size()))));
+    const auto keep_going = [&] {
+      reader_.listen();
+      return !interrupt_.interrupted();
+    };
+    AnswerStream answer(stream_, marks);
     try {
-      std::size_t forgotten = 0;
-      const std::vector<TokenId> tokens = conversation.ask(line, forgotten);
-      if (forgotten > 0)
-        say(fmt::format("the context of {} tokens is full: the oldest {} forgotten\n",
-                        session.engine().plan().context,
-                        forgotten == 1 ? "turn is" : fmt::format("{} turns are", forgotten)));
-      // The last token runs again even where it was there: its logits are wanted.
-      const std::span<const TokenId> all(tokens);
-      const auto kept =
-          static_cast<std::size_t>(session.rewind_to_prefix_of(all.first(all.size() - 1)));
-      const auto keep_going = [&] { return !interrupt.interrupted(); };
-      const Generated generated = generate_with_progress(
-          session, all.subspan(kept), options,
+      Generated generated = generate_with_progress(
+          chat_.session, all.subspan(kept), options,
           [&](std::string_view text) {
-            stream.write(text);
+            answer.write(text);
             return keep_going();
           },
           keep_going);
-      stream.end_line();
-      conversation.answered(generated.text);
-      say(speed_report(generated) + "\n\n");
+      answer.end();
+      used_ = options.sampling;
+      // Each answer has its own: the same draws would lead to the same words.
+      std::uint64_t& seed = chat_.options.sampling.seed;
+      seed = (seed + 1) & 0xFFFFFFFF;  // every reader of JSON takes it as it is
+      return generated;
+    } catch (...) {
+      stream_.end_line();
+      throw;
+    }
+  }
+
+  Chat& chat_;
+  LineReader& reader_;
+  const InterruptGuard& interrupt_;
+  TextStream stream_;
+  SamplingOptions used_;  ///< for the last answer
+  bool is_kept_ = true;
+  std::string last_notice_;
+};
+
+}  // namespace
+
+void converse(Chat& chat, LineReader& reader) {
+  say(chat_greeting(chat));
+  InterruptGuard interrupt;
+  Turn turn(chat, reader, interrupt);
+  bool leaving = false;  // one Ctrl-C at the prompt
+  for (std::string message; !chat.leaves;) {
+    try {
+      const LineReader::Outcome outcome = reader.read(message, longest_message(chat));
+      if (outcome == LineReader::Outcome::end ||
+          (outcome == LineReader::Outcome::interrupted && leaving)) {
+        write_error("\n");
+        return;
+      }
+      leaving = outcome == LineReader::Outcome::interrupted;
+      if (leaving) {
+        write_error("\n");
+        say("Ctrl-C once more leaves");
+        continue;
+      }
+      if (trimmed(message).empty()) continue;
+      const std::optional<Conversation> before = chat.conversation;
+      const SamplingOptions sampling = chat.options.sampling;
+      try {
+        if (is_chat_command(message)) {
+          run_chat_command(chat, trimmed(message));
+          if (!std::exchange(chat.regenerates, false)) continue;
+          turn.answer(std::nullopt);
+        } else {
+          turn.answer(message.starts_with("//") ? message.substr(1) : message);
+        }
+        if (!turn.is_kept()) chat.conversation = before;
+      } catch (...) {
+        chat.conversation = before;
+        chat.options.sampling = sampling;
+        throw;
+      }
     } catch (const Error& error) {
-      if (error.code() == ErrorCode::write_failed) throw;
-      stream.end_line();
+      if (error.code() == ErrorCode::write_failed && !is_chat_command(message)) throw;
       report(error, false);
     }
     interrupt.forget();

@@ -7,8 +7,10 @@
 #include <string>
 #include <string_view>
 
+#include "cli/chat_commands.h"
+#include "cli/line_reader.h"
 #include "engine/engine.h"
-#include "text/chat_template.h"
+#include "engine/reasoning.h"
 
 namespace plimsoll {
 
@@ -29,6 +31,20 @@ class TextStream {
   bool at_line_start_ = true;
 };
 
+/// An answer as it comes: on a terminal its reasoning dimmed before it, elsewhere the answer alone.
+class AnswerStream {
+ public:
+  AnswerStream(TextStream& stream, ReasoningMarks marks) : stream_(&stream), splitter_(marks) {}
+  void write(std::string_view text) { show(splitter_.push(text)); }
+  void end();
+
+ private:
+  void show(const std::vector<ReasoningSplitter::Piece>& pieces);
+  TextStream* stream_;
+  ReasoningSplitter splitter_;
+  bool reasoned_ = false;
+};
+
 /// generate() with a progress bar on standard error while a long prompt is read. `keep_going`, if
 /// given, is asked during that too.
 Generated generate_with_progress(Session& session, std::span<const TokenId> prompt,
@@ -36,13 +52,23 @@ Generated generate_with_progress(Session& session, std::span<const TokenId> prom
                                  const std::function<bool(std::string_view)>& emit,
                                  const std::function<bool()>& keep_going = {});
 
-/// "prompt 7 tokens at 2,310/s, answer 128 tokens at 410/s", and what ended it, without a line
-/// break.
-std::string speed_report(const Generated& generated);
+/// `options` for an answer to this prompt: its stop texts, and marks of reasoning that are control
+/// tokens kept in the text.
+GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
+                            const Tokenizer& tokenizer);
 
-/// A conversation typed at the terminal in a chat format, or without one, texts that are written
-/// on. Ctrl-C stops an answer; Ctrl-C twice at the prompt, Ctrl-D or /quit leave. What no longer
-/// fits the context is forgotten from the oldest turn on, and said. Returns when left.
-void converse(Session& session, GenerateOptions options, std::optional<ChatFormat> format);
+/// "prompt 7 tokens at 2,310/s, answer 128 tokens at 410/s, seed 3", and what ended it, without a
+/// line break.
+std::string speed_report(const Generated& generated, const SamplingOptions& sampling);
+
+/// What a conversation may come to hold beside the plan's accounts: its texts, and a message while
+/// it is typed and tokenized.
+Bytes conversation_bytes(std::int64_t context);
+
+/// A conversation typed at the terminal: in the model's chat format, or without a conversation,
+/// texts that are written on. Ctrl-C stops an answer, which stays as it is; Ctrl-C twice at the
+/// prompt, Ctrl-D or /quit leave. What no longer fits the context is forgotten from the oldest turn
+/// on, and said. Returns when left.
+void converse(Chat& chat, LineReader& reader);
 
 }  // namespace plimsoll

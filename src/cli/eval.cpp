@@ -14,6 +14,7 @@
 #include "cli/eval_report.h"
 #include "cli/eval_resume.h"
 #include "cli/input.h"
+#include "cli/models.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/evaluate.h"
@@ -63,7 +64,9 @@ struct EvalOptions {
                  "Keep what is found in FILE and go on from there after an interruption");
     if (!options.parse(arguments)) return false;
     if (!text) throw Error(ErrorCode::usage, "there is no text to score", "give --text FILE");
+    for (std::string& model : models) model = resolve_model(model);
     if (models.empty()) models.push_back(common.model_path());
+    if (reference) reference = resolve_model(*reference);
     if (!common.context) common.context = default_chunk;
     if (!budgets.empty()) common.memory = *std::max_element(budgets.begin(), budgets.end());
     refuse_twins();

@@ -8,7 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 
@@ -33,13 +33,6 @@ std::string read_all(int descriptor, const std::string& what,
     if (accept) accept(text.size() + static_cast<Bytes>(got));
     text.append(buffer.data(), static_cast<std::size_t>(got));
   }
-}
-
-sigset_t interrupt_set() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGINT);
-  return set;
 }
 
 }  // namespace
@@ -81,50 +74,25 @@ InterruptGuard::InterruptGuard() {
   interrupts = 0;
   struct sigaction action {};
   action.sa_handler = [](int) { interrupts = 1; };  // no SA_RESTART: waits end
-  ::sigaction(SIGINT, &action, nullptr);
+  ::sigaction(SIGINT, &action, &before_);
 }
 
-InterruptGuard::~InterruptGuard() { std::signal(SIGINT, SIG_DFL); }
+InterruptGuard::~InterruptGuard() { ::sigaction(SIGINT, &before_, nullptr); }
+
+void InterruptGuard::end_by_signal() {
+  std::signal(SIGINT, SIG_DFL);
+  std::raise(SIGINT);
+  std::_Exit(128 + SIGINT);  // where the signal is blocked
+}
 
 bool InterruptGuard::interrupted() const { return interrupts != 0; }
 
 void InterruptGuard::forget() { interrupts = 0; }
 
-LineReader::Outcome LineReader::read(std::string& line) {
-  // Blocked outside of the wait, so that no Ctrl-C falls between the question and the wait.
-  const sigset_t set = interrupt_set();
-  sigset_t before;
-  ::pthread_sigmask(SIG_BLOCK, &set, &before);
-  const auto restore = [](sigset_t* old) { ::pthread_sigmask(SIG_SETMASK, old, nullptr); };
-  const std::unique_ptr<sigset_t, decltype(restore)> restorer(&before, restore);
-  for (;;) {
-    if (const std::size_t end = pending_.find('\n'); end != std::string::npos) {
-      line = pending_.substr(0, end);
-      pending_.erase(0, end + 1);
-      if (!line.empty() && line.back() == '\r') line.pop_back();
-      return Outcome::line;
-    }
-    if (interrupts != 0) {
-      interrupts = 0;
-      pending_.clear();
-      return Outcome::interrupted;
-    }
-    pollfd waiting{STDIN_FILENO, POLLIN, 0};
-    if (::ppoll(&waiting, 1, nullptr, &before) < 0) {
-      if (errno == EINTR) continue;
-      return Outcome::end;
-    }
-    char buffer[4096];
-    const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got > 0) {
-      pending_.append(buffer, static_cast<std::size_t>(got));
-      continue;
-    }
-    if (pending_.empty()) return Outcome::end;
-    line = std::exchange(pending_, {});
-    return Outcome::line;
-  }
+bool InterruptGuard::take() {
+  const bool was = interrupts != 0;
+  interrupts = 0;
+  return was;
 }
 
 }  // namespace plimsoll

@@ -1,6 +1,7 @@
-// Text that comes in: files and pipes within bounds, and lines typed at a terminal.
+// Text that comes in: files and pipes within bounds, and Ctrl-C.
 #pragma once
 
+#include <csignal>
 #include <functional>
 #include <optional>
 #include <string>
@@ -32,19 +33,13 @@ class InterruptGuard {
   /// Whether Ctrl-C was pressed since the last call of forget().
   bool interrupted() const;
   void forget();
-};
-
-/// Reads lines from a terminal.
-class LineReader {
- public:
-  enum class Outcome { line, interrupted, end };
-
-  /// Waits for a line (without its break). An InterruptGuard lives; a Ctrl-C that came before or
-  /// comes while waiting is Outcome::interrupted.
-  Outcome read(std::string& line);
+  /// Both at once, of the one that lives.
+  static bool take();
+  /// Ends the process as Ctrl-C would have done.
+  [[noreturn]] static void end_by_signal();
 
  private:
-  std::string pending_;
+  struct sigaction before_ {};
 };
 
 }  // namespace plimsoll

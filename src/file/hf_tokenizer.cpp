@@ -370,23 +370,43 @@ class TokenizerReader {
     return std::nullopt;
   }
 
+  /// What transformers takes: chat_template.jinja (with further ones in additional_chat_templates/),
+  /// otherwise chat_template.json, otherwise the settings, each one template or several by name.
   void add_chat_template() {
     constexpr std::string_view key = "tokenizer.chat_template";
-    const Json* found = settings_.find("chat_template");
-    if (found && found->is_array()) {
-      // Several, by name.
-      for (const JsonKeys& one : settings_.objects("chat_template")) {
-        const auto name = one.string("name"), text = one.string("template");
-        if (!name || !text) one.invalid("template", "a name and a template");
-        const std::string full =
-            *name == "default" ? std::string(key) : fmt::format("{}.{}", key, *name);
-        if (!metadata_.contains(full)) metadata_.add_string(full, *text);
+    const auto add = [&](const std::string& name, const std::string& text) {
+      const std::string full = name == "default" ? std::string(key) : fmt::format("{}.{}", key, name);
+      if (!metadata_.contains(full)) metadata_.add_string(full, text);
+    };
+    const auto add_from = [&](const JsonKeys& keys) {
+      const Json* found = keys.find("chat_template");
+      if (found && found->is_array()) {
+        for (const JsonKeys& one : keys.objects("chat_template")) {
+          const auto name = one.string("name"), text = one.string("template");
+          if (!name || !text) one.invalid("template", "a name and a template");
+          add(*name, *text);
+        }
+      } else if (found && found->is_object()) {
+        const JsonKeys named = keys.object("chat_template");
+        for (const auto& [name, text] : named.members().items())
+          if (const auto one = named.string(name)) add(name, *one);
+      } else if (const auto text = keys.string("chat_template")) {
+        add("default", *text);
       }
-    } else if (const auto text = settings_.string("chat_template")) {
-      metadata_.add_string(key, *text);
-    }
+    };
+    if (const auto text = read_text(path("chat_template.jinja"))) add("default", *text);
+    std::error_code none;
+    std::vector<std::filesystem::path> more;
+    for (std::filesystem::directory_iterator file(folder_ / "additional_chat_templates", none), end;
+         !none && file != end; file.increment(none))
+      if (file->path().extension() == ".jinja") more.push_back(file->path());
+    std::ranges::sort(more);
+    for (const std::filesystem::path& file : more)
+      if (const auto text = read_text(file)) add(file.stem().string(), *text);
     if (metadata_.contains(key)) return;
-    if (const auto text = read_text(path("chat_template.jinja"))) metadata_.add_string(key, *text);
+    if (const auto json = read_json_object(path("chat_template.json")))
+      add_from(JsonKeys(*json, path("chat_template.json")));
+    if (!metadata_.contains(key)) add_from(settings_);
   }
 
   std::filesystem::path folder_;

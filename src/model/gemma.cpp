@@ -31,7 +31,6 @@ void describe_gemma2(const FamilyKeys& keys, Description& d) {
 void describe_gemma3(const FamilyKeys& keys, Description& d) {
   describe_common(d, 62);
   d.query_key_norm = true;
-  d.final_soft_cap = static_cast<float>(keys.number_or("final_logit_softcapping", 0));
   // No Gemma 3 has the base that stands for none in other families.
   d.ropes[0].base = keys.number_or("rope.freq_base", 1e6);
   describe_windows(keys, d, 0, 6);

@@ -28,7 +28,7 @@ neon() { # ARGS
 }
 
 text() { # KERNELS MODEL
-  "$1" run "$2" --prompt "A budget of memory is a number of bytes, and the kernel is its judge. " --tokens 24 \
+  "$1" run "$2" --raw --prompt "A budget of memory is a number of bytes, and the kernel is its judge. " --tokens 24 \
     --temperature 0 --threads 2
 }
 likelihood() { # KERNELS MODEL

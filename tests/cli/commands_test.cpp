@@ -70,7 +70,7 @@ TEST(Commands, WrongUsageIsExitTwo) {
            {"run", "--repeat-penalty", "0"},
            {"run", "--seed", "-1"},
            {"run", "--stop", ""},
-           {"run", "--prompt", "a", "--chat"},
+           {"run", "--raw", "--chat"},
            {"plan", "--memory", "lots"},
            {"plan", "--context", "0"},
            {"plan", "--sessions", "0"},

@@ -6,9 +6,12 @@
 #include <pty.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -29,6 +32,7 @@ void set_folders() {
   ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
   ::setenv("XDG_CONFIG_HOME", folder.path().c_str(), 1);
   ::unsetenv("PLIMSOLL_CONFIG");
+  ::setenv("XDG_STATE_HOME", folder.path().c_str(), 1);
 }
 
 [[noreturn]] void execute(const std::vector<std::string>& arguments) {
@@ -168,7 +172,17 @@ TerminalProgram::~TerminalProgram() {
 }
 
 void TerminalProgram::type(const std::string& text) {
-  ASSERT_EQ(::write(terminal_, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+  // In pieces, reading what is shown meanwhile: both ways hold a few KiB only.
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    pollfd waiting{terminal_, POLLIN | POLLOUT, 0};
+    ASSERT_GT(::poll(&waiting, 1, std::chrono::milliseconds(patience).count()), 0);
+    if ((waiting.revents & POLLIN) != 0 && !read_some()) FAIL() << screen_;
+    if ((waiting.revents & POLLOUT) == 0) continue;
+    const ssize_t put = ::write(terminal_, rest.data(), std::min<std::size_t>(rest.size(), 1024));
+    ASSERT_GT(put, 0);
+    rest.remove_prefix(static_cast<std::size_t>(put));
+  }
 }
 
 bool TerminalProgram::read_some() {
@@ -190,6 +204,19 @@ bool TerminalProgram::wait_for(const std::string& text) {
     }
     if (Clock::now() > deadline || !read_some()) return false;
   }
+}
+
+void TerminalProgram::resize(int columns) {
+  winsize size{};
+  size.ws_row = 24;
+  size.ws_col = static_cast<unsigned short>(columns);
+  ::ioctl(terminal_, TIOCSWINSZ, &size);
+}
+
+bool TerminalProgram::echoes() const {
+  termios mode{};
+  return ::tcgetattr(terminal_, &mode) == 0 && (mode.c_lflag & ICANON) != 0 &&
+         (mode.c_lflag & ECHO) != 0;
 }
 
 bool TerminalProgram::is_running() {

@@ -1,6 +1,7 @@
 // Runs the built program as its users do, and sees what comes out.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <cstdint>
@@ -61,6 +62,10 @@ class TerminalProgram {
   /// Reads until `text` has appeared behind what was waited for before; false after a minute or
   /// at the end.
   bool wait_for(const std::string& text);
+  void resize(int columns);
+  /// Whether the terminal is as a shell leaves it: whole lines, shown as they are typed.
+  bool echoes() const;
+  void send_signal(int signal) { ::kill(child_, signal); }
   bool is_running();
   /// Waits for its end; the exit code, -1 for a signal or a timeout.
   int wait();

@@ -1,7 +1,10 @@
 // plimsoll run from a script's side.
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "cli/program.h"
+#include "support/temporary_folder.h"
 
 namespace plimsoll::test {
 namespace {
@@ -183,6 +186,94 @@ TEST(Run, ChatAnswersWhatIsPiped) {
       run({"--chat", "--tokens", "6", "--temperature", "0", "--json"}, "What is a page?").json();
   EXPECT_EQ(json["tokens"], 6);
   EXPECT_GT(json["prompt_tokens"], 5);
+}
+
+/// A file that is gone with it.
+class TextFile {
+ public:
+  explicit TextFile(const std::string& text) : path_(folder_.path() / "text") {
+    std::ofstream(path_) << text;
+  }
+  const std::string& path() const { return path_; }
+
+ private:
+  TemporaryFolder folder_;
+  std::string path_;
+};
+
+TEST(Run, APromptCanBeAQuestionInAChat) {
+  const Arguments greedy = {"--tokens", "6", "--temperature", "0", "--json"};
+  const auto with = [&](const Arguments& more, const std::string& input = {}) {
+    Arguments arguments = greedy;
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments, input).json();
+  };
+  const nlohmann::json asked = with({"--chat", "--prompt", "What is a page?"});
+  const nlohmann::json raw = with({"--raw", "--prompt", "What is a page?"});
+  EXPECT_GT(asked["prompt_tokens"], raw["prompt_tokens"]);
+  EXPECT_EQ(asked["prompt"], "What is a page?");
+  EXPECT_EQ(asked["reasoning"], "");
+  ASSERT_EQ(asked["notices"].size(), 1u);
+  EXPECT_NE(asked["notices"][0].get<std::string>().find("no chat template"), std::string::npos);
+  EXPECT_EQ(with({"--chat"}, "What is a page?")["token_ids"], asked["token_ids"]);
+  // The bundled model has no template: it writes on.
+  EXPECT_EQ(with({"--prompt", "What is a page?"})["token_ids"], raw["token_ids"]);
+  EXPECT_TRUE(raw["notices"].empty());
+
+  const nlohmann::json told =
+      with({"--chat", "--prompt", "What is a page?", "--system", "Be brief."});
+  EXPECT_GT(told["prompt_tokens"], asked["prompt_tokens"]);
+  const TextFile messages(
+      R"([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is a page?"}])");
+  const nlohmann::json listed = with({"--chat", "--messages", messages.path()});
+  EXPECT_EQ(listed["token_ids"], told["token_ids"]);
+  EXPECT_EQ(listed["prompt_tokens"], told["prompt_tokens"]);
+  const TextFile first(R"({"messages": [{"role": "system", "content": "Be brief."}]})");
+  EXPECT_EQ(
+      with({"--chat", "--messages", first.path(), "--prompt", "What is a page?"})["token_ids"],
+      told["token_ids"]);
+}
+
+TEST(Run, PromptsFromFiles) {
+  const TextFile one("The page cache\n"), two("keeps pages"), broken("caf\xE9");
+  const auto prompt = [&](const Arguments& more, const std::string& input = {}) {
+    Arguments arguments = {"--tokens", "1", "--temperature", "0", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run(arguments, input).json()["prompt"];
+  };
+  EXPECT_EQ(prompt({"--file", one.path()}), "The page cache\n");
+  EXPECT_EQ(prompt({"--file", one.path(), "--file", two.path()}), "The page cache\n\nkeeps pages");
+  EXPECT_EQ(prompt({"--file", two.path(), "--prompt", "Sum up:"}), "Sum up:\n\nkeeps pages");
+  EXPECT_EQ(prompt({"--file", "-", "--prompt", "Sum up:"}, "piped"), "Sum up:\n\npiped");
+  EXPECT_EQ(error_code(run({"--file", broken.path(), "--json"})), "invalid_text");
+  EXPECT_EQ(error_code(run({"--file", "/nowhere/at/all", "--json"})), "file_not_found");
+  EXPECT_EQ(error_code(run({"--file", "/", "--json"})), "file_unreadable");
+}
+
+TEST(Run, WhatOnlyChatsHaveIsRefusedElsewhere) {
+  const TextFile messages(R"([{"role": "user", "content": "Hi"}])"), text("Hello");
+  for (const Arguments& arguments :
+       {Arguments{"--prompt", "a", "--system", "Be brief.", "--json"},
+        Arguments{"--messages", messages.path(), "--json"},
+        Arguments{"--prompt", "a", "--raw", "--think", "on", "--json"},
+        Arguments{"--prompt", "a", "--template-variable", "a=b", "--json"},
+        Arguments{"--prompt", "a", "--chat", "--think", "perhaps", "--json"},
+        Arguments{"--prompt", "a", "--chat", "--template-variable", "a", "--json"},
+        Arguments{"--prompt", "a", "--chat", "--template-variable", "=a", "--json"},
+        Arguments{"--prompt", "a", "--chat", "--template-variable", "{\"a\":", "--json"}}) {
+    const Outcome outcome = run(arguments);
+    EXPECT_EQ(outcome.exit_code, 2) << outcome.out;
+    EXPECT_EQ(error_code(outcome), "usage") << outcome.out;
+  }
+  EXPECT_EQ(error_code(run({"--chat", "--messages", text.path(), "--json"})), "file_corrupt");
+  const TextFile none("{\"messages\": 7}");
+  EXPECT_EQ(error_code(run({"--chat", "--messages", none.path(), "--json"})), "file_corrupt");
+  for (const char* variable : {"date=26 Jul 2024", "deep={\"a\": [1]}", "{\"a\": 1, \"b\": \"c\"}"})
+    EXPECT_EQ(run({"--chat", "--prompt", "a", "--tokens", "1", "--template-variable", variable,
+                   "--think", "off", "--json"})
+                  .exit_code,
+              0)
+        << variable;
 }
 
 TEST(Run, AReaderThatLeavesEndsItQuietly) {

@@ -80,7 +80,7 @@ run_model() { # COMMAND... -- FILE BUDGET CONTEXT PROMPT TOKENS; CONTEXT may be 
   done
   shift
   # shellcheck disable=SC2086 # words are meant to split
-  $in_front "$plimsoll" run "$1" --memory "$2" ${3:+--context "$3"} --prompt "$4" --tokens "$5" --threads "$threads" \
+  $in_front "$plimsoll" run "$1" --raw --memory "$2" ${3:+--context "$3"} --prompt "$4" --tokens "$5" --threads "$threads" \
     --temperature 0 --json >"$work/run.json" 2>"$work/run.err"
 }
 

@@ -32,7 +32,7 @@ export class Plimsoll {
   }
 
   greedy(path, prompt, count, threads) {
-    return this.json(["run", path, "--prompt", prompt, "--temperature", 0, "--repeat-penalty", 1, "--tokens", count,
+    return this.json(["run", path, "--raw", "--prompt", prompt, "--temperature", 0, "--repeat-penalty", 1, "--tokens", count,
                       "--threads", threads]).text;
   }
 

@@ -1,0 +1,38 @@
+// What begins with "/" in a conversation.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cli/terminal.h"
+#include "engine/conversation.h"
+#include "plan/plan.h"
+
+namespace plimsoll {
+
+/// A conversation at the terminal, and what commands change of it.
+struct Chat {
+  const OpenModel& model;
+  Session& session;
+  GenerateOptions options;
+  PlanRequest request;                       ///< that the session's plan was made for
+  std::optional<Conversation> conversation;  ///< without one, each text is written on by itself
+  bool leaves = false;
+  bool regenerates = false;  ///< an answer is wanted without a question
+
+  Bytes budget() const { return request.budget; }
+};
+
+/// Whether a message is for this program: it begins with "/" and a letter, and if it has several
+/// lines, with one of the commands. "//..." is a message that begins with "/".
+bool is_chat_command(std::string_view message);
+
+/// Does what it says and reports on standard error. Throws Error(usage) for a command that is none,
+/// and what the commands throw; nothing has changed then.
+void run_chat_command(Chat& chat, std::string_view message);
+
+/// A sentence on how to begin.
+std::string chat_greeting(const Chat& chat);
+
+}  // namespace plimsoll
