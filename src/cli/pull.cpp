@@ -57,7 +57,7 @@ class Pulling {
     if (here && !options_.check && !(options_.update && here->keeper == Keeper::own))
       return tell_here(*here);
     const Preview preview(places_);
-    const Offer offer = offer_of(places_, name_, options_.common, preview, true);
+    const Offer offer = look(preview);
     if (here && is_same(*here, offer) && !options_.check) return tell_here(*here);
     announce(offer);
     if (options_.check) return tell_checked(offer);
@@ -71,6 +71,16 @@ class Pulling {
   }
 
  private:
+  Offer look(const Preview& preview) const {
+    try {
+      return offer_of(places_, name_, options_.common, preview, true);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::file_corrupt || !options_.anyway) throw;
+      notice(error.message());
+    }
+    return offer_of(places_, name_, options_.common, preview, false);
+  }
+
   void say(const std::string& text) const {
     if (!options_.common.json) write_out(text + "\n");
   }

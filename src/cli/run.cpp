@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
+#include "cli/bundled.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/converse.h"

@@ -185,6 +185,25 @@ void check_part(const std::optional<GgufPart>& found, const std::string& path, s
            hint);
 }
 
+std::string hint_for_absent(const std::string& path) {
+  const std::optional<PartName> wanted = parse_part_name(path);
+  const bool has_suffix = path.ends_with(suffix);
+  const std::string prefix =
+      wanted ? wanted->prefix : path.substr(0, path.size() - (has_suffix ? suffix.size() : 0));
+  std::error_code error;
+  const fs::path parent = fs::path(path).parent_path();
+  for (const auto& entry : fs::directory_iterator(parent.empty() ? "." : parent, error)) {
+    const auto name = parse_part_name(entry.path().filename().string());
+    if (!name || name->prefix != fs::path(prefix).filename().string()) continue;
+    if (!wanted) return fmt::format("name {}", part_name(prefix, 1, name->count));
+    if (name->count == wanted->count)
+      return fmt::format("part {} is there, but this one is missing: download it into the same "
+                         "folder",
+                         name->number);
+  }
+  return {};
+}
+
 void allow_open_files(std::int64_t files) {
   constexpr rlim_t others = 64;
   rlimit limit{};

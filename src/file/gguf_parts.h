@@ -38,6 +38,9 @@ std::vector<std::string> part_paths(const std::string& path, const GgufPart& par
 void check_part(const std::optional<GgufPart>& found, const std::string& path, std::int64_t number,
                 const GgufPart& first);
 
+/// What to name instead of a GGUF file that is not there, where parts of it are; empty otherwise.
+std::string hint_for_absent(const std::string& path);
+
 /// Lets this process open all files of a model at once, where its limit may be raised.
 void allow_open_files(std::int64_t files);
 

@@ -52,6 +52,17 @@ bool has_safetensors(const std::string& folder) {
   return false;
 }
 
+std::unique_ptr<InputFile> open_input(const std::string& path) {
+  try {
+    return std::make_unique<InputFile>(path);
+  } catch (const Error& error) {
+    const std::string hint =
+        error.code() == ErrorCode::file_not_found ? hint_for_absent(path) : std::string();
+    if (hint.empty()) throw;
+    throw Error(error.code(), error.message(), hint);
+  }
+}
+
 /// The tensors of one part, with their places in all parts together. Names are put behind `names`
 /// and have to be set when all are there.
 void add_part(GgufHeader&& part, std::uint64_t begin, TensorTable& table, std::string& names) {
@@ -78,7 +89,7 @@ ModelFile ModelFile::open(const std::string& path) {
 
 ModelFile ModelFile::open_gguf(const std::string& path, const std::string& file) {
   auto state = std::make_unique<State>(path);
-  auto input = std::make_unique<InputFile>(file);
+  auto input = open_input(file);
   GgufHeader header = read_gguf_header(*input);
   state->header = std::move(header.bytes);
   state->version = header.version;

@@ -147,7 +147,7 @@ class Layout {
     return has("mm.tokens_per_image") || has("rope.global.freq_base") ||
            has("rope.local.freq_base") || metadata_.contains("tokenizer.ggml.add_padding_token") ||
            metadata_.contains("tokenizer.ggml.add_unknown_token") ||
-           !has("attention.layer_norm_rms_epsilon") ||
+           !has("attention.layer_norm_rms_epsilon") || !has("rope.freq_base") ||
            std::ranges::any_of(table_.tensors,
                                [](const TensorInfo& t) { return is_of_images(t.name); });
   }

@@ -18,6 +18,23 @@ constexpr std::size_t longest_name = 65535;
 /// Length of the name, one character, rank, one dimension, type, offset.
 constexpr Bytes least_entry_bytes = 33;
 
+/// Types that programs have written and this one does not read, by their numbers.
+struct UnreadType {
+  std::uint32_t number;
+  std::string_view name;
+  std::string_view instead;
+};
+constexpr UnreadType unread_types[] = {
+    {4, "Q4_2, of 2023", "Q4_0"},
+    {5, "Q4_3, of 2023", "Q4_1"},
+    {31, "Q4_0_4_4, Q4_0 in another order", "Q4_0"},
+    {32, "Q4_0_4_8, Q4_0 in another order", "Q4_0"},
+    {33, "Q4_0_8_8, Q4_0 in another order", "Q4_0"},
+    {36, "IQ4_NL_4_4, IQ4_NL in another order", "IQ4_NL"},
+    {37, "IQ4_NL_4_8, IQ4_NL in another order", "IQ4_NL"},
+    {38, "IQ4_NL_8_8, IQ4_NL in another order", "IQ4_NL"},
+};
+
 const Format& checked_format(const HeaderCursor& cursor, std::string_view tensor,
                              std::uint32_t type) {
   const Format* f = find_format(type);
@@ -25,10 +42,14 @@ const Format& checked_format(const HeaderCursor& cursor, std::string_view tensor
   std::string readable;
   for (const Format& row : formats())
     readable += fmt::format("{}{}", readable.empty() ? "" : ", ", row.name);
+  const auto unread = std::ranges::find(unread_types, type, &UnreadType::number);
+  const bool is_named = unread != std::end(unread_types);
   throw Error(ErrorCode::unsupported_format,
-              fmt::format("{}: tensor {} has type number {}, which is unknown", cursor.path(),
-                          quoted(tensor), type),
-              fmt::format("take a version of the model in one of: {}", readable));
+              fmt::format("{}: tensor {} has type number {}, which is {}", cursor.path(),
+                          quoted(tensor), type,
+                          is_named ? fmt::format("not read here: {}", unread->name) : "unknown"),
+              is_named ? fmt::format("take the model in {}", unread->instead)
+                       : fmt::format("take a version of the model in one of: {}", readable));
 }
 
 /// What Ollama's converter gives models without frequency factors: such a tensor of no values.

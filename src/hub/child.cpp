@@ -18,6 +18,7 @@
 #include <system_error>
 
 #include "base/error.h"
+#include "hub/parse_json.h"
 
 namespace plimsoll {
 namespace {
@@ -133,7 +134,7 @@ nlohmann::json in_child(const std::function<nlohmann::json()>& work) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   running_child = 0;
-  const nlohmann::json outcome = nlohmann::json::parse(text, nullptr, false);
+  const nlohmann::json outcome = parse_json(text);
   if (outcome.is_object() && outcome.contains("value")) return outcome["value"];
   if (outcome.is_object() && outcome.contains("error")) {
     const nlohmann::json& error = outcome["error"];

@@ -16,6 +16,7 @@
 #include "file/output_file.h"
 #include "hub/child.h"
 #include "hub/header_scan.h"
+#include "hub/parse_json.h"
 #include "hub/part_file.h"
 
 namespace plimsoll {
@@ -39,7 +40,7 @@ struct PartState {
   static PartState of(const RemoteFile& file) { return {file.url, "", file.sum, file.bytes}; }
 
   static std::optional<PartState> read(const std::string& path) {
-    const json from = json::parse(read_small_file(path).value_or(""), nullptr, false);
+    const json from = parse_json(read_small_file(path).value_or(""));
     PartState state;
     try {
       state.url = from.at("url").get<std::string>();

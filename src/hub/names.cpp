@@ -124,6 +124,7 @@ std::optional<ModelName> parse_hub_path(std::string_view path, std::string_view 
   while (path.ends_with('/')) path.remove_suffix(1);
   while (path.starts_with('/')) path.remove_prefix(1);
   const auto parts = split(path, '/');
+  if (parts.size() == 2 && names_a_file(parts[1])) return {};  // a file at the top of some server
   if (parts.size() <= 2) return parse_repo(percent_decoded(path), whole, true);
   if (parts.size() < 4 || !is_repo_part(parts[0]) || !is_repo_part(parts[1])) return {};
   const std::string_view kind = parts[2];
@@ -241,7 +242,9 @@ std::optional<ModelName> parse_model_name(std::string_view text, std::string_vie
         if (!name) wrong(text, "that page of the hub is neither a model nor one of its files");
       }
     if (!name) {
-      if (text.find(':') == text.npos && names_a_file(text.substr(text.find('/') == text.npos ? 0 : text.find('/') + 1)))
+      const std::string_view path = text.substr(0, text.find('@'));
+      const std::size_t slash = path.find('/');
+      if (text.find(':') == text.npos && names_a_file(path.substr(slash == path.npos ? 0 : slash + 1)))
         return {};  // a path, by its ending
       name = parse_repo(text, text, false);
     }

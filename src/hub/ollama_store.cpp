@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/small_file.h"
+#include "hub/parse_json.h"
 #include "hub/store.h"
 
 namespace plimsoll {
@@ -23,7 +24,7 @@ constexpr std::string_view own_host = "registry.ollama.ai", own_owner = "library
 /// manifests/HOST/OWNER/MODEL/TAG is a JSON object whose layers name their blobs by digest.
 std::optional<StoredModel> read_manifest(const fs::path& store, const fs::path& manifest) {
   const auto text = read_small_file(manifest.string());
-  const json parsed = json::parse(text.value_or(""), nullptr, false);
+  const json parsed = parse_json(text.value_or(""));
   StoredModel model;
   try {
     for (const json& layer : parsed.at("layers")) {

@@ -276,8 +276,7 @@ Offer prepare_pull(const Places& places, const ModelName& name, const Room& room
                 found.commit = repository.commit;
                 found.choice = choose_files(repository, name, room);
               }
-              if (headers || name.source == ModelName::Source::url)
-                copy_headers(fetcher, found, preview.folder());
+              if (headers) copy_headers(fetcher, found, preview.folder());
               found.bytes_here = bytes_here(places, found);
               return to_json(found);
             }),

@@ -28,7 +28,9 @@ std::span<const std::uint8_t> bytes_of(const std::string& text) {
 std::string HeaderReader::read_header(RemoteFile& file, bool is_gguf) {
   std::string begin;
   HeaderScan scan;
+  Bytes next_scan = 0;  // each scan begins anew: only when a quarter has come since the last one
   const auto rescan = [&] {
+    next_scan = begin.size() + begin.size() / 4;
     scan = is_gguf ? scan_gguf_header(bytes_of(begin)) : scan_safetensors_header(bytes_of(begin));
     return scan.is_complete;
   };
@@ -62,9 +64,9 @@ std::string HeaderReader::read_header(RemoteFile& file, bool is_gguf) {
             begin.append(reinterpret_cast<const char*>(data.data()) + known, data.size() - known);
             position += data.size();
             if (begin.size() >= 16) refuse_web_page(bytes_of(begin), file.path);
-            if (begin.size() < scan.bytes) return received_ < most;
-            const bool asked_more = response.status == 200 || begin.size() < from + wanted;
-            return asked_more && !rescan() && received_ < most;
+            if (response.status != 200) return received_ < most;  // the range ends by itself
+            if (begin.size() < std::max(scan.bytes, next_scan)) return received_ < most;
+            return !rescan() && received_ < most;
           };
           const HttpResponse response = fetcher_.client().get(
               {.url = file.url, .first = from, .last = from + wanted - 1, .if_range = {}}, take);

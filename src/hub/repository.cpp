@@ -6,6 +6,7 @@
 #include <cctype>
 
 #include "base/error.h"
+#include "hub/parse_json.h"
 
 namespace plimsoll {
 namespace {
@@ -20,7 +21,7 @@ json ask(Fetcher& fetcher, const std::string& url, const ModelName& name, HttpRe
   std::string body;
   response = fetcher.get_text(url, longest_answer, body);
   if (response.status != 200) refuse_answer(response, name, fetcher.client().has_token());
-  json answer = json::parse(body, nullptr, false);
+  json answer = parse_json(body);
   if (answer.is_discarded())
     throw Error(ErrorCode::network_failed,
                 fmt::format("{}: wanted JSON, found {}", url,

@@ -21,6 +21,7 @@
 #include "hub/child.h"
 #include "hub/hub_cache.h"
 #include "hub/ollama_store.h"
+#include "hub/parse_json.h"
 
 namespace plimsoll {
 namespace {
@@ -105,7 +106,7 @@ StoredModel read_record(const fs::path& folder, const json& record) {
 std::optional<StoredModel> read_stored(const fs::path& folder) {
   const auto text = read_small_file((folder / record_name).string());
   if (!text) return {};
-  const json record = json::parse(*text, nullptr, false);
+  const json record = parse_json(*text);
   try {
     return read_record(folder, record);
   } catch (const std::exception&) {

@@ -238,6 +238,7 @@ TEST_F(Malformed, Formats) {
     return GgufBytes(1, 0).tensor("blk.0.w", {256}, type, 0).pad().data(1024);
   };
   const ErrorCode code = ErrorCode::unsupported_format;
+  expect_error(with(33), code, "Q4_0_8_8");
   for (const std::uint32_t type : {4u, 5u, 24u, 31u, 41u, 0xffffffffu}) {
     expect_error(with(type), code, "type number " + std::to_string(type));
     expect_error(with(type), code, "blk.0.w");

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <random>
@@ -139,6 +140,15 @@ TEST_F(Parts, MissingOnesAreNamed) {
   expect_error(paths[0], ErrorCode::file_not_found, {"parts 2, 3, 4 and", "more of", "..."});
 }
 
+TEST_F(Parts, OfAFileThatIsNotThereAreNamed) {
+  const std::vector<std::string> paths = split({20, false});
+  expect_error(prefix_ + ".gguf", ErrorCode::file_not_found, {"No such file", "name " + paths[0]});
+  expect_error(prefix_, ErrorCode::file_not_found, {"name " + paths[0]});
+  fs::remove(paths[0]);
+  expect_error(paths[0], ErrorCode::file_not_found, {"is there, but this one is missing"});
+  expect_error(folder_.file("other.gguf"), ErrorCode::file_not_found, {"check the path"});
+}
+
 TEST_F(Parts, OnlyTheFirstCanBeOpened) {
   const std::vector<std::string> paths = split({20, false});
   expect_error(paths[1], ErrorCode::invalid_model,
@@ -211,6 +221,36 @@ TEST_F(Parts, NumbersThatContradictThemselves) {
   expect("found 100000", [](GgufWriter& w) { w.add_integer("split.count", 100000); });
   expect("found -3", [](GgufWriter& w) { w.add_integer("split.count", -3, MetadataType::i32); });
   expect("string", [](GgufWriter& w) { w.add_string("split.count", "two"); });
+}
+
+TEST_F(Parts, DamagedOnesOpenOrAreRefused) {
+  const std::vector<std::string> paths = split({20, false});
+  std::mt19937 random(8);
+  int opened = 0;
+  for (const std::string& path : {paths[0], paths[1]}) {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    const auto put = [&file](std::size_t place, char byte) {
+      file.seekp(static_cast<std::streamoff>(place));
+      file.put(byte);
+      file.flush();
+    };
+    for (int round = 0; round < 200; ++round) {
+      // In the second part most of the header is about the split.
+      const std::size_t place = random() % (round % 2 ? 200 : 2000);
+      file.seekg(static_cast<std::streamoff>(place));
+      const auto sound = static_cast<char>(file.get());
+      put(place, static_cast<char>(sound ^ (1 << random() % 8)));
+      try {
+        const ModelFile model = ModelFile::open(paths[0]);
+        for (const TensorInfo& tensor : model.tensors()) EXPECT_FALSE(tensor.name.empty());
+        ++opened;
+      } catch (const Error& error) {
+        EXPECT_NE(name(error.code()), name(ErrorCode::internal)) << error.message();
+      }
+      put(place, sound);
+    }
+  }
+  EXPECT_GT(opened, 10);
 }
 
 TEST_F(Parts, FilesThatWerePutTogetherAgainAreWhole) {

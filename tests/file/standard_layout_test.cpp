@@ -124,6 +124,14 @@ TEST_F(Layout, Gemma3WithImages) {
   EXPECT_EQ(written.metadata().find("tokenizer.ggml.tokens")->as_string(7), "t7");
 }
 
+TEST_F(Layout, NoGemma3HasTheBaseThatStandsForNoneElsewhere) {
+  const ModelFile file = open("gemma3", [](GgufWriter& w) {
+    w.add_number("gemma3.attention.layer_norm_rms_epsilon", 1e-6);
+  });
+  EXPECT_FLOAT_EQ(number(file, "gemma3.rope.freq_base"), 1e6);
+  EXPECT_FLOAT_EQ(number(file, "gemma3.rope.freq_base_swa"), 1e4);
+}
+
 TEST_F(Layout, StandardFilesStayAsTheyAre) {
   for (const bool long_context : {false, true}) {
     const ModelFile file = open(

@@ -1,0 +1,12 @@
+// Parsing JSON in one place: each further kind of text that the library is given makes its parser anew.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+namespace plimsoll {
+
+/// Discarded (is_discarded()) where the text is none.
+nlohmann::json parse_json(std::string_view text);
+
+}  // namespace plimsoll
