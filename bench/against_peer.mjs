@@ -1,13 +1,13 @@
-// Times Plimsoll and the peer in turns on one file. Run by bench/against-peer, which puts this script beside an
-// installed node-llama-cpp and the shared peer.mjs.
+// Times Plimsoll and a peer in turns on one file. Run by bench/against-peer.
 //
-//   node against_peer.mjs PLIMSOLL MODEL [--prompt N] [--tokens N] [--rounds N] [--threads N]
+//   node against_peer.mjs PLIMSOLL MODEL native|npm FOLDER [--prompt N] [--tokens N] [--rounds N] [--threads N]
+//
+// FOLDER has llama.cpp's programs (native), or an installed node-llama-cpp, the shared peer.mjs and first_token.mjs (npm).
 import {execFileSync} from "node:child_process";
-import {writeFileSync} from "node:fs";
-import {dirname, join} from "node:path";
-import {fileURLToPath} from "node:url";
+import {join} from "node:path";
 
-const [plimsoll, model, ...rest] = process.argv.slice(2);
+const peerNames = {native: "llama.cpp compiled for this machine", npm: "llama.cpp as packaged in node-llama-cpp"};
+const [plimsoll, model, peerName, folder, ...rest] = process.argv.slice(2);
 const options = {prompt: 512, tokens: 64, rounds: 5, threads: 2};
 for (let i = 0; i < rest.length; i += 2) {
   const name = rest[i].replace(/^--/, ""), value = Number(rest[i + 1]);
@@ -18,7 +18,6 @@ for (let i = 0; i < rest.length; i += 2) {
   }
   options[name] = value;
 }
-const folder = dirname(fileURLToPath(import.meta.url));
 const environment = {...process.env, THREADS: String(options.threads)};
 
 const run = (program, args) => {
@@ -28,7 +27,7 @@ const run = (program, args) => {
   return {output, seconds: (performance.now() - start) / 1e3};
 };
 
-/** One turn of each; the peer's first repeat warms it up, as `plimsoll bench` does by itself. */
+/** One turn of each; the npm peer's first repeat warms it up, as the others do by themselves. */
 function ours() {
   const threads = ["--threads", String(options.threads)];
   const result = JSON.parse(run(plimsoll, ["bench", model, "--json", "--repeats", "1", ...threads, "--prompt",
@@ -39,25 +38,29 @@ function ours() {
           bandwidth: result.bandwidth_fraction, integer: result.integer_fraction};
 }
 
-function theirs() {
-  const {output} = run("node", [join(folder, "peer.mjs"), "bench", model, String(options.prompt),
-                                String(options.tokens), "2"]);
-  const last = output.trim().split("\n").at(-1).match(/prompt ([\d.]+) tok\/s\s+generate ([\d.]+)/);
-  const start = run("node", [startScript, model]).seconds;
-  return {prefill: Number(last[1]), decode: Number(last[2]), start};
+/** The last repeat of a test of llama-bench, in tokens per second. It warms up by itself. */
+function llamaBench(...test) {
+  const {output} = run(join(folder, "llama-bench"), ["-m", model, "-t", String(options.threads), "-r", "1", "-o", "json",
+                                                      ...test.map(String)]);
+  return JSON.parse(output)[0].samples_ts.at(-1);
 }
 
-// From process start to one token, with the smallest context.
-const startScript = join(folder, "first_token.mjs");
-writeFileSync(startScript, `
-import {getLlama} from "node-llama-cpp";
-const threads = Number(process.env.THREADS);
-const llama = await getLlama({gpu: false, build: "never", logLevel: "error", maxThreads: threads});
-const model = await llama.loadModel({modelPath: process.argv[2], gpuLayers: 0});
-const context = await model.createContext({contextSize: 512, threads});
-for await (const token of context.getSequence().evaluate(model.tokenize("Once"), {temperature: 0})) break;
-process.exit(0);
-`);
+const peers = {
+  native() {
+    const start = run(join(folder, "llama-completion"), ["-m", model, "-p", "Once", "-n", "1", "-c", "512", "-no-cnv",
+                                                         "--no-warmup", "-t", String(options.threads)]).seconds;
+    return {prefill: llamaBench("-p", options.prompt, "-n", 0),
+            decode: llamaBench("-p", 0, "-n", options.tokens, "-d", options.prompt), start};
+  },
+  npm() {
+    const {output} = run("node", [join(folder, "peer.mjs"), "bench", model, String(options.prompt),
+                                  String(options.tokens), "2"]);
+    const last = output.trim().split("\n").at(-1).match(/prompt ([\d.]+) tok\/s\s+generate ([\d.]+)/);
+    const start = run("node", [join(folder, "first_token.mjs"), model]).seconds;
+    return {prefill: Number(last[1]), decode: Number(last[2]), start};
+  },
+};
+const theirs = peers[peerName];
 
 const median = (values) => {
   const sorted = [...values].sort((a, b) => a - b), middle = sorted.length >> 1;
@@ -80,6 +83,7 @@ const row = (what, key, digits, unit) => {
   console.log(`${what.padEnd(16)}${mine.toFixed(digits).padStart(9)}${peer.toFixed(digits).padStart(9)}  ` +
               `${unit.padEnd(6)}${ratio.toFixed(2).padStart(6)}`);
 };
+console.log(`the peer: ${peerNames[peerName]}`);
 console.log(`${"".padEnd(16)}${"plimsoll".padStart(9)}${"peer".padStart(9)}  ${"".padEnd(6)} ratio   ` +
             `(medians of ${options.rounds}, ${options.threads} threads)`);
 row(`prefill ${options.prompt}`, "prefill", 1, "tok/s");

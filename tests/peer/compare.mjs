@@ -12,7 +12,6 @@ import {families} from "./families.mjs";
 import {Peer} from "./llama_cpp.mjs";
 import {Plimsoll} from "./plimsoll.mjs";
 import {Report} from "./report.mjs";
-import {trickyTexts} from "./texts.mjs";
 
 const evaluatedContext = 256, evaluatedChunks = 20;
 const nllLimitDense = 0.002, nllLimitBlocks = 0.02;  // nats per token
@@ -26,6 +25,9 @@ const [build, shared, work, ...only] = process.argv.slice(2);
 const models = join(shared, "models");
 const stories = join(models, "stories260k-f32.gguf"), bundled = join(models, "plimsoll-docs-4m-f16.gguf");
 const validText = join(shared, "text", "valid.txt");
+
+// On which tokenizers differ: spaces, numbers, contractions, scripts, marks, emoji, control characters.
+const trickyTexts = JSON.parse(readFileSync(new URL("texts.json", import.meta.url), "utf8"));
 
 const ours = new Plimsoll(build), peer = await Peer.open(), report = new Report();
 mkdirSync(work, {recursive: true});
