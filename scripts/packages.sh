@@ -3,7 +3,7 @@
 # ./test; needs nothing but sh, dpkg and apt-get.
 
 build_packages="g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev libpcre2-dev \
-libutf8proc-dev libhwy-dev libgtest-dev libcurl4-openssl-dev libssl-dev ca-certificates"
+libutf8proc-dev libhwy-dev libtomlplusplus-dev libgtest-dev libcurl4-openssl-dev libssl-dev ca-certificates"
 fuzz_packages="clang libclang-rt-14-dev"
 
 # Prints those of its arguments that are not installed.

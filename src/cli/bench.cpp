@@ -174,7 +174,7 @@ void note(const Report& report) {
 
 }  // namespace
 
-int bench_command(Arguments arguments) {
+int bench_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::int64_t> prompt, tokens, repeats;
   Report report{};
@@ -203,7 +203,7 @@ int bench_command(Arguments arguments) {
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);
   const Plan plan = plan_model(model, common, needs);
-  refuse_unless_it_fits(plan);
+  refuse_unless_it_fits(plan, false);
   if (needs.logit_rows > plan.chunk_tokens)
     throw Error(ErrorCode::budget_refused,
                 fmt::format("a pass of {} tokens does not fit: the plan has chunks of {}",

@@ -40,8 +40,7 @@ struct CommonOptions {
   void declare_workers(Options& options);
   void declare_context(Options& options, const std::string& help);
 
-  /// Of MODEL, or of the bundled model: the file that PLIMSOLL_MODEL names, or the one beside this
-  /// program in its source tree or its installation. Throws Error(file_not_found).
+  /// Of MODEL, or of the bundled model. Throws Error(file_not_found).
   std::string model_path() const;
   int thread_count() const;
 };

@@ -21,7 +21,7 @@ constexpr const char* chat_help =
 /// The messages so far, kept so that prompt and answer fit the context.
 class Conversation {
  public:
-  Conversation(const Session& session, std::optional<ChatFormat> format)
+  Conversation(const Session& session, const ChatTemplate* format)
       : tokenizer_(session.engine().tokenizer()),
         context_(session.engine().plan().context),
         format_(format) {}
@@ -38,15 +38,18 @@ class Conversation {
     }
     // An answer gets a quarter of the context at least, while there are turns to forget.
     const std::int64_t wanted = std::min<std::int64_t>(context_ / 4, 512);
-    std::vector<ChatMessage> messages = messages_;
-    messages.push_back({"user", text});
+    ChatRequest request;
+    request.messages = messages_;
+    request.messages.push_back({{"role", "user"}, {"content", text}});
+    auto& messages = request.messages;
     for (;;) {
-      std::vector<TokenId> tokens =
-          prompt_tokens(tokenizer_, render_chat(*format_, messages), true);
+      const ChatPrompt prompt = format_->render(request);
+      std::vector<TokenId> tokens = tokenizer_.encode(prompt.parts);
       const auto length = static_cast<std::int64_t>(tokens.size());
       if (messages.size() == 1) require_room(tokens.size());
       if (messages.size() == 1 || length + wanted <= context_) {
         messages_ = std::move(messages);
+        stops_ = prompt.stops;
         return tokens;
       }
       messages.erase(messages.begin(), messages.begin() + 2);  // a question and its answer
@@ -54,9 +57,11 @@ class Conversation {
     }
   }
   void answered(std::string text) {
-    if (format_) messages_.push_back({"assistant", std::move(text)});
+    if (format_) messages_.push_back({{"role", "assistant"}, {"content", std::move(text)}});
   }
   void clear() { messages_.clear(); }
+  /// Texts that end the answer to what was asked last.
+  const std::vector<std::string>& stops() const { return stops_; }
 
  private:
   void require_room(std::size_t tokens) const {
@@ -68,8 +73,9 @@ class Conversation {
 
   const Tokenizer& tokenizer_;
   std::int64_t context_;
-  std::optional<ChatFormat> format_;
-  std::vector<ChatMessage> messages_;
+  const ChatTemplate* format_;
+  nlohmann::ordered_json messages_ = nlohmann::ordered_json::array();
+  std::vector<std::string> stops_;
 };
 
 /// Ends in the "> " that waits for the user.
@@ -126,10 +132,8 @@ std::string speed_report(const Generated& g) {
   return text;
 }
 
-void converse(Session& session, GenerateOptions options, std::optional<ChatFormat> format) {
-  if (format)
-    if (const std::string_view stop = chat_stop_text(*format); !stop.empty())
-      options.stops.emplace_back(stop);
+void converse(Session& session, GenerateOptions options, const ChatTemplate* format) {
+  const std::vector<std::string> own_stops = options.stops;
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   const auto say = [&](const std::string& text) { write_error(terminal.styled(Style::dim, text)); };
   say(format ? chat_help : "type the beginning of a text; /quit or Ctrl-D leaves, Ctrl-C stops\n");
@@ -166,6 +170,9 @@ void converse(Session& session, GenerateOptions options, std::optional<ChatForma
     try {
       std::size_t forgotten = 0;
       const std::vector<TokenId> tokens = conversation.ask(line, forgotten);
+      options.stops = own_stops;
+      options.stops.insert(options.stops.end(), conversation.stops().begin(),
+                           conversation.stops().end());
       if (forgotten > 0)
         say(fmt::format("the context of {} tokens is full: the oldest {} forgotten\n",
                         session.engine().plan().context,

@@ -43,6 +43,6 @@ std::string speed_report(const Generated& generated);
 /// A conversation typed at the terminal in a chat format, or without one, texts that are written
 /// on. Ctrl-C stops an answer; Ctrl-C twice at the prompt, Ctrl-D or /quit leave. What no longer
 /// fits the context is forgotten from the oldest turn on, and said. Returns when left.
-void converse(Session& session, GenerateOptions options, std::optional<ChatFormat> format);
+void converse(Session& session, GenerateOptions options, const ChatTemplate* format);
 
 }  // namespace plimsoll

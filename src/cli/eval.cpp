@@ -41,15 +41,16 @@ struct EvalOptions {
   std::optional<std::string> text, reference, html, resume;
   std::optional<std::int64_t> chunks;
 
-  bool parse(Arguments arguments) {
+  bool parse(const Arguments& arguments) {
     Options options("eval",
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
                     "scored; with a reference, also the KL divergence from it. Several models and "
                     "budgets are evaluated one after the other.");
-    options.positionals("MODEL", models, "GGUF files; without one, the bundled model");
+    options.positionals("MODEL", models, "GGUF files; without one, the bundled model").shared = true;
     options.sizes("--memory", budgets,
                   "All that this process may hold: weights that do not fit are rounded; with "
-                  "several sizes, each model is evaluated under each");
+                  "several sizes, each model is evaluated under each")
+        .shared = true;
     common.declare_workers(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
@@ -69,16 +70,22 @@ struct EvalOptions {
     if (!common.context) common.context = default_chunk;
     if (!budgets.empty()) common.memory = *std::max_element(budgets.begin(), budgets.end());
     refuse_twins();
+    if (html && resume && canonical(*html) == canonical(*resume))
+      throw Error(ErrorCode::usage, "--html and --resume name the same file",
+                  "name another file for one of them");
     return true;
   }
 
  private:
+  static std::filesystem::path canonical(const std::string& path) {
+    std::error_code ignored;
+    return std::filesystem::weakly_canonical(std::filesystem::absolute(path), ignored);
+  }
+
   void refuse_twins() const {
     std::vector<std::filesystem::path> seen;
     for (const std::string& model : models) {
-      std::error_code ignored;
-      const auto path =
-          std::filesystem::weakly_canonical(std::filesystem::absolute(model), ignored);
+      const auto path = canonical(model);
       if (std::find(seen.begin(), seen.end(), path) != seen.end())
         throw Error(ErrorCode::usage, fmt::format("{} is given twice", model),
                     "name each model once");
@@ -98,6 +105,7 @@ struct Entry {
   Bytes budget = 0;
   Plan plan = {};
   Bytes file_bytes = 0;
+  std::vector<std::string> files = {};
   nlohmann::json inputs = {};  ///< of its evaluation, as the resume file knows them
   Found found = {};
 };
@@ -129,7 +137,11 @@ class Evaluating {
     least_budget_ = *std::min_element(budgets_.begin(), budgets_.end());
     for (const std::string& path : options.models)
       for (const Bytes budget : budgets_) entries_.push_back({path, budget});
-    if (options.reference) reference_ = OpenModel::open(*options.reference);
+    refuse_to_overwrite(std::span(&*options.text, 1));
+    if (options.reference) {
+      reference_ = OpenModel::open(*options.reference);
+      refuse_to_overwrite(input_files(reference_->file));
+    }
     open(entries_.front());
     read_text();
     if (options.resume)
@@ -180,11 +192,18 @@ class Evaluating {
     return caps;
   }
 
+  /// Nothing is written before every model has been opened once, for its plan.
+  void refuse_to_overwrite(std::span<const std::string> inputs) const {
+    if (options_.html) plimsoll::refuse_to_overwrite("--html", *options_.html, inputs);
+    if (options_.resume) plimsoll::refuse_to_overwrite("--resume", *options_.resume, inputs);
+  }
+
   /// One model at a time is open, beside the reference.
   const OpenModel& open(const Entry& entry) {
     if (!open_ || open_->file.path() != entry.path) {
       open_.reset();
       open_ = OpenModel::open(entry.path);
+      refuse_to_overwrite(input_files(open_->file));
     }
     return *open_;
   }
@@ -266,6 +285,7 @@ class Evaluating {
       if (reference_) *needs.budget -= std::min(entry.budget, reference_plan_->peak_bytes);
       entry.plan = plan_model(model, common_, needs);
       entry.file_bytes = model.file.size();
+      entry.files = input_files(model.file);
       if (!entry.plan.fits && (refused_ == nullptr || peak_with(entry) > peak_with(*refused_)))
         refused_ = &entry;
     }
@@ -280,7 +300,7 @@ class Evaluating {
   void recall() {
     std::size_t known = 0;
     for (Entry& entry : entries_) {
-      entry.inputs = {{"model", file_identity(entry.path)},
+      entry.inputs = {{"model", file_identity(entry.path, entry.files)},
                       {"budget", nullptr},
                       {"formats", formats_hash(entry.plan)},
                       {"reference", nullptr},
@@ -288,7 +308,7 @@ class Evaluating {
                       {"context", chunks_.context},
                       {"chunks", chunks_.count}};
       if (common_.memory) entry.inputs["budget"] = entry.budget;
-      if (reference_) entry.inputs["reference"] = file_identity(reference_->file.path());
+      if (reference_) entry.inputs["reference"] = file_identity(reference_->file.path(), input_files(reference_->file));
       const auto found = resume_->find(entry.inputs, chunks_, reference_.has_value());
       if (!found) continue;
       ++known;
@@ -378,7 +398,7 @@ class Evaluating {
 
 }  // namespace
 
-int eval_command(Arguments arguments) {
+int eval_command(const Arguments& arguments) {
   EvalOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cli/input.h"
 #include "file/output_file.h"
+#include "text/hash.h"
 
 namespace plimsoll {
 namespace {
@@ -55,13 +56,21 @@ bool possible(const Scores& scores, const Chunks& chunks, bool has_reference) {
 
 }  // namespace
 
-json file_identity(const std::string& path) {
+json file_identity(const std::string& path, std::span<const std::string> files) {
   std::error_code ignored;
-  struct stat status {};
-  ::stat(path.c_str(), &status);
+  off_t bytes = 0;
+  std::string changed;
+  for (const std::string& file : files) {
+    struct stat status {};
+    ::stat(file.c_str(), &status);
+    bytes += status.st_size;
+    changed += fmt::format("{}{}.{:09}", changed.empty() ? "" : " ", status.st_mtim.tv_sec,
+                           status.st_mtim.tv_nsec);
+  }
+  if (files.size() > 1) changed = fmt::format("{:016x}", hash_text(changed));
   return {{"path", std::filesystem::weakly_canonical(path, ignored).string()},
-          {"bytes", status.st_size},
-          {"changed", fmt::format("{}.{:09}", status.st_mtim.tv_sec, status.st_mtim.tv_nsec)}};
+          {"bytes", bytes},
+          {"changed", changed}};
 }
 
 ResumeFile::ResumeFile(std::string path, const std::function<void(Bytes)>& accept)

@@ -4,6 +4,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,8 +20,9 @@ struct Found {
   Bytes peak_bytes = 0;  ///< the kernel's, so far
 };
 
-/// What makes two evaluations the same: path, size and time of the last change of a file.
-nlohmann::json file_identity(const std::string& path);
+/// What makes two evaluations the same: a model's path, size and time of the last change, of all the
+/// files that it is read from.
+nlohmann::json file_identity(const std::string& path, std::span<const std::string> files);
 
 /// JSON lines, one object for each evaluation: {"inputs", "scores", "peak_bytes"}. Replaced whole
 /// and atomically; evaluations of other inputs stay in it.

@@ -37,15 +37,15 @@ struct FitCommand {
   std::optional<std::string> output, text, effort, format_name;
   const Format* format = nullptr;  ///< that of the name
 
-  bool parse(Arguments arguments) {
+  bool parse(const Arguments& arguments) {
     Options options("fit",
                     "Rewrites a model's weights so that they take no more than a number of bytes "
                     "and lose as little as these allow. The result is a standard GGUF file.");
     common.declare(options);
     options.size("--size", size, "Bytes of the file to write");
     options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
-    options.text(
-        "--format", "NAME", format_name,
+    options.choice(
+        "--format", "NAME", writable_formats(), format_name,
         "Instead of a size: every matrix in this format (Q4_K, IQ4_XS, ...), or in Q8_0 or "
         "as it is where no block divides its rows. NEST8, for this program only, is one "
         "file for many budgets: the leading 4 and 6 bits of its codes are codes of their "
@@ -54,21 +54,18 @@ struct FitCommand {
     options.text("--text", "FILE", text,
                  "A text like those that the model is for, to measure on; without one, text that "
                  "the model writes itself");
-    options.text("--effort", "fast|thorough", effort,
-                 "thorough (default) measures the model and rounds with error feedback; fast does "
-                 "neither");
+    options.choice("--effort", "", {"fast", "thorough"}, effort,
+                   "thorough measures the model and rounds with error feedback; fast does neither "
+                   "(default thorough)");
     options.exclusive("--size", "--bits");
     for (const char* other : {"--size", "--bits"}) options.exclusive("--format", other);
     if (!options.parse(arguments)) return false;
     if (!output) throw Error(ErrorCode::usage, "there is no file to write", "give -o OUT.gguf");
-    if (format_name) format = writable_format(*format_name);
+    if (format_name) format = find_format(std::string_view(*format_name));
     if (!has_target() && !common.memory)
       throw Error(ErrorCode::usage, "nothing says how large the file may be",
                   "give --size SIZE, --bits B, --memory SIZE for what running it may take, or "
                   "--format NAME");
-    if (effort && *effort != "fast" && *effort != "thorough")
-      throw Error(ErrorCode::usage, fmt::format("--effort {}: no such effort", *effort),
-                  "give fast or thorough");
     if (text && !is_thorough())
       throw Error(ErrorCode::usage, "--text is measured on, and --effort fast measures nothing",
                   "leave one of them out");
@@ -79,14 +76,11 @@ struct FitCommand {
   bool is_thorough() const { return !effort || *effort == "thorough"; }
 
  private:
-  static const Format* writable_format(const std::string& name) {
-    const Format* found = find_format(std::string_view(name));
-    if (found && found->encode) return found;
-    std::string known;
+  static std::vector<std::string> writable_formats() {
+    std::vector<std::string> names;
     for (const Format& f : formats())
-      if (f.encode) known += fmt::format("{}{}", known.empty() ? "" : ", ", f.name);
-    throw Error(ErrorCode::usage, fmt::format("--format {}: no such format", name),
-                "give one of " + known);
+      if (f.encode) names.emplace_back(f.name);
+    return names;
   }
 };
 
@@ -99,7 +93,7 @@ class Fitting {
         model_(OpenModel::open(command.common.model_path())),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
-        fitted_(*command.output, model_.file, uses_),
+        fitted_(checked_output(), model_.file, uses_),
         context_(make_context(command.common)) {
     context_->ledger.set_budget(budget_);
     runtime_ = context_->ledger.reserve(Account::runtime,
@@ -127,6 +121,13 @@ class Fitting {
     if (command_.bits > 0)
       return static_cast<Bytes>(command_.bits / 8 * static_cast<double>(model_.facts.parameters));
     return {};  // --memory: what the plan says
+  }
+
+  const std::string& checked_output() const {
+    std::vector<std::string> inputs = input_files(model_.file);
+    if (command_.text) inputs.push_back(*command_.text);
+    refuse_to_overwrite("-o", *command_.output, inputs);
+    return *command_.output;
   }
 
   Rounding rounding() const {
@@ -290,7 +291,7 @@ class Fitting {
     request.quality = quality;
     request.rounding = rounding();
     const Plan plan = make_plan(model_.facts, request);
-    refuse_unless_it_fits(plan);
+    refuse_unless_it_fits(plan, false);
     kl_nats_ = plan.kl_nats;
     file_bytes_ = fitted_.header_bytes();
     for (std::size_t i = 0; i < uses_.size(); ++i) {
@@ -408,7 +409,7 @@ class Fitting {
 
 }  // namespace
 
-int fit_command(Arguments arguments) {
+int fit_command(const Arguments& arguments) {
   FitCommand command;
   if (!command.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would

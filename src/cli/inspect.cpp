@@ -263,16 +263,16 @@ std::string tensor_table(const ModelFile& file, const Terminal& terminal) {
 
 }  // namespace
 
-int inspect_command(Arguments arguments) {
+int inspect_command(const Arguments& arguments) {
   CommonOptions common;
   bool tensors = false;
   Options options("inspect",
                   "What a model file holds. Works on every GGUF file, also on those that cannot be "
                   "run.");
-  options.positional("MODEL", common.model, model_help);
+  options.positional("MODEL", common.model, model_help).shared = true;
   options.flag("--tensors", tensors, "List every tensor");
   options.flag("--json", common.json,
-               "Print one JSON object and nothing else: everything, arrays in full");
+               "Print one JSON object and nothing else: everything, arrays in full").shared = true;
   if (!options.parse(arguments)) return 0;
 
   const ModelFile file = ModelFile::open(common.model_path());

@@ -59,7 +59,7 @@ int list_known(bool json, const Places& places) {
 
 }  // namespace
 
-int list_command(Arguments arguments) {
+int list_command(const Arguments& arguments) {
   bool json = false, known = false;
   Options options("list",
                   "The models on this machine that have a name: pulled ones, and those in the hub's own cache and "

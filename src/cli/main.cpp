@@ -5,90 +5,109 @@
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/error.h"
 #include "base/process.h"
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "cli/output.h"
+#include "cli/settings.h"
 
 namespace plimsoll {
 namespace {
 
-struct Command {
-  std::string_view name;
-  int (*function)(Arguments);
-  std::string_view summary;
-};
+using Words = std::span<const std::string>;
 
-constexpr Command commands[] = {
-    {"run", run_command, "write on from a prompt, or chat"},
-    {"plan", plan_command, "what a model needs, and whether it fits, before anything is loaded"},
-    {"eval", eval_command, "perplexity on a text, and the distance from a reference"},
-    {"bench", bench_command, "speed, beside the limits of this machine"},
-    {"fit", fit_command, "a model rewritten to a number of bytes"},
-    {"inspect", inspect_command, "what a model file holds"},
-    {"tokenize", tokenize_command, "a text as a model's tokens"},
-    {"pull", pull_command, "bring a model by its name"},
-    {"list", list_command, "the models on this machine"},
-    {"rm", rm_command, "remove a pulled model"},
-};
+/// One call of the program.
+class Program {
+ public:
+  explicit Program(Words words) : words_(words) {}
 
-std::string help() {
-  std::string text =
-      "Plimsoll runs language models on the CPU inside a byte budget that it never exceeds.\n\n"
-      "  plimsoll COMMAND [MODEL] [--memory SIZE] ...\n\n";
-  for (const Command& command : commands)
-    text += fmt::format("  {:<10}{}\n", command.name, command.summary);
-  return text + "\n\"plimsoll COMMAND --help\" lists a command's options.\n";
-}
-
-int dispatch(Arguments arguments) {
-  if (arguments.empty()) {
-    write_error(help());
-    return exit_code(ErrorCode::usage);
+  int run() {
+    try {
+      return dispatch();
+    } catch (const Error& error) {
+      return fail(error);
+    } catch (const std::bad_alloc&) {
+      return fail(Error(ErrorCode::machine_limit, "the machine has no more memory to give",
+                        "give a smaller --memory, or stop other programs"));
+    } catch (const std::exception& error) {
+      return fail(Error(ErrorCode::internal, error.what(), "this is a bug in plimsoll"));
+    }
   }
-  const std::string& name = arguments.front();
-  if (name == "-h" || name == "--help" || name == "help") {
-    write_out(help());
-    return 0;
-  }
-  const auto command = std::find_if(std::begin(commands), std::end(commands),
-                                    [&](const Command& c) { return c.name == name; });
-  if (command == std::end(commands)) {
-    std::string known;
-    for (const Command& c : commands)
-      known += fmt::format("{}{}", known.empty() ? "" : ", ", c.name);
-    throw Error(ErrorCode::usage, fmt::format("there is no command \"{}\"", name),
-                "the commands are " + known);
-  }
-  return command->function(arguments.subspan(1));
-}
 
-/// Asked of the bare words, since it must be known even where they cannot be parsed.
-bool wants_json(Arguments arguments) {
-  const auto end = std::find(arguments.begin(), arguments.end(), "--");
-  return std::find(arguments.begin(), end, "--json") != end;
-}
+ private:
+  int dispatch() {
+    if (words_.empty()) {
+      write_error(overview_text());
+      return exit_code(ErrorCode::usage);
+    }
+    std::string name = words_.front();
+    if (name == "-h" || name == "--help") name = "help";
+    if (name == "-V" || name == "--version") name = "version";
+    if (name.starts_with('-'))
+      throw Error(ErrorCode::usage, fmt::format("\"{}\" stands where the command should", name),
+                  "as in \"plimsoll run " + name + " ...\"; \"plimsoll help\" lists the commands");
+    const Command& command = find_command(name);
+    const Words rest = words_.subspan(1);
+    // These help with wrong settings, and must not fail because of them.
+    for (const char* plain : {"help", "version", "completion", "man"})
+      if (command.name == plain) return command.function(rest);
+    if (wants_help(rest)) return command.function(rest);
+    settings_ = Settings::read(declarations());
+    return command.function({rest, *settings_});
+  }
 
-int guarded(Arguments arguments) {
-  const auto fail = [&](const Error& error) {
-    report(error, wants_json(arguments));
+  static bool wants_help(Words words) {
+    const auto end = std::ranges::find(words, "--");
+    return std::any_of(words.begin(), end,
+                       [](const std::string& word) { return word == "--help" || word == "-h"; });
+  }
+
+  /// Asked of the bare words, since it must be known even where they cannot be parsed.
+  std::optional<bool> switched(const std::string& flag) const {
+    const auto end = std::ranges::find(words_, "--");
+    std::optional<bool> last;
+    for (auto word = words_.begin(); word != end; ++word) {
+      if (*word == flag) last = true;
+      if (word->starts_with(flag + "=")) last = parse_switch(word->substr(flag.size() + 1));
+    }
+    return last;
+  }
+
+  /// On the command line, or set for this command.
+  bool wants(const std::string& flag) const {
+    if (const std::optional<bool> said = switched(flag)) return *said;
+    if (!settings_) return false;
+    const auto command = std::ranges::find(commands(), words_.front(), &Command::name);
+    if (command == commands().end()) return false;
+    const CommandDeclaration declared = declaration_of(*command);
+    const OptionDeclaration* option = declared.find(flag);
+    if (!option) return false;
+    try {
+      const std::optional<Setting> setting = settings_->find(declared.name, *option);
+      return setting && parse_switch(setting->values.front()) == true;
+    } catch (const Error&) {
+      return false;  // a wrong setting: perhaps the very error that is reported
+    }
+  }
+
+  int fail(const Error& error) const {
+    std::string hint = error.hint();
+    if (const std::string from = settings_ ? settings_->explain(error.message()) : "";
+        !from.empty())
+      hint += (hint.empty() ? "" : "; ") + from;
+    const bool lines = wants("--json-lines");
+    report(Error(error.code(), error.message(), hint), lines || wants("--json"), lines);
     return exit_code(error.code());
-  };
-  try {
-    return dispatch(arguments);
-  } catch (const Error& error) {
-    return fail(error);
-  } catch (const std::bad_alloc&) {
-    return fail(Error(ErrorCode::machine_limit, "the machine has no more memory to give",
-                      "give a smaller --memory, or stop other programs"));
-  } catch (const std::exception& error) {
-    return fail(Error(ErrorCode::internal, error.what(), "this is a bug in plimsoll"));
   }
-}
+
+  Words words_;
+  std::optional<Settings> settings_;
+};
 
 }  // namespace
 }  // namespace plimsoll
@@ -97,5 +116,5 @@ int main(int argc, char** argv) {
   plimsoll::configure_allocator();
   plimsoll::prepare_streams();
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
-  return plimsoll::guarded(arguments);
+  return plimsoll::Program(arguments).run();
 }

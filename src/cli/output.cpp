@@ -7,9 +7,11 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "cli/terminal.h"
+#include "file/output_file.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -80,6 +82,32 @@ void prepare_streams() {
   for (int descriptor = 0; descriptor <= 2; ++descriptor)
     if (::fcntl(descriptor, F_GETFD) < 0) (void)::open("/dev/null", O_RDWR);
   std::signal(SIGPIPE, SIG_DFL);
+  // Where files may not grow beyond a limit (ulimit -f), writing fails with EFBIG instead.
+  std::signal(SIGXFSZ, SIG_IGN);
+}
+
+void refuse_to_overwrite(std::string_view option, const std::string& output,
+                         std::span<const std::string> inputs) {
+  for (const std::string& input : inputs)
+    if (is_same_file(output, input))
+      throw Error(ErrorCode::usage,
+                  fmt::format("{} {} would overwrite a file that is read: {}", option, output,
+                              input),
+                  "name another file to write");
+}
+
+std::vector<std::string> input_files(const ModelFile& model) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files = model.files();
+  std::error_code error;
+  const bool is_folder = fs::is_directory(model.path(), error);
+  if (!is_folder && !model.path().ends_with(".safetensors") && !model.path().ends_with(".json"))
+    return files;
+  const fs::path parent = is_folder ? fs::path(model.path()) : fs::path(model.path()).parent_path();
+  for (const auto& entry : fs::directory_iterator(parent.empty() ? "." : parent, error))
+    for (const char* read : {".json", ".jinja", ".model", ".txt", ".safetensors"})
+      if (entry.path().extension() == read) files.push_back(entry.path().string());
+  return files;
 }
 
 void write_out(std::string_view text) {
@@ -97,14 +125,17 @@ void print_json(const nlohmann::ordered_json& object) {
   write_out(out + "\n");
 }
 
+void print_json_line(const nlohmann::ordered_json& object) { write_out(dumped(object) + "\n"); }
+
 nlohmann::ordered_json error_json(const Error& error) {
   return {{"code", name(error.code())}, {"message", error.message()}, {"hint", error.hint()}};
 }
 
-void report(const Error& error, bool json) {
+void report(const Error& error, bool json, bool lines) {
   if (json) {
     try {
-      print_json({{"error", error_json(error)}});
+      const nlohmann::ordered_json object{{"error", error_json(error)}};
+      lines ? print_json_line(object) : print_json(object);
       return;
     } catch (const Error&) {
       // Standard output is what failed: say it on the other one.

@@ -2,16 +2,27 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.h"
+#include "file/model_file.h"
 
 namespace plimsoll {
 
 /// Makes file descriptors 0 to 2 valid, so that no file that is opened later is taken for one of
-/// them, and lets a closed pipe end the process quietly. Call before anything is opened.
+/// them, lets a closed pipe end the process quietly, and a write beyond the limit of file sizes fail
+/// instead of ending it. Call before anything is opened.
 void prepare_streams();
+
+/// Throws Error(usage) when the file that `option` is to write is one of those that are read, by
+/// whatever path or link. To be called before anything is written.
+void refuse_to_overwrite(std::string_view option, const std::string& output,
+                         std::span<const std::string> inputs);
+/// The files that a model is read from, for that.
+std::vector<std::string> input_files(const ModelFile& model);
 
 /// To standard output at once. Throws Error(write_failed) when it takes no more (a full disk).
 void write_out(std::string_view text);
@@ -21,10 +32,13 @@ void write_error(std::string_view text);
 /// One object and a line break; arrays of plain values stay on one line. Bytes that are not UTF-8
 /// become U+FFFD. Throws as write_out does.
 void print_json(const nlohmann::ordered_json& object);
+/// The same on a single line.
+void print_json_line(const nlohmann::ordered_json& object);
 /// {"code", "message", "hint"}.
 nlohmann::ordered_json error_json(const Error& error);
-/// As {"error": ...} on standard output, or as "plimsoll: message" and the hint on standard error.
-void report(const Error& error, bool json);
+/// As {"error": ...} on standard output (on one line with `lines`), or as "plimsoll: message" and the
+/// hint on standard error.
+void report(const Error& error, bool json, bool lines = false);
 /// "plimsoll: text" on standard error: something the user should know.
 void notice(std::string_view text);
 

@@ -31,14 +31,14 @@ struct PlanOptions {
   bool probe = false;
 
   /// False when only help was wanted.
-  bool parse(Arguments arguments) {
+  bool parse(const Arguments& arguments) {
     Options options("plan", "What a model needs, and whether it fits, before anything is loaded.");
     common.declare(options);
     common.declare_context(
         options, "Tokens of context of each conversation; without it, the most useful that fits");
     options.count("--sessions", sessions, 1, most_sessions,
                   "Conversations at the same time (default 1)");
-    options.number("--speed", speed, least_speed, most_speed, speed_help);
+    options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
     options.text("--html", "FILE", html, "Also write a web page with the tables and plots");
     options.flag("--probe", probe, "Measure this machine anew, for every format, and show it");
     return options.parse(arguments);
@@ -55,6 +55,7 @@ class Planning {
  public:
   explicit Planning(const PlanOptions& options)
       : options_(options), model_(OpenModel::open(options.common.model_path())) {
+    if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model_.file));
     PlanNeeds needs;
     needs.policy = WeightPolicy::fit;
     needs.sessions = options.sessions.value_or(1);
@@ -147,7 +148,7 @@ class Planning {
 
 }  // namespace
 
-int plan_command(Arguments arguments) {
+int plan_command(const Arguments& arguments) {
   PlanOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();                    // a wrong PLIMSOLL_ISA is refused as run would

@@ -280,10 +280,10 @@ std::string describe_plan(const PlanReport& report, const Terminal& terminal) {
   out += fmt::format("    rounded as far as that, the loss is {} nats\n",
                      format_nats(plan.least_kl_nats));
   const char* rounded = plan.formats.empty() ? "" : ", with more rounding";
-  if (plan.largest_context > plan.context && !report.context_given)
-    out += fmt::format("\n--context {} would fit as well{}\n", plan.largest_context, rounded);
-  else if (plan.largest_context > 0 && plan.largest_context < d.trained_context)
-    out += fmt::format("\n--context {} is the most that fits this budget{}\n", plan.largest_context,
+  if (plan.offered_context > plan.context && !report.context_given)
+    out += fmt::format("\n--context {} would fit as well{}\n", plan.offered_context, rounded);
+  else if (plan.offered_context > 0 && plan.offered_context < d.trained_context)
+    out += fmt::format("\n--context {} is the most that fits this budget{}\n", plan.offered_context,
                        rounded);
   if (report.frontier.size() > 1) {
     Plot loss = loss_plot(report);

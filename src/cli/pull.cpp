@@ -21,7 +21,7 @@ struct PullOptions {
   CommonOptions common;
   bool check = false, anyway = false, update = false;
 
-  bool parse(Arguments arguments) {
+  bool parse(const Arguments& arguments) {
     Options options("pull",
                     "Brings a model onto this machine, after saying what it needs and whether it fits. A pull that "
                     "was interrupted goes on from where it was.");
@@ -170,7 +170,7 @@ class Pulling {
 
 }  // namespace
 
-int pull_command(Arguments arguments) {
+int pull_command(const Arguments& arguments) {
   PullOptions options;
   if (!options.parse(arguments)) return 0;
   return Pulling(options).run();

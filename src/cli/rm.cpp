@@ -18,7 +18,7 @@ struct RemoveOptions {
   std::string name;
   bool yes = false, json = false;
 
-  bool parse(Arguments arguments) {
+  bool parse(const Arguments& arguments) {
     Options options("rm",
                     "Removes a pulled model, or what an interrupted pull has left. What other programs keep is only "
                     "shown.");
@@ -53,7 +53,7 @@ struct RemoveOptions {
 
 }  // namespace
 
-int rm_command(Arguments arguments) {
+int rm_command(const Arguments& arguments) {
   RemoveOptions options;
   if (!options.parse(arguments)) return 0;
   const Places places = Places::from_environment();

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
+#include "cli/bundled.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/converse.h"
@@ -33,16 +34,16 @@ constexpr std::int64_t usual_answer = 1024;
 struct RunOptions {
   CommonOptions common;
   std::optional<std::string> prompt;
-  bool chat = false, keep = false;
+  bool chat = false, keep = false, json_lines = false;
   double speed = 0;  ///< 0: none asked for
   std::optional<std::int64_t> tokens, top_k, seed;
   GenerateOptions generate;
 
   /// False when only help was wanted.
-  bool parse(Arguments arguments);
+  bool parse(const Arguments& arguments);
 };
 
-bool RunOptions::parse(Arguments arguments) {
+bool RunOptions::parse(const Arguments& arguments) {
   Options options("run",
                   "Writes on from a prompt, or chats, inside a byte budget. Without a prompt: what "
                   "comes in on standard input, or a conversation at the terminal.");
@@ -73,11 +74,15 @@ bool RunOptions::parse(Arguments arguments) {
                              sampling.repetition_penalty));
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
-  options.number("--speed", speed, least_speed, most_speed, speed_help);
+  options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
+  options.flag("--json-lines", json_lines,
+               "As --json, but first an object {\"text\"} a line for each piece of text when it is "
+               "final, and the last object on a line too");
   if (!options.parse(arguments)) return false;
 
+  if (json_lines) common.json = true;
   if (tokens) generate.max_tokens = *tokens;
   if (top_k) sampling.top_k = *top_k;
   // 32 bits, so that every reader of JSON takes the number as it is.
@@ -90,8 +95,8 @@ bool has_chat_template(const OpenModel& model) {
   return model.file.metadata().contains("tokenizer.chat_template");
 }
 
-ChatFormat chat_format(const OpenModel& model) {
-  return detect_chat_format(model.file.metadata().string("tokenizer.chat_template").value_or(""));
+ChatTemplate chat_template(const OpenModel& model) {
+  return ChatTemplate::from_metadata(model.file.metadata(), *model.tokenizer);
 }
 
 struct Prompt {
@@ -129,11 +134,13 @@ std::vector<TokenId> tokens_of(const OpenModel& model, RunOptions& options,
                                const std::string& prompt) {
   refuse_long_text(prompt.size(), decide_budget(options.common.memory));
   if (!options.chat) return prompt_tokens(*model.tokenizer, prompt, false);
-  const ChatFormat format = chat_format(model);
-  if (const std::string_view stop = chat_stop_text(format); !stop.empty())
-    options.generate.stops.emplace_back(stop);
-  const ChatMessage message{"user", prompt};
-  return prompt_tokens(*model.tokenizer, render_chat(format, {&message, 1}), true);
+  ChatRequest request;
+  request.messages = nlohmann::ordered_json::array({{{"role", "user"}, {"content", prompt}}});
+  const ChatPrompt rendered = chat_template(model).render(request);
+  for (const std::string& text : rendered.notices) notice(text);
+  options.generate.stops.insert(options.generate.stops.end(), rendered.stops.begin(),
+                                rendered.stops.end());
+  return model.tokenizer->encode(rendered.parts);
 }
 
 /// Refuses before anything is loaded what would not fit the planned context.
@@ -143,11 +150,11 @@ void check_prompt(std::size_t prompt, const Plan& plan) {
   throw Error(
       ErrorCode::context_exceeded,
       fmt::format("the prompt has {} tokens, the context {}", length, plan.context),
-      length < plan.largest_context
+      length < plan.offered_context
           ? fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
-                        length + 1, plan.largest_context)
+                        length + 1, plan.offered_context)
           : fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
-                        plan.largest_context));
+                        plan.offered_context));
 }
 
 std::string peak_report(Bytes budget) {
@@ -161,28 +168,30 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
                   const Plan& plan, double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
-  print_json({{"text", g.text},
-              {"tokens", g.tokens.size()},
-              {"finish_reason", name(g.reason)},
-              {"peak_bytes", process_memory().peak},
-              {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
-              {"decode_tokens_per_second", g.decode_tokens_per_second()},
-              {"prompt", prompt},
-              {"prompt_tokens", g.prompt_tokens},
-              {"token_ids", g.tokens},
-              {"seed", options.generate.sampling.seed},
-              {"context", plan.context},
-              {"threads", plan.threads},
-              {"budget_bytes", plan.budget_bytes},
-              {"predicted_peak_bytes", plan.peak_bytes},
-              {"bits_per_weight", plan.bits_per_weight},
-              {"kl_nats", plan.kl_nats},
-              {"speed_floor", plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor)
-                                               : nlohmann::ordered_json()},
-              {"load_seconds", load_seconds},
-              {"first_token_seconds", g.prefill_seconds},
-              {"ledger_bytes", audit.ledger},
-              {"unaccounted_bytes", audit.unaccounted}});
+  const nlohmann::ordered_json result{
+      {"text", g.text},
+      {"tokens", g.tokens.size()},
+      {"finish_reason", name(g.reason)},
+      {"peak_bytes", process_memory().peak},
+      {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
+      {"decode_tokens_per_second", g.decode_tokens_per_second()},
+      {"prompt", prompt},
+      {"prompt_tokens", g.prompt_tokens},
+      {"token_ids", g.tokens},
+      {"seed", options.generate.sampling.seed},
+      {"context", plan.context},
+      {"threads", plan.threads},
+      {"budget_bytes", plan.budget_bytes},
+      {"predicted_peak_bytes", plan.peak_bytes},
+      {"bits_per_weight", plan.bits_per_weight},
+      {"kl_nats", plan.kl_nats},
+      {"speed_floor", plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor)
+                                       : nlohmann::ordered_json()},
+      {"load_seconds", load_seconds},
+      {"first_token_seconds", g.prefill_seconds},
+      {"ledger_bytes", audit.ledger},
+      {"unaccounted_bytes", audit.unaccounted}};
+  options.json_lines ? print_json_line(result) : print_json(result);
 }
 
 /// For coming predictions.
@@ -199,12 +208,13 @@ void note(const Generated& generated, const OpenModel& model, const Plan& plan) 
 
 }  // namespace
 
-int run_command(Arguments arguments) {
+int run_command(const Arguments& arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
   offer_to_bring(options.common);
   const OpenModel model = OpenModel::open(options.common.model_path());
+  if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   const std::optional<Prompt> prompt = find_prompt(options);
   std::vector<TokenId> tokens;
   PlanNeeds needs;
@@ -246,7 +256,8 @@ int run_command(Arguments arguments) {
 
   if (!prompt) {
     const bool chat = options.chat || has_chat_template(model);
-    converse(*session, options.generate, chat ? std::optional(chat_format(model)) : std::nullopt);
+    const std::optional<ChatTemplate> format = chat ? std::optional(chat_template(model)) : std::nullopt;
+    converse(*session, options.generate, format ? &*format : nullptr);
     write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
     return 0;
   }
@@ -256,7 +267,10 @@ int run_command(Arguments arguments) {
     stream.write_dimmed(prompt->text);
   const Generated generated =
       generate_with_progress(*session, tokens, options.generate, [&](std::string_view text) {
-        if (!json) stream.write(text);
+        if (options.json_lines)
+          print_json_line({{"text", text}});
+        else if (!json)
+          stream.write(text);
         return true;
       });
   // Once nothing is held any more: noting takes memory too.

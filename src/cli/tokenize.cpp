@@ -16,16 +16,16 @@
 
 namespace plimsoll {
 
-int tokenize_command(Arguments arguments) {
+int tokenize_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::string> text, file;
   Options options("tokenize",
                   "A text as a model's tokens, without BOS. The text is --text, --file, or "
                   "standard input.");
-  options.positional("MODEL", common.model, model_help);
+  options.positional("MODEL", common.model, model_help).shared = true;
   options.text("--text", "TEXT", text, "The text");
   options.text("--file", "FILE", file, "A file that holds it");
-  options.flag("--json", common.json, "Print one JSON object and nothing else");
+  options.flag("--json", common.json, "Print one JSON object and nothing else").shared = true;
   options.exclusive("--text", "--file");
   if (!options.parse(arguments)) return 0;
   if (!text && !file && standard_input_is_terminal())

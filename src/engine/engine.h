@@ -108,7 +108,8 @@ std::string_view name(FinishReason reason);
 struct GenerateOptions {
   std::int64_t max_tokens = -1;  ///< -1: until the end or the context is full
   std::vector<std::string>
-      stops;  ///< texts that end the answer and are no part of it; found across token borders
+      stops;  ///< texts that end the answer and are no part of it; found across token borders,
+              ///< also where they are the text of a control token that is not shown
   SamplingOptions sampling;
   bool show_special = false;
 };

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/stop_finder.h"
 
 namespace plimsoll {
 namespace {
@@ -12,40 +13,6 @@ namespace {
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
-
-/// Holds text back as long as it may be the beginning of a stop text.
-class StopFinder {
- public:
-  explicit StopFinder(const std::vector<std::string>& stops) : stops_(stops) {}
-
-  /// Appends `text`; returns what is final now. Sets found() when a stop text is complete: what
-  /// follows it is dropped.
-  std::string push(std::string_view text) {
-    held_ += text;
-    std::size_t end = std::string::npos;
-    for (const std::string& stop : stops_) end = std::min(end, held_.find(stop));
-    if (end != std::string::npos) {
-      found_ = true;
-      std::string rest = held_.substr(0, end);
-      held_.clear();
-      return rest;
-    }
-    std::size_t keep = 0;  // longest end of the text that begins a stop text
-    for (const std::string& stop : stops_)
-      for (std::size_t length = std::min(stop.size() - 1, held_.size()); length > keep; --length)
-        if (held_.compare(held_.size() - length, length, stop, 0, length) == 0) keep = length;
-    std::string ready = held_.substr(0, held_.size() - keep);
-    held_.erase(0, ready.size());
-    return ready;
-  }
-  std::string flush() { return std::exchange(held_, {}); }
-  bool found() const { return found_; }
-
- private:
-  const std::vector<std::string>& stops_;
-  std::string held_;
-  bool found_ = false;
-};
 
 }  // namespace
 
@@ -129,8 +96,12 @@ Generated generate(Session& session, std::span<const TokenId> prompt,
       break;
     }
     result.tokens.push_back(token);
-    if (token < tokenizer.vocabulary_size())
+    if (token < tokenizer.vocabulary_size()) {
       pass_on(stops.push(detokenizer.push(token, options.show_special)));
+      // A token that is not shown has a text that may be a stop, all the same.
+      if (!stops.found() && tokenizer.bytes_of(token, options.show_special).empty())
+        pass_on(stops.push(tokenizer.bytes_of(token, true), false));
+    }
     if (stops.found()) {
       result.reason = FinishReason::stop;
       break;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -14,6 +15,7 @@ class ByteSource {
   virtual ~ByteSource() = default;
 
   virtual const std::string& path() const = 0;  ///< names it in messages
+  virtual std::vector<std::string> paths() const = 0;  ///< of every file that it reads
   virtual Bytes size() const = 0;               ///< of what is stored, when it was opened
 
   /// Reads [offset, offset + bytes) into `destination`. Fastest where both leave the same remainder

@@ -175,6 +175,12 @@ void ConvertedTensors::read(std::uint64_t offset, Bytes bytes, void* destination
   }
 }
 
+std::vector<std::string> ConvertedTensors::paths() const {
+  std::vector<std::string> paths;
+  for (const auto& file : files_) paths.push_back(file->path());
+  return paths;
+}
+
 void ConvertedTensors::check_unchanged() const {
   for (const auto& file : files_) file->check_unchanged();
 }

@@ -45,6 +45,7 @@ class ConvertedTensors final : public ByteSource {
   std::uint64_t add(ConvertedTensor tensor);
 
   const std::string& path() const override { return path_; }
+  std::vector<std::string> paths() const override;
   Bytes size() const override { return size_; }  ///< of all files
   void read(std::uint64_t offset, Bytes bytes, void* destination) const override;
   void check_unchanged() const override;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "file/file_kind.h"
 
 namespace plimsoll {
 namespace {
@@ -100,7 +101,7 @@ std::string_view HeaderCursor::string(std::string_view what) {
 
 void HeaderCursor::corrupt(const std::string& message) const {
   throw Error(ErrorCode::file_corrupt, fmt::format("{}: {}", path(), message),
-              "the file is incomplete or damaged: download or convert it again");
+              incomplete_hint(path()));
 }
 
 std::string quoted(std::string_view name) {

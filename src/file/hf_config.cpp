@@ -4,71 +4,27 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
 
 #include "base/error.h"
 #include "file/header_bytes.h"
+#include "file/hf_families.h"
+#include "file/hf_rope.h"
 
 namespace plimsoll {
 namespace {
 
-constexpr std::string_view llama_classes[] = {"LlamaForCausalLM", "MistralForCausalLM"};
-constexpr std::string_view llama_types[] = {"llama", "mistral"};
-constexpr std::string_view qwen2_classes[] = {"Qwen2ForCausalLM"};
-constexpr std::string_view qwen2_types[] = {"qwen2"};
-constexpr std::string_view qwen3_classes[] = {"Qwen3ForCausalLM"};
-constexpr std::string_view qwen3_types[] = {"qwen3"};
-constexpr std::string_view gemma2_classes[] = {"Gemma2ForCausalLM"};
-constexpr std::string_view gemma2_types[] = {"gemma2"};
-constexpr std::string_view gemma3_classes[] = {"Gemma3ForCausalLM",
-                                               "Gemma3ForConditionalGeneration"};
-constexpr std::string_view gemma3_types[] = {"gemma3", "gemma3_text"};
-constexpr std::string_view phi3_classes[] = {"Phi3ForCausalLM"};
-constexpr std::string_view phi3_types[] = {"phi3"};
-constexpr std::string_view gelu = "gelu_pytorch_tanh";
-
-constexpr HfFamily families[] = {
-    {.name = "llama",
-     .classes = llama_classes,
-     .model_types = llama_types,
-     .activation = "silu",
-     .interleaves_heads = true},
-    {.name = "qwen2", .classes = qwen2_classes, .model_types = qwen2_types, .activation = "silu"},
-    {.name = "qwen3", .classes = qwen3_classes, .model_types = qwen3_types, .activation = "silu"},
-    {.name = "gemma2",
-     .classes = gemma2_classes,
-     .model_types = gemma2_types,
-     .activation = gelu,
-     .norms_lack_one = true,
-     .has_post_norms = true},
-    {.name = "gemma3",
-     .classes = gemma3_classes,
-     .model_types = gemma3_types,
-     .activation = gelu,
-     .norms_lack_one = true,
-     .has_post_norms = true},
-    {.name = "phi3", .classes = phi3_classes, .model_types = phi3_types, .activation = "silu"},
+/// What the library itself reads in every configuration.
+constexpr HfNeutralKey neutral_everywhere[] = {
+    {"is_causal", "true"},        {"is_encoder_decoder", "false"}, {"add_cross_attention", "false"},
+    {"attention_chunk_size", ""}, {"kv_sharing_modes", ""},        {"num_kv_shared_layers", "0"},
+    {"per_layer_config", "{}"},   {"pruned_heads", "{}"},          {"configuration_files", ""},
+    {"num_local_experts", "0"},
 };
 
-const HfFamily& find_family(const JsonKeys& config, const std::string& path) {
-  std::string found = config.string("model_type").value_or("");
-  const Json* classes = config.find("architectures");
-  const bool has_class = classes && classes->is_array() && !classes->empty();
-  if (has_class) {
-    if (!classes->front().is_string()) config.invalid("architectures", "names");
-    found = classes->front().get<std::string>();
-  }
-  std::string known;
-  for (const HfFamily& family : families) {
-    const auto names = has_class ? family.classes : family.model_types;
-    if (std::ranges::find(names, found) != names.end()) return family;
-    for (const std::string_view name : names)
-      known += fmt::format("{}{}", known.empty() ? "" : ", ", name);
-  }
-  throw Error(ErrorCode::unsupported_model,
-              fmt::format("{}: architecture {} is not known", path, plimsoll::quoted(found)),
-              "known: " + known);
-}
+/// What the class for pictures and text leaves out.
+constexpr HfNeutralKey neutral_if_wrapped[] = {{"final_logit_softcapping", ""}};
+
+constexpr std::string_view windowed_type = "sliding_attention", full_type = "full_attention";
 
 /// Adds the hyper-parameters of one family, under its prefix.
 class ConfigReader {
@@ -76,235 +32,265 @@ class ConfigReader {
   ConfigReader(const JsonKeys& config, const HfFamily& family, MetadataBuilder& metadata)
       : config_(config), family_(family), metadata_(metadata) {}
 
-  HfModel read() {
-    const bool is_gemma3 = family_.name == "gemma3";
-    // What Gemma 3's folders leave out where it is as in its first model.
-    const auto count = [&](std::string_view key, std::int64_t gemma3_default) {
-      const auto value = config_.integer(key);
-      return value || !is_gemma3 ? value : gemma3_default;
-    };
-    const auto required = [&](std::string_view key, std::int64_t gemma3_default = 0) {
-      const auto value = gemma3_default ? count(key, gemma3_default) : config_.integer(key);
-      if (!value || *value < 1 || *value > most_count) config_.invalid(key, "a count from 1 up");
-      return *value;
-    };
+  HfModel read(bool ties_output) {
     HfModel model{};
     model.family = &family_;
-    model.layers = required("num_hidden_layers");
-    context_ = required("max_position_embeddings", 131072);
-    const std::int64_t width = required("hidden_size");
-    model.heads = required("num_attention_heads", 8);
-    model.kv_heads = count("num_key_value_heads", 4).value_or(model.heads);
-    const auto own_head_dim = count("head_dim", 256);
-    head_dim_ = own_head_dim.value_or(width / model.heads);
-    if (head_dim_ < 2 || head_dim_ % 2 != 0 || head_dim_ > most_count)
-      config_.invalid("head_dim", "an even number");
-    if (model.kv_heads < 1 || model.kv_heads > model.heads)
-      config_.invalid("num_key_value_heads", "1 up to num_attention_heads");
-    model.vocabulary = config_.integer("vocab_size").value_or(0);
-
-    add("block_count", model.layers);
-    add("context_length", context_);
-    add("embedding_length", width);
-    add("feed_forward_length", required("intermediate_size"));
-    add("attention.head_count", model.heads);
-    add("attention.head_count_kv", model.kv_heads);
-    if (own_head_dim) {
-      add("attention.key_length", head_dim_);
-      add("attention.value_length", head_dim_);
-    }
-    number("attention.layer_norm_rms_epsilon", is_gemma3
-                                                   ? config_.number("rms_norm_eps").value_or(1e-6)
-                                                   : config_.required_number("rms_norm_eps"));
-    if (model.vocabulary > 0) add("vocab_size", model.vocabulary);
-    if (const auto experts = config_.integer("num_local_experts")) add("expert_count", *experts);
-    if (family_.has_post_norms) add_gemma(is_gemma3);
-    if (family_.name == "phi3") add("attention.sliding_window", sliding_window());
+    model.ties_output = ties_output;
+    check_hf_neutral_keys(config_, neutral_everywhere);
+    check_hf_neutral_keys(config_, family_.neutral);
+    read_shape(model);
+    read_biases(model);
+    add_caps();
+    add_windows(model);
+    if (family_.scales_queries) add_query_scale(model);
     check_activation();
-    add_rope(model);
-    model.tied_output =
-        family_.has_post_norms || config_.boolean("tie_word_embeddings").value_or(false);
+    add_hf_rope(config_, model, metadata_);
     return model;
   }
 
  private:
   static constexpr std::int64_t most_count = std::int64_t{1} << 31;
 
+  std::string key(std::string_view suffix) const {
+    return fmt::format("{}.{}", family_.name, suffix);
+  }
   void add(std::string_view suffix, std::int64_t value) {
     if (value < 0 || value > most_count)
       throw Error(ErrorCode::invalid_model,
                   fmt::format("{}.{} would be {}", family_.name, suffix, value),
                   "config.json is damaged");
-    metadata_.add_integer(fmt::format("{}.{}", family_.name, suffix), value);
-  }
-  void number(std::string_view suffix, double value) {
-    metadata_.add_number(fmt::format("{}.{}", family_.name, suffix), value);
+    metadata_.add_integer(key(suffix), value);
   }
 
-  std::int64_t sliding_window() const { return config_.integer("sliding_window").value_or(0); }
+  /// `otherwise` stands for a missing key; 0: it must be there.
+  std::int64_t count(std::string_view name, std::int64_t otherwise = 0) const {
+    std::optional<std::int64_t> value = config_.integer(name);
+    if (!value && otherwise) value = otherwise;
+    if (!value || *value < 1 || *value > most_count) config_.invalid(name, "a count from 1 up");
+    return *value;
+  }
 
-  void add_gemma(bool is_gemma3) {
-    const auto pattern = config_.integer("sliding_window_pattern");
-    if (is_gemma3 && pattern.value_or(6) != 6)
-      throw Error(ErrorCode::unsupported_model,
-                  fmt::format("wanted every 6th layer without a window, found every {}", *pattern));
-    add("attention.sliding_window", config_.required_integer("sliding_window"));
-    for (const std::string_view cap : {"attn_logit_softcapping", "final_logit_softcapping"})
-      if (const auto value = config_.number(cap)) number(cap, *value);
+  /// Present, even if it is null.
+  bool says(std::string_view name) const { return config_.members().contains(name); }
+
+  void read_shape(HfModel& model) {
+    model.layers = count("num_hidden_layers");
+    model.context = count("max_position_embeddings", family_.default_context);
+    const std::int64_t width = count("hidden_size");
+    model.heads = count("num_attention_heads", family_.default_heads);
+    const bool has_default = !says("num_key_value_heads") && family_.default_kv_heads;
+    model.kv_heads =
+        count("num_key_value_heads", has_default ? family_.default_kv_heads : model.heads);
+    if (model.kv_heads > model.heads)
+      config_.invalid("num_key_value_heads", "1 up to num_attention_heads");
+    const bool has_head_dim = config_.contains("head_dim") || family_.default_head_dim;
+    model.head_dim = !has_head_dim ? width / model.heads
+                                   : count("head_dim", family_.default_head_dim);
+    if (model.head_dim < 2 || model.head_dim % 2 != 0) config_.invalid("head_dim", "an even number");
+    model.vocabulary = config_.contains("vocab_size") ? count("vocab_size") : 0;
+
+    add("block_count", model.layers);
+    add("context_length", model.context);
+    add("embedding_length", width);
+    add("feed_forward_length", count("intermediate_size"));
+    add("attention.head_count", model.heads);
+    add("attention.head_count_kv", model.kv_heads);
+    if (has_head_dim) {
+      add("attention.key_length", model.head_dim);
+      add("attention.value_length", model.head_dim);
+    }
+    const auto epsilon = config_.number("rms_norm_eps");
+    metadata_.add_number(key("attention.layer_norm_rms_epsilon"),
+                         epsilon || !family_.default_epsilon
+                             ? config_.required_number("rms_norm_eps")
+                             : family_.default_epsilon);
+    if (model.vocabulary > 0) add("vocab_size", model.vocabulary);
+  }
+
+  void read_biases(HfModel& model) const {
+    const bool all = family_.biases == HfBiases::configured &&
+                     config_.boolean("attention_bias").value_or(false);
+    model.query_key_value_biases = all || family_.biases == HfBiases::query_key_value;
+    model.attention_output_biases = all;
+    model.feed_forward_biases =
+        family_.feed_forward_biases && config_.boolean("mlp_bias").value_or(false);
+  }
+
+  /// Null means no cap; a GGUF file without the key has the family's own.
+  void add_caps() {
+    if (!family_.has_post_norms) return;
+    for (const std::string_view cap : {"attn_logit_softcapping", "final_logit_softcapping"}) {
+      if (!says(cap)) continue;
+      const double value = config_.number(cap).value_or(0);
+      if (config_.contains(cap) && !(value > 0)) config_.invalid(cap, "null or a number above 0");
+      if (value > 0 || family_.name == "gemma2") metadata_.add_number(key(cap), value);
+    }
+  }
+
+  /// 0 for none.
+  std::int64_t window() const {
+    if (!says("sliding_window")) return family_.default_window;
+    return config_.contains("sliding_window") ? count("sliding_window") : 0;
+  }
+
+  /// For each layer whether it is windowed.
+  std::vector<bool> windowed_layers(const HfModel& model, std::int64_t window) const {
+    const auto layers = static_cast<std::size_t>(model.layers);
+    std::vector<bool> windowed(layers);
+    std::int64_t period = 0, first = 0;  // every period-th layer is full, those before `first` too
+    switch (family_.windows) {
+      case HfWindows::none:
+        return windowed;
+      case HfWindows::all_layers:
+        break;
+      case HfWindows::upper_layers:
+        first = config_.integer("max_window_layers").value_or(28);
+        break;
+      case HfWindows::every_other:
+        period = 2;
+        break;
+      case HfWindows::by_pattern:
+        period = count("sliding_window_pattern", 6);
+    }
+    for (std::int64_t i = 0; i < model.layers; ++i)
+      windowed[static_cast<std::size_t>(i)] =
+          window && i >= first && (period == 0 || (i + 1) % period != 0);
+    return windowed;
+  }
+
+  /// "layer_types" stands before all rules.
+  std::optional<std::vector<bool>> listed_layers(const HfModel& model) const {
+    const Json* types = config_.find("layer_types");
+    if (!types) return std::nullopt;
+    if (!types->is_array() || static_cast<std::int64_t>(types->size()) != model.layers)
+      config_.invalid("layer_types", fmt::format("{} names", model.layers));
+    std::vector<bool> windowed;
+    for (const Json& type : *types) {
+      if (type != windowed_type && type != full_type)
+        refuse_hf_key(config_, "layer_types", fmt::format("{} and {}", full_type, windowed_type));
+      windowed.push_back(type == windowed_type);
+    }
+    return windowed;
+  }
+
+  void add_windows(const HfModel& model) {
+    // A family that knows no windows still keeps no more than a window of keys and values.
+    std::int64_t size = window();
+    const bool uses_windows = config_.boolean("use_sliding_window").value_or(false);
+    if (family_.windows == HfWindows::none) {
+      if (size && size < model.context && (uses_windows || !says("use_sliding_window")))
+        refuse_hf_key(config_, "sliding_window", "null");
+      size = 0;
+    }
+    if (family_.windows == HfWindows::upper_layers && !uses_windows) size = 0;
+    std::vector<bool> windowed = windowed_layers(model, size);
+    if (const auto listed = listed_layers(model)) {
+      const bool is_read = family_.windows != HfWindows::none &&
+                           family_.windows != HfWindows::all_layers;
+      if (!is_read && *listed != windowed)
+        refuse_hf_key(config_, "layer_types",
+                      size ? "a window in every layer" : "no window in any layer");
+      windowed = *listed;
+    }
+    const bool any = std::ranges::find(windowed, true) != windowed.end();
+    if (any && !size)
+      config_.invalid("sliding_window", "a count from 1 up for the layers that have a window");
+
+    // In GGUF: what the family's files have without a pattern, unless it is another.
+    std::vector<bool> usual(windowed.size(), true);
+    for (std::size_t i = 0; i < usual.size(); ++i) {
+      if (family_.windows == HfWindows::every_other) usual[i] = i % 2 == 0;
+      if (family_.windows == HfWindows::by_pattern) usual[i] = i % 6 != 5;
+    }
+    if (!any && family_.windows != HfWindows::every_other) return;
+    add("attention.sliding_window", size ? size : family_.default_window);
+    if (windowed == usual) return;
+    std::string flags;
+    for (const bool is_windowed : windowed) flags += static_cast<char>(is_windowed);
+    metadata_.add_array(key("attention.sliding_window_pattern"), MetadataType::boolean,
+                        flags.size(), flags);
+  }
+
+  void add_query_scale(const HfModel& model) {
+    constexpr const char* name = "query_pre_attn_scalar";
+    const double scalar = says(name) ? config_.required_number(name) : 256;
+    if (!(scalar > 0)) config_.invalid(name, "a number above 0");
+    // Without the key, files of the 27B models (46 and 62 layers) mean the width per head.
+    const bool is_27b = model.layers == 46 || model.layers == 62;
+    if (scalar != static_cast<double>(model.head_dim) || is_27b)
+      metadata_.add_number(key("attention.scale"), 1 / std::sqrt(scalar));
   }
 
   /// Silently another one would be a model of noise.
   void check_activation() const {
-    for (const std::string_view key : {"hidden_activation", "hidden_act"}) {
-      const auto found = config_.string(key);
-      if (!found) continue;
-      if (*found != family_.activation && !(family_.activation == gelu && *found == "gelu"))
-        throw Error(ErrorCode::unsupported_model,
-                    fmt::format("wanted {} as activation of a {} model, found {}",
-                                family_.activation, family_.name, plimsoll::quoted(*found)),
-                    "the model is of a variant that is not supported yet");
-      return;
-    }
-  }
-
-  /// RoPE's settings are under one of two names, and in newer folders by kind of layer.
-  JsonKeys rope_settings(std::string_view layers) const {
-    const JsonKeys settings = config_.object("rope_parameters");
-    if (settings.contains(layers)) return settings.object(layers);
-    if (config_.contains("rope_parameters")) return settings;
-    return config_.object("rope_scaling");
-  }
-
-  void add_rope(HfModel& model) {
-    const JsonKeys rope = rope_settings("full_attention");
-    const auto theta = [&](const JsonKeys& settings) { return settings.number("rope_theta"); };
-    const double base = config_.number("rope_theta")
-                            .value_or(theta(rope).value_or(family_.name == "gemma3" ? 1e6 : 1e4));
-    number("rope.freq_base", base);
-    if (family_.name == "gemma3") {
-      const JsonKeys windowed = config_.object("rope_parameters").object("sliding_attention");
-      const auto local = config_.number("rope_local_base_freq");
-      if (const auto found = local ? local : theta(windowed)) number("rope.freq_base_swa", *found);
-    }
-    const double part = rope.number("partial_rotary_factor")
-                            .value_or(config_.number("partial_rotary_factor").value_or(1));
-    if (!(part > 0) || part > 1) config_.invalid("partial_rotary_factor", "a part from 0 to 1");
-    const auto dimensions = static_cast<std::int64_t>(part * static_cast<double>(head_dim_));
-    if (family_.name == "phi3" || family_.name == "llama")
-      add("rope.dimension_count", dimensions);
-    else if (dimensions != head_dim_)
-      config_.invalid("partial_rotary_factor", "1");
-
-    const std::string type =
-        rope.string("rope_type").value_or(rope.string("type").value_or("default"));
-    if (family_.name == "phi3") return add_long_factors(rope, type, dimensions, model);
-    if (type == "linear" || type == "yarn") {
-      const double factor = rope.required_number("factor");
-      metadata_.add_string(fmt::format("{}.rope.scaling.type", family_.name), type);
-      number("rope.scaling.factor", factor);
-      if (type == "yarn") add_yarn(rope, factor);
-    } else if (type == "llama3") {
-      model.rope_factors.push_back({"rope_freqs.weight", llama3_factors(rope, base, dimensions)});
-    } else if (type != "default") {
-      unknown_scaling(type);
-    }
-  }
-
-  void add_yarn(const JsonKeys& rope, double factor) {
-    add("rope.scaling.original_context_length",
-        rope.integer("original_max_position_embeddings").value_or(context_));
-    if (const auto fast = rope.number("beta_fast")) number("rope.scaling.yarn_beta_fast", *fast);
-    if (const auto slow = rope.number("beta_slow")) number("rope.scaling.yarn_beta_slow", *slow);
-    // The paper's own factor is always applied; the key holds what there is besides.
-    if (const auto attention = rope.number("attention_factor"))
-      number("rope.scaling.attn_factor", *attention / (1 + 0.1 * std::log(factor)));
-  }
-
-  /// Llama 3.1: waves that turn fewer than low_freq_factor times within the original context are
-  /// slowed by `factor`, those that turn more than high_freq_factor times are not.
-  static std::vector<float> llama3_factors(const JsonKeys& rope, double base,
-                                           std::int64_t dimensions) {
-    const double factor = rope.number("factor").value_or(8);
-    const double low = rope.number("low_freq_factor").value_or(1);
-    const double high = rope.number("high_freq_factor").value_or(4);
-    const auto context =
-        static_cast<double>(rope.integer("original_max_position_embeddings").value_or(8192));
-    if (!(factor > 0) || !(high > low))
-      rope.invalid("high_freq_factor", "more than low_freq_factor");
-    std::vector<float> factors;
-    for (std::int64_t i = 0; i < dimensions / 2; ++i) {
-      const double wavelength =
-          2 * std::numbers::pi *
-          std::pow(base, 2 * static_cast<double>(i) / static_cast<double>(dimensions));
-      const double turns = context / wavelength;
-      const double keep = std::clamp((turns - low) / (high - low), 0.0, 1.0);
-      factors.push_back(static_cast<float>(1 / ((1 - keep) / factor + keep)));
-    }
-    return factors;
-  }
-
-  /// Phi-3's LongRoPE (arXiv:2402.13753): factors for short and for long contexts, and one for the
-  /// size of cosines and sines.
-  void add_long_factors(const JsonKeys& rope, const std::string& type, std::int64_t dimensions,
-                        HfModel& model) {
-    const auto found = config_.integer("original_max_position_embeddings");
-    const std::int64_t original =
-        found ? *found : rope.integer("original_max_position_embeddings").value_or(context_);
-    if (original < 1) config_.invalid("original_max_position_embeddings", "a count from 1 up");
-    add("rope.scaling.original_context_length", original);
-    if (type == "default") return;
-    const double scale = static_cast<double>(context_) / static_cast<double>(original);
-    double attention = 1;
-    if (type == "su" || type == "longrope")
-      attention = scale > 1 ? std::sqrt(1 + std::log(scale) / std::log(original)) : 1;
-    else if (type == "yarn")
-      attention = scale > 1 ? 1 + 0.1 * std::log(scale) : 1;
-    else
-      unknown_scaling(type);
-    number("rope.scaling.attn_factor", attention);
-    const auto add_factors = [&](std::string_view key, std::string_view tensor) {
-      auto values = rope.numbers(key);
-      if (!values || static_cast<std::int64_t>(values->size()) != dimensions / 2)
-        rope.invalid(key, fmt::format("{} numbers", dimensions / 2));
-      model.rope_factors.push_back({tensor, std::move(*values)});
-    };
-    add_factors("long_factor", "rope_factors_long.weight");
-    add_factors("short_factor", "rope_factors_short.weight");
-  }
-
-  [[noreturn]] static void unknown_scaling(const std::string& type) {
-    throw Error(ErrorCode::unsupported_model,
-                fmt::format("RoPE scaling {} is not known", plimsoll::quoted(type)),
-                "known: default, linear, yarn, llama3; for phi3 models longrope");
+    const std::string_view name = family_.activation_key;
+    const std::string found =
+        config_.string(name).value_or(std::string(family_.activations.front()));
+    if (std::ranges::find(family_.activations, found) == family_.activations.end())
+      refuse_hf_key(config_, name, family_.activations.front());
   }
 
   const JsonKeys& config_;
   const HfFamily& family_;
   MetadataBuilder& metadata_;
-  std::int64_t context_ = 0;
-  std::int64_t head_dim_ = 0;
 };
 
 }  // namespace
 
+void refuse_hf_key(const JsonKeys& keys, std::string_view key, std::string_view wanted) {
+  constexpr std::size_t longest = 60;
+  const Json* value = keys.find(key);
+  std::string text =
+      value ? value->dump(-1, ' ', false, Json::error_handler_t::replace) : std::string("missing");
+  if (text.size() > longest) text = text.substr(0, longest) + "...";
+  throw Error(ErrorCode::unsupported_model,
+              fmt::format("{}: key {} is {}, which is not supported here: wanted {}", keys.path(),
+                          plimsoll::quoted(key), text, wanted),
+              "the model is of a variant that is not supported yet");
+}
+
+void check_hf_neutral_keys(const JsonKeys& keys, std::span<const HfNeutralKey> neutral) {
+  for (const HfNeutralKey& one : neutral) {
+    const Json* value = keys.find(one.key);
+    if (!value) continue;
+    const std::string text = value->dump(-1, ' ', false, Json::error_handler_t::replace);
+    bool is_neutral = false;
+    for (std::string_view rest = one.values; !rest.empty();) {
+      const std::size_t end = std::min(rest.find('|'), rest.size());
+      is_neutral |= text == rest.substr(0, end);
+      rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    if (!is_neutral) refuse_hf_key(keys, one.key, one.values.empty() ? "null" : one.values);
+  }
+}
+
 HfModel add_hf_config(const Json& config, const std::string& path, std::string_view name,
                       MetadataBuilder& metadata) {
   const JsonKeys outer(config, path);
-  const HfFamily& family = find_family(outer, path);
-  if (outer.contains("quantization_config"))
-    throw Error(
-        ErrorCode::unsupported_model,
-        fmt::format(
-            "{}: the weights are quantised in a format of their own ({})", path,
-            plimsoll::quoted(
-                outer.object("quantization_config").string("quant_method").value_or("unnamed"))),
-        "take the model in BF16, F16 or F32, or a GGUF file of it");
+  const HfFamily& family = find_hf_family(outer, path);
+  for (const char* quantised : {"quantization_config", "compression_config"})
+    if (outer.contains(quantised))
+      throw Error(
+          ErrorCode::unsupported_model,
+          fmt::format(
+              "{}: the weights are quantised in a format of their own ({})", path,
+              plimsoll::quoted(
+                  outer.object(quantised).string("quant_method").value_or("unnamed"))),
+          "take the model in BF16, F16 or F32, or a GGUF file of it");
   metadata.add_string("general.architecture", family.name);
   metadata.add_string("general.type", "model");
   metadata.add_string("general.name", name);
-  // Models that also see pictures keep the text's part apart.
-  const JsonKeys text = outer.contains("text_config") ? outer.object("text_config") : outer;
-  return ConfigReader(text, family, metadata).read();
+  // Models that also see pictures keep the text's part apart, but not whether its matrices are tied.
+  const bool is_wrapped = family.name == "gemma3" && outer.contains("text_config");
+  if (!is_wrapped && outer.contains("text_config")) refuse_hf_key(outer, "text_config", "null");
+  const JsonKeys text = is_wrapped ? outer.object("text_config") : outer;
+  if (is_wrapped) {
+    check_hf_neutral_keys(outer, neutral_everywhere);
+    check_hf_neutral_keys(text, neutral_if_wrapped);
+  }
+  const bool ties_output =
+      outer.boolean("tie_word_embeddings").value_or(family.ties_by_default);
+  return ConfigReader(text, family, metadata).read(ties_output);
 }
 
 }  // namespace plimsoll

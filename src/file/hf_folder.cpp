@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "file/hf_config.h"
+#include "file/hf_generation.h"
 #include "file/hf_tensors.h"
 #include "file/hf_tokenizer.h"
 #include "file/safetensors.h"
@@ -97,8 +98,13 @@ HfFolder open_hf_folder(const std::string& path) {
   // No more tokens than the embedding has rows for, whatever the tokenizer has besides.
   const std::int64_t rows =
       tensors.tensors[static_cast<std::size_t>(embedding - tensors.names.begin())].rows();
-  add_hf_tokenizer(folder, *config, model.vocabulary > 0 ? std::min(model.vocabulary, rows) : rows,
-                   metadata);
+  if (model.vocabulary > 0 && model.vocabulary != rows)
+    throw Error(ErrorCode::invalid_model,
+                fmt::format("{}: key \"vocab_size\" is {}, and the embedding has {} rows",
+                            config_path, model.vocabulary, rows),
+                "config.json is of another model");
+  add_hf_tokenizer(folder, *config, rows, metadata);
+  add_hf_generation(folder, metadata);
   const std::uint64_t keys = metadata.keys();
   return {metadata.take(), keys, std::move(tensors.bytes), std::move(tensors.tensors),
           std::move(tensors.names)};

@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <optional>
+#include <set>
 #include <string_view>
 #include <utility>
 
@@ -44,12 +47,11 @@ bool cut(std::string_view& text, std::string_view prefix) {
 
 /// Tensors that a converter leaves out: those of pictures, and tables that follow from the
 /// hyper-parameters.
-bool is_left_out(std::string_view name, const HfModel& model) {
+bool is_left_out(std::string_view name) {
   for (const std::string_view part : {"vision_tower.", "multi_modal_projector.",
                                       "model.vision_tower.", "model.multi_modal_projector."})
     if (name.starts_with(part)) return true;
-  return name.ends_with(".rotary_emb.inv_freq") ||
-         (model.tied_output && name.ends_with("lm_head.weight"));
+  return name.ends_with(".rotary_emb.inv_freq");
 }
 
 std::optional<std::string> gguf_name(std::string_view name, const HfModel& model) {
@@ -100,6 +102,83 @@ std::int64_t interleaved_rows(std::string_view name, std::int64_t rows, const Hf
   return rows / heads;
 }
 
+struct Entry {
+  const InputFile* file;
+  const SafetensorsEntry* stored;
+  std::string name;  ///< in GGUF
+};
+
+const Entry* find(const std::vector<Entry>& entries, std::string_view name) {
+  const auto found = std::ranges::find(entries, name, &Entry::name);
+  return found == entries.end() ? nullptr : &*found;
+}
+
+/// Reads both tensors, up to the first difference.
+bool have_equal_bytes(const Entry& a, const Entry& b) {
+  if (a.stored->type != b.stored->type || a.stored->shape != b.stored->shape) return false;
+  constexpr Bytes piece = 1 * MiB;
+  const Bytes bytes = a.stored->bytes;
+  std::vector<std::uint8_t> of_a(std::min(piece, bytes)), of_b(of_a.size());
+  for (Bytes done = 0; done < bytes; done += piece) {
+    const Bytes count = std::min(piece, bytes - done);
+    a.file->read(a.stored->offset + done, count, of_a.data());
+    b.file->read(b.stored->offset + done, count, of_b.data());
+    if (std::memcmp(of_a.data(), of_b.data(), count) != 0) return false;
+  }
+  return true;
+}
+
+/// Models that tie the output to the embedding may have it in their files all the same: then what
+/// the files say counts. Leaves out a copy of the embedding.
+void settle_output(std::vector<Entry>& entries, const HfModel& model, const std::string& path) {
+  const Entry* output = find(entries, "output.weight");
+  const Entry* embedding = find(entries, "token_embd.weight");
+  if (output && embedding && model.ties_output && have_equal_bytes(*output, *embedding))
+    entries.erase(entries.begin() + (output - entries.data()));
+  // Without layers it is only a vocabulary.
+  if (!output && !model.ties_output && find(entries, "blk.0.attn_norm.weight"))
+    throw Error(ErrorCode::invalid_model,
+                fmt::format("{}: \"tie_word_embeddings\" is not true, and there is no tensor "
+                            "lm_head.weight",
+                            path),
+                "the model is incomplete, or config.json is of another one");
+}
+
+/// Biases must be there where the configuration says so, and only there: the library that the
+/// configuration is written for would fill missing ones in, and leave others out.
+void check_biases(const std::vector<Entry>& entries, const HfModel& model,
+                  const std::string& path) {
+  struct Part {
+    std::string_view name;
+    bool wanted;
+  };
+  const Part parts[] = {{"attn_q", model.query_key_value_biases},
+                        {"attn_k", model.query_key_value_biases},
+                        {"attn_v", model.query_key_value_biases},
+                        {"attn_qkv", model.query_key_value_biases},
+                        {"attn_output", model.attention_output_biases},
+                        {"ffn_gate", model.feed_forward_biases},
+                        {"ffn_up", model.feed_forward_biases},
+                        {"ffn_down", model.feed_forward_biases}};
+  std::set<std::string_view> names;
+  for (const Entry& entry : entries) names.insert(entry.name);
+  for (const std::string_view weight : names) {
+    if (!weight.ends_with(".weight")) continue;
+    const std::string bias = std::string(weight.substr(0, weight.size() - 6)) + "bias";
+    const std::size_t dot = weight.find('.', 4);
+    for (const Part& part : parts)
+      if (weight.starts_with("blk.") && weight.substr(dot + 1) == std::string(part.name) + ".weight" &&
+          names.contains(bias) != part.wanted)
+        throw Error(
+            part.wanted ? ErrorCode::invalid_model : ErrorCode::unsupported_model,
+            fmt::format("{}: by config.json ({} \"attention_bias\" and \"mlp_bias\") {} should {} "
+                        "bias, and it has {}",
+                        path, model.family->model_types.front(), weight.substr(0, weight.size() - 7),
+                        part.wanted ? "have a" : "have no", part.wanted ? "none" : "one"),
+            "config.json is of another model, or the model of a variant that is not supported");
+  }
+}
+
 }  // namespace
 
 HfTensors convert_hf_tensors(std::vector<SafetensorsFile> files, const HfModel& model,
@@ -107,10 +186,29 @@ HfTensors convert_hf_tensors(std::vector<SafetensorsFile> files, const HfModel& 
   std::vector<std::unique_ptr<InputFile>> sources;
   for (SafetensorsFile& file : files) sources.push_back(std::move(file.file));
   HfTensors result;
-  std::vector<std::pair<const InputFile*, const SafetensorsEntry*>> entries;
+  std::vector<Entry> entries;
   for (std::size_t i = 0; i < files.size(); ++i)
-    for (const SafetensorsEntry& entry : files[i].entries)
-      entries.emplace_back(sources[i].get(), &entry);
+    for (const SafetensorsEntry& stored : files[i].entries) {
+      if (is_left_out(stored.name)) continue;
+      std::optional<std::string> name = gguf_name(stored.name, model);
+      if (!name)
+        throw Error(ErrorCode::unsupported_model,
+                    fmt::format("{}: tensor {} is no part of a {} model of {} layers as it is "
+                                "known here",
+                                sources[i]->path(), plimsoll::quoted(stored.name),
+                                model.family->name, model.layers),
+                    "the model is of a variant that is not supported yet");
+      if (stored.shape.empty() || stored.shape.size() > 2 || stored.bytes == 0)
+        throw Error(ErrorCode::invalid_model,
+                    fmt::format("{}: tensor {}: wanted a matrix or a vector, found {} dimensions "
+                                "and {} bytes",
+                                sources[i]->path(), plimsoll::quoted(stored.name),
+                                stored.shape.size(), stored.bytes),
+                    "the model is of a variant that is not supported yet");
+      entries.push_back({sources[i].get(), &stored, std::move(*name)});
+    }
+  check_biases(entries, model, path);
+  settle_output(entries, model, path);
   result.bytes = std::make_unique<ConvertedTensors>(path, std::move(sources));
 
   const auto place = [&result](std::string name, const ConvertedTensor& tensor) {
@@ -123,23 +221,7 @@ HfTensors convert_hf_tensors(std::vector<SafetensorsFile> files, const HfModel& 
     result.tensors.push_back(info);
     result.names.push_back(std::move(name));
   };
-  for (const auto& [file, entry] : entries) {
-    if (is_left_out(entry->name, model)) continue;
-    std::optional<std::string> name = gguf_name(entry->name, model);
-    if (!name)
-      throw Error(ErrorCode::unsupported_model,
-                  fmt::format("{}: tensor {} is no part of a {} model of {} layers as it is known "
-                              "here",
-                              file->path(), plimsoll::quoted(entry->name), model.family->name,
-                              model.layers),
-                  "the model is of a variant that is not supported yet");
-    if (entry->shape.empty() || entry->shape.size() > 2 || entry->bytes == 0)
-      throw Error(ErrorCode::invalid_model,
-                  fmt::format("{}: tensor {}: wanted a matrix or a vector, found {} dimensions and "
-                              "{} bytes",
-                              file->path(), plimsoll::quoted(entry->name), entry->shape.size(),
-                              entry->bytes),
-                  "the model is of a variant that is not supported yet");
+  for (auto& [file, entry, name] : entries) {
     ConvertedTensor tensor;
     tensor.file = file;
     tensor.from = entry->offset;
@@ -147,9 +229,9 @@ HfTensors convert_hf_tensors(std::vector<SafetensorsFile> files, const HfModel& 
     tensor.is_vector = entry->shape.size() == 1;
     tensor.columns = entry->shape.back();
     tensor.rows = tensor.is_vector ? 1 : entry->shape.front();
-    tensor.head_rows = interleaved_rows(*name, entry->shape.front(), model);
-    if (model.family->norms_lack_one && name->ends_with("norm.weight")) tensor.added = 1;
-    place(std::move(*name), tensor);
+    tensor.head_rows = interleaved_rows(name, entry->shape.front(), model);
+    if (model.family->norms_lack_one && name.ends_with("norm.weight")) tensor.added = 1;
+    place(std::move(name), tensor);
   }
   for (const HfModel::Factors& factors : model.rope_factors) {
     ConvertedTensor tensor;

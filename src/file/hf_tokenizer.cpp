@@ -292,6 +292,7 @@ class TokenizerReader {
         read_json_object(path("special_tokens_map.json")).value_or(Json::object());
     const JsonKeys specials_keys(specials, path("special_tokens_map.json"));
 
+    add_end_ids(generation_keys, specials_keys, id_of);
     constexpr std::pair<const char*, const char*> roles[] = {
         {"bos", "bos"}, {"eos", "eos"}, {"unk", "unknown"}, {"pad", "padding"}};
     std::optional<std::string> bos;
@@ -318,6 +319,40 @@ class TokenizerReader {
     }
   }
 
+  /// All tokens that end a text: those of generation_config.json, or of config.json where that has
+  /// none, and the tokenizer's own.
+  template <typename IdOf>
+  void add_end_ids(const JsonKeys& generation, const JsonKeys& specials, const IdOf& id_of) {
+    std::vector<std::int32_t> ends;
+    const auto take = [&](std::optional<std::int64_t> id) {
+      if (id && table_.contains(*id) && std::ranges::find(ends, *id) == ends.end())
+        ends.push_back(static_cast<std::int32_t>(*id));
+    };
+    constexpr const char* key = "eos_token_id";
+    const JsonKeys text = config_.find("text_config") && config_.find("text_config")->is_object()
+                              ? config_.object("text_config")
+                              : config_;
+    for (const JsonKeys* keys : {&generation, &std::as_const(config_), &text}) {
+      const Json* value = keys->find(key);
+      if (!value) continue;
+      if (!value->is_array()) {
+        take(keys->integer(key));
+      } else {
+        for (const Json& id : *value) {
+          if (!id.is_number_integer()) keys->invalid(key, "a token id, or several");
+          take(id.get<std::int64_t>());
+        }
+      }
+      break;
+    }
+    for (const JsonKeys* keys : {&std::as_const(settings_), &specials})
+      if (const auto text_of = token_text(*keys, "eos_token")) {
+        take(id_of(*text_of));
+        break;
+      }
+    if (!ends.empty()) metadata_.add_integers("tokenizer.ggml.eos_token_ids", ends);
+  }
+
   /// Whether tokenizer.json's post-processor puts this token before a text; empty where it has no
   /// template.
   std::optional<bool> template_begins_with(const std::string& token) const {
@@ -335,23 +370,43 @@ class TokenizerReader {
     return std::nullopt;
   }
 
+  /// What transformers takes: chat_template.jinja (with further ones in additional_chat_templates/),
+  /// otherwise chat_template.json, otherwise the settings, each one template or several by name.
   void add_chat_template() {
     constexpr std::string_view key = "tokenizer.chat_template";
-    const Json* found = settings_.find("chat_template");
-    if (found && found->is_array()) {
-      // Several, by name.
-      for (const JsonKeys& one : settings_.objects("chat_template")) {
-        const auto name = one.string("name"), text = one.string("template");
-        if (!name || !text) one.invalid("template", "a name and a template");
-        const std::string full =
-            *name == "default" ? std::string(key) : fmt::format("{}.{}", key, *name);
-        if (!metadata_.contains(full)) metadata_.add_string(full, *text);
+    const auto add = [&](const std::string& name, const std::string& text) {
+      const std::string full = name == "default" ? std::string(key) : fmt::format("{}.{}", key, name);
+      if (!metadata_.contains(full)) metadata_.add_string(full, text);
+    };
+    const auto add_from = [&](const JsonKeys& keys) {
+      const Json* found = keys.find("chat_template");
+      if (found && found->is_array()) {
+        for (const JsonKeys& one : keys.objects("chat_template")) {
+          const auto name = one.string("name"), text = one.string("template");
+          if (!name || !text) one.invalid("template", "a name and a template");
+          add(*name, *text);
+        }
+      } else if (found && found->is_object()) {
+        const JsonKeys named = keys.object("chat_template");
+        for (const auto& [name, text] : named.members().items())
+          if (const auto one = named.string(name)) add(name, *one);
+      } else if (const auto text = keys.string("chat_template")) {
+        add("default", *text);
       }
-    } else if (const auto text = settings_.string("chat_template")) {
-      metadata_.add_string(key, *text);
-    }
+    };
+    if (const auto text = read_text(path("chat_template.jinja"))) add("default", *text);
+    std::error_code none;
+    std::vector<std::filesystem::path> more;
+    for (std::filesystem::directory_iterator file(folder_ / "additional_chat_templates", none), end;
+         !none && file != end; file.increment(none))
+      if (file->path().extension() == ".jinja") more.push_back(file->path());
+    std::ranges::sort(more);
+    for (const std::filesystem::path& file : more)
+      if (const auto text = read_text(file)) add(file.stem().string(), *text);
     if (metadata_.contains(key)) return;
-    if (const auto text = read_text(path("chat_template.jinja"))) metadata_.add_string(key, *text);
+    if (const auto json = read_json_object(path("chat_template.json")))
+      add_from(JsonKeys(*json, path("chat_template.json")));
+    if (!metadata_.contains(key)) add_from(settings_);
   }
 
   std::filesystem::path folder_;

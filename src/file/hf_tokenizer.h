@@ -1,5 +1,5 @@
 // The tokenizer of a Hugging Face folder as GGUF keys: tokenizer.json or tokenizer.model, with what
-// tokenizer_config.json, generation_config.json and chat_template.jinja say besides.
+// tokenizer_config.json, generation_config.json and the files with chat templates say besides.
 #pragma once
 
 #include <filesystem>

@@ -120,8 +120,9 @@ void InputFile::check_unchanged() const {
 void InputFile::throw_unreadable(int error) const {
   throw Error(ErrorCode::file_unreadable,
               fmt::format("{}: cannot be read: {}", path_, reason(error)),
-              error == EACCES || error == EPERM ? "check the file's permissions"
-                                                : "check the disk and the file system");
+              error == EACCES || error == EPERM   ? "check the file's permissions"
+              : error == EMFILE || error == ENFILE ? "let this process open more files: ulimit -n"
+                                                   : "check the disk and the file system");
 }
 
 void InputFile::read(std::uint64_t offset, Bytes bytes, void* destination) const {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "file/byte_source.h"
@@ -34,6 +35,7 @@ class InputFile final : public ByteSource {
   InputFile& operator=(const InputFile&) = delete;
 
   const std::string& path() const override { return path_; }
+  std::vector<std::string> paths() const override { return {path_}; }
   Bytes size() const override { return size_; }
 
   /// Reads [offset, offset + bytes). No copy is made where `destination` and `offset` leave the

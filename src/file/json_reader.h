@@ -90,6 +90,7 @@ class JsonKeys {
   /// The elements of a member that is an array of objects; none when it is missing.
   std::vector<JsonKeys> objects(std::string_view key) const;
   const Json& members() const { return *object_; }
+  const std::string& path() const { return path_; }
   /// Error(invalid_model) when missing.
   std::int64_t required_integer(std::string_view key) const;
   double required_number(std::string_view key) const;

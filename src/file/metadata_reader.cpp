@@ -133,6 +133,28 @@ Bytes MetadataReader::table_bytes(const Metadata& metadata) {
   return bytes;
 }
 
+void MetadataReader::remove(Metadata& metadata,
+                            const std::function<bool(std::string_view key)>& goes) {
+  std::erase_if(metadata.entries_, [&](const Metadata::Entry& entry) { return goes(entry.key); });
+}
+
+void MetadataReader::replace(Metadata& metadata, Metadata&& others) {
+  for (Metadata::Entry& other : others.entries_) {
+    const auto same = std::ranges::find(metadata.entries_, other.key, &Metadata::Entry::key);
+    if (same != metadata.entries_.end())
+      same->value = std::move(other.value);
+    else
+      metadata.entries_.push_back(std::move(other));
+  }
+}
+
+void MetadataReader::shorten(Metadata& metadata, std::string_view key, std::uint64_t size) {
+  MetadataValue& value =
+      std::ranges::find(metadata.entries_, key, &Metadata::Entry::key)->value;
+  value.size_ = size;
+  if (value.element_type_ == MetadataType::string) value.string_offsets_.resize(size);
+}
+
 std::span<const std::uint8_t> MetadataReader::payload(const MetadataValue& value) {
   if (value.element_type_ != MetadataType::string)
     return {value.data_, value.size_ * element_bytes(value.element_type_)};

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
+#include <string_view>
 
 #include "file/header_bytes.h"
 #include "file/metadata.h"
@@ -25,6 +27,13 @@ class MetadataReader {
 
   /// Bytes that the table holds beside the header.
   static Bytes table_bytes(const Metadata& metadata);
+
+  /// Takes the keys out that `goes` says.
+  static void remove(Metadata& metadata, const std::function<bool(std::string_view key)>& goes);
+  /// Puts the entries of `others` in the place of those with the same keys, or behind all.
+  static void replace(Metadata& metadata, Metadata&& others);
+  /// Keeps the first `size` elements of an array, which has more.
+  static void shorten(Metadata& metadata, std::string_view key, std::uint64_t size);
 
   /// A value as it stands in a file after its type (and, for arrays, after element type and count).
   static std::span<const std::uint8_t> payload(const MetadataValue& value);

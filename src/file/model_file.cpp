@@ -3,32 +3,38 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
+#include <filesystem>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "file/gguf_header.h"
+#include "file/gguf_parts.h"
 #include "file/header_bytes.h"
 #include "file/hf_folder.h"
 #include "file/input_file.h"
+#include "file/joined_files.h"
 #include "file/metadata_reader.h"
+#include "file/standard_layout.h"
 #include "file/tensor_table.h"
 
 namespace plimsoll {
 
 struct ModelFile::State {
-  explicit State(std::unique_ptr<InputFile> input) : header(*input), file(std::move(input)) {}
-  State(const std::string& path, std::string made, std::unique_ptr<ByteSource> bytes)
-      : header(path, std::move(made)), file(std::move(bytes)) {}
+  explicit State(std::string given) : path(std::move(given)) {}
 
-  /// What the parts take beside the file's own `other` bytes.
+  /// What the parts take, with the `other` bytes of the file itself.
   void count_bytes(Bytes other) {
-    header_bytes = header.filled() + MetadataReader::table_bytes(metadata) +
+    header_bytes = header->filled() + (added ? added->filled() : 0) + names.capacity() +
+                   MetadataReader::table_bytes(metadata) +
                    table.tensors.capacity() * sizeof(TensorInfo) +
                    table.by_name.capacity() * sizeof(std::uint32_t) + other;
   }
 
-  HeaderBytes header;  ///< what the views in metadata and table point into
+  std::string path;
+  std::unique_ptr<HeaderBytes> header;  ///< what the views in metadata and table point into
+  std::unique_ptr<HeaderBytes> added;   ///< the same, of keys that the file does not have so
+  std::string names;                    ///< the same, of tensors in other parts than the first
   std::unique_ptr<ByteSource> file;
   Bytes header_bytes = 0;
   std::uint32_t version = 0;
@@ -39,54 +45,21 @@ struct ModelFile::State {
 
 namespace {
 
-constexpr std::string_view magic = "GGUF";
-constexpr std::uint32_t oldest_version = 2;
-constexpr std::uint32_t newest_version = 3;
-
-void check_magic(HeaderCursor& cursor) {
-  const auto* found = reinterpret_cast<const char*>(cursor.skip(magic.size(), "magic"));
-  if (std::string_view(found, magic.size()) != magic)
-    throw Error(ErrorCode::file_corrupt,
-                fmt::format("{}: not a GGUF file: wanted \"{}\" as its first bytes, found {}",
-                            cursor.path(), magic, quoted({found, magic.size()})),
-                "give a .gguf file; a small text file in its place is often a Git LFS pointer or a "
-                "failed download");
+bool has_safetensors(const std::string& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error))
+    if (entry.path().extension() == ".safetensors") return true;
+  return false;
 }
 
-std::uint32_t checked_version(HeaderCursor& cursor) {
-  const std::uint32_t version = cursor.u32("version");
-  if (version >= oldest_version && version <= newest_version) return version;
-  const std::uint32_t swapped = __builtin_bswap32(version);
-  if (swapped >= 1 && swapped <= 0xffff)
-    throw Error(
-        ErrorCode::unsupported_version,
-        fmt::format("{}: wanted a little-endian file, found a big-endian one of GGUF version {}",
-                    cursor.path(), swapped),
-        "convert the model on a little-endian machine");
-  if (version == 1)
-    throw Error(ErrorCode::unsupported_version,
-                fmt::format("{}: wanted GGUF version {} or {}, found version 1", cursor.path(),
-                            oldest_version, newest_version),
-                "files of version 1 must be converted: convert the original model again");
-  throw Error(ErrorCode::unsupported_version,
-              fmt::format("{}: wanted GGUF version {} or {}, found {}", cursor.path(),
-                          oldest_version, newest_version, version),
-              "convert the model again, or look for a newer release of this program");
-}
-
-std::int64_t checked_alignment(const HeaderCursor& cursor, const Metadata& metadata) {
-  const MetadataValue* value = metadata.find(alignment_key);
-  if (!value) return default_alignment;
-  std::int64_t alignment = 0;
-  try {
-    alignment = metadata.integer(alignment_key).value_or(0);
-  } catch (const Error& error) {
-    cursor.corrupt(error.message());
+/// The tensors of one part, with their places in all parts together. Names are put behind `names`
+/// and have to be set when all are there.
+void add_part(GgufHeader&& part, std::uint64_t begin, TensorTable& table, std::string& names) {
+  for (TensorInfo& tensor : part.table.tensors) {
+    tensor.offset += begin;
+    names += tensor.name;
+    table.tensors.push_back(tensor);
   }
-  if (!is_alignment(alignment))
-    cursor.corrupt(fmt::format("key {}: wanted a power of two from 8 up, found {}",
-                               quoted(alignment_key), alignment));
-  return alignment;
 }
 
 }  // namespace
@@ -97,24 +70,89 @@ ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
 ModelFile::~ModelFile() = default;
 
 ModelFile ModelFile::open(const std::string& path) {
-  return names_hf_folder(path) ? open_folder(path) : open_gguf(path);
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error) && !has_safetensors(path))
+    if (const auto file = gguf_in_folder(path)) return open_gguf(path, *file);
+  return names_hf_folder(path) ? open_folder(path) : open_gguf(path, path);
 }
 
-ModelFile ModelFile::open_gguf(const std::string& path) {
-  auto state = std::make_unique<State>(std::make_unique<InputFile>(path));
-  HeaderCursor cursor(state->header);
-  if (state->file->size() == 0) cursor.corrupt("wanted a GGUF file, found an empty one");
-  check_magic(cursor);
-  state->version = checked_version(cursor);
+ModelFile ModelFile::open_gguf(const std::string& path, const std::string& file) {
+  auto state = std::make_unique<State>(path);
+  auto input = std::make_unique<InputFile>(file);
+  GgufHeader header = read_gguf_header(*input);
+  state->header = std::move(header.bytes);
+  state->version = header.version;
+  state->metadata = std::move(header.metadata);
+  state->table = std::move(header.table);
   state->container = fmt::format("GGUF version {}", state->version);
-  const std::uint64_t tensors = cursor.u64("number of tensors");
-  const std::uint64_t keys = cursor.u64("number of metadata keys");
-  state->metadata = MetadataReader::read(cursor, keys);
-  const std::int64_t alignment = checked_alignment(cursor, state->metadata);
-  state->table = read_tensor_table(cursor, tensors, alignment, state->file->size());
-  state->header.trim(cursor.position());
-  state->count_bytes(0);
+  Bytes file_bytes = 0;
+  if (const auto part = part_of(state->metadata, file)) {
+    auto joined = join_parts(*state, *part, std::move(input));
+    state->container += fmt::format(" in {} files", joined->files());
+    file_bytes = joined->memory_bytes();
+    state->file = std::move(joined);
+  } else {
+    state->file = std::move(input);
+  }
+  MetadataReader::remove(state->metadata,
+                         [](std::string_view key) { return key.starts_with(split_keys); });
+  StandardLayout layout = standardise(state->metadata, state->table, file);
+  state->added = std::move(layout.added);
+  if (!layout.note.empty()) state->container += ", " + layout.note;
+  state->count_bytes(file_bytes);
   return ModelFile(std::move(state));
+}
+
+std::unique_ptr<JoinedFiles> ModelFile::join_parts(State& state, const GgufPart& first,
+                                                   std::unique_ptr<InputFile> input) {
+  const std::string given = input->path();
+  const std::vector<std::string> paths = part_paths(given, first);
+  allow_open_files(first.count);
+  std::vector<std::unique_ptr<InputFile>> files;
+  files.push_back(std::move(input));
+  for (std::size_t i = 1; i < paths.size(); ++i)
+    files.push_back(std::make_unique<InputFile>(paths[i]));
+  auto joined = std::make_unique<JoinedFiles>(given, std::move(files));
+
+  const std::size_t own = state.table.tensors.size();
+  const MetadataValue* const family = state.metadata.find("general.architecture");
+  for (std::size_t i = 1; i < joined->files(); ++i) {
+    GgufHeader part = read_gguf_header(joined->file(i));
+    check_part(part_of(part.metadata, paths[i]), paths[i], static_cast<std::int64_t>(i) + 1, first);
+    const MetadataValue* const other = part.metadata.find("general.architecture");
+    if (family && other && family->type() == MetadataType::string && other->type() == family->type() &&
+        family->as_string() != other->as_string())
+      throw Error(ErrorCode::invalid_model,
+                  fmt::format("{}: wanted a part of a {} model, found one of {}", paths[i],
+                              family->as_string(), quoted(other->as_string())),
+                  "download or split the model again: its parts do not belong together");
+    add_part(std::move(part), joined->begin_of(i), state.table, state.names);
+  }
+  state.names.shrink_to_fit();
+  const char* name = state.names.data();
+  for (std::size_t i = own; i < state.table.tensors.size(); ++i) {
+    TensorInfo& tensor = state.table.tensors[i];
+    tensor.name = {name, tensor.name.size()};
+    name += tensor.name.size();
+  }
+  const auto found = static_cast<std::int64_t>(state.table.tensors.size());
+  if (first.tensors && *first.tensors != found)
+    throw Error(ErrorCode::invalid_model,
+                fmt::format("{}: wanted {} tensors in its {} parts, found {}", given, *first.tensors,
+                            first.count, found),
+                "download or split the model again: its parts do not belong together");
+  if (const auto twice = index_names(state.table)) {
+    std::string places;
+    for (const TensorInfo& tensor : state.table.tensors)
+      if (tensor.name == *twice)
+        places += fmt::format("{}{}", places.empty() ? "" : " and ",
+                              joined->file_at(tensor.offset) + 1);
+    throw Error(ErrorCode::invalid_model,
+                fmt::format("{}: tensor {}: wanted in one part, found in parts {}", given,
+                            quoted(*twice), places),
+                "download or split the model again: its parts do not belong together");
+  }
+  return joined;
 }
 
 ModelFile ModelFile::open_folder(const std::string& path) {
@@ -123,9 +161,11 @@ ModelFile ModelFile::open_folder(const std::string& path) {
   for (const std::string& name : folder.names) header += name;
   const std::size_t files = folder.bytes->files();
   const Bytes source_bytes = folder.bytes->memory_bytes();
-  auto state = std::make_unique<State>(path, std::move(header), std::move(folder.bytes));
+  auto state = std::make_unique<State>(path);
+  state->header = std::make_unique<HeaderBytes>(path, std::move(header));
+  state->file = std::move(folder.bytes);
   state->container = fmt::format("safetensors in {} file{}", files, files == 1 ? "" : "s");
-  HeaderCursor cursor(state->header);
+  HeaderCursor cursor(*state->header);
   state->metadata = MetadataReader::read(cursor, folder.keys);
   state->table.tensors = std::move(folder.tensors);
   for (std::size_t i = 0; i < folder.names.size(); ++i) {
@@ -139,7 +179,8 @@ ModelFile ModelFile::open_folder(const std::string& path) {
   return ModelFile(std::move(state));
 }
 
-const std::string& ModelFile::path() const { return state_->file->path(); }
+const std::string& ModelFile::path() const { return state_->path; }
+std::vector<std::string> ModelFile::files() const { return state_->file->paths(); }
 Bytes ModelFile::size() const { return state_->file->size(); }
 Bytes ModelFile::header_bytes() const { return state_->header_bytes; }
 std::uint32_t ModelFile::version() const { return state_->version; }

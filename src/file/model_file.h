@@ -1,5 +1,7 @@
 // A model: a GGUF file (versions 2 and 3), or a Hugging Face folder with safetensors files that is presented as the GGUF
-// file that would be converted from it: same keys, same tensors, byte for byte. Its header is read and checked whole when
+// file that would be converted from it: same keys, same tensors, byte for byte. A GGUF file that is split over several
+// is presented as the whole one, and one that another converter wrote in the layout of llama.cpp's
+// (file/standard_layout.h). Its header is read and checked whole when
 // opened; tensors are read later, by bounded ranges, without being mapped and without leaving pages in the kernel's file
 // cache that were not there before.
 // Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
@@ -11,12 +13,17 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "file/metadata.h"
 #include "format/format.h"
 
 namespace plimsoll {
+
+class InputFile;
+class JoinedFiles;
+struct GgufPart;
 
 struct TensorInfo {
   std::string_view name;               ///< view into the header
@@ -32,20 +39,23 @@ struct TensorInfo {
 
 class ModelFile {
  public:
-  /// Of a GGUF file; of a folder, or a .safetensors file or index (.safetensors.index.json) in one.
-  /// Throws Error: file_not_found, file_unreadable (no model in the folder, permission, I/O), file_corrupt (magic,
-  /// truncation, counts, offsets, overlaps), unsupported_version, unsupported_format; for folders also unsupported_model
-  /// and invalid_model. Allocates no more than the files' sizes justify.
+  /// Of a GGUF file, or the first of several; of a folder with safetensors files, or a .safetensors file or index
+  /// (.safetensors.index.json) in one; of a folder with one GGUF model.
+  /// Throws Error: file_not_found (also for a part that is missing), file_unreadable (no model in the folder, permission,
+  /// I/O), file_corrupt (magic, truncation, counts, offsets, overlaps), unsupported_version, unsupported_format,
+  /// invalid_model (parts that do not belong together, or not the first); for folders also unsupported_model. Allocates
+  /// no more than the files' sizes justify.
   static ModelFile open(const std::string& path);
   ModelFile(ModelFile&&) noexcept;
   ModelFile& operator=(ModelFile&&) noexcept;
   ~ModelFile();
 
-  const std::string& path() const;
+  const std::string& path() const;         ///< as it was given
+  std::vector<std::string> files() const;  ///< paths of the files with tensors
   Bytes size() const;          ///< of the file, or of all files with tensors
   Bytes header_bytes() const;  ///< held in memory for metadata and tensor table
   std::uint32_t version() const;         ///< of the GGUF format; 0 for folders
-  const std::string& container() const;  ///< "GGUF version 3", "safetensors in 2 files"
+  const std::string& container() const;  ///< "GGUF version 3", "GGUF version 3 in 3 files", "safetensors in 2 files"
   const Metadata& metadata() const;
   std::span<const TensorInfo> tensors() const;  ///< in file order
   const TensorInfo* find_tensor(std::string_view name) const;
@@ -59,10 +69,14 @@ class ModelFile {
   void check_unchanged() const;
 
  private:
-  static ModelFile open_gguf(const std::string& path);
-  static ModelFile open_folder(const std::string& path);
-
   struct State;
+  /// `file` is what is read, `path` its name.
+  static ModelFile open_gguf(const std::string& path, const std::string& file);
+  static ModelFile open_folder(const std::string& path);
+  /// Puts the tensors of all parts into `state`, which has those of the first.
+  static std::unique_ptr<JoinedFiles> join_parts(State& state, const GgufPart& first,
+                                                 std::unique_ptr<InputFile> input);
+
   explicit ModelFile(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };

@@ -30,6 +30,12 @@ std::string random_suffix() {
 
 }  // namespace
 
+bool is_same_file(const std::string& a, const std::string& b) {
+  struct stat first, second;
+  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
+         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
 OutputFile::OutputFile(const std::string& target) : target_(target) {
   std::error_code ignored;
   if (std::filesystem::is_symlink(target, ignored)) {

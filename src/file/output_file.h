@@ -10,6 +10,9 @@
 
 namespace plimsoll {
 
+/// Whether both name the same existing file, by whatever path, link or symbolic link.
+bool is_same_file(const std::string& a, const std::string& b);
+
 /// Collects bytes in a file that has no name yet (or a temporary one, where the file system knows
 /// no nameless files) in the folder of its target; commit() syncs it and puts it in the target's
 /// place. Until then, and after any error, the target is unchanged; without commit() nothing is

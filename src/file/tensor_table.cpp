@@ -31,6 +31,11 @@ const Format& checked_format(const HeaderCursor& cursor, std::string_view tensor
               fmt::format("take a version of the model in one of: {}", readable));
 }
 
+/// What Ollama's converter gives models without frequency factors: such a tensor of no values.
+bool may_be_empty(std::string_view tensor) {
+  return tensor == "rope_factors_long.weight" || tensor == "rope_factors_short.weight";
+}
+
 /// Rank and dimensions; their product fits 63 bits.
 void read_shape(HeaderCursor& cursor, TensorInfo& tensor) {
   const std::uint32_t rank = cursor.u32("number of dimensions");
@@ -43,7 +48,8 @@ void read_shape(HeaderCursor& cursor, TensorInfo& tensor) {
   for (std::uint32_t d = 0; d < rank; ++d) {
     const std::uint64_t dimension = cursor.u64("dimension");
     const std::optional<std::uint64_t> larger = checked_multiply(product, dimension);
-    if (dimension == 0 || !larger || *larger > std::numeric_limits<std::int64_t>::max())
+    const bool is_empty = dimension == 0 && !may_be_empty(tensor.name);
+    if (is_empty || !larger || *larger > std::numeric_limits<std::int64_t>::max())
       cursor.corrupt(fmt::format(
           "tensor {}: wanted dimensions whose product is from 1 to 2^63 - 1, found {} as number {}",
           quoted(tensor.name), dimension, d));
@@ -105,7 +111,7 @@ TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::in
           "tensor {}: wanted rows of a multiple of {} values for {}, found {}", quoted(tensor.name),
           tensor.format->block_values, tensor.format->name, tensor.columns()));
     tensor.offset = cursor.u64("tensor offset");
-    table.tensors.push_back(tensor);
+    if (tensor.columns() > 0 && tensor.rows() > 0) table.tensors.push_back(tensor);
   }
 
   // Offsets count from the first multiple of the alignment after the table.
@@ -113,6 +119,8 @@ TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::in
   const std::uint64_t table_end = cursor.position();
   const std::optional<std::uint64_t> data_start =
       checked_add(table_end, (step - table_end % step) % step);
+  const TensorInfo* outside = nullptr;  // the first that is not whole in the file
+  std::optional<std::uint64_t> whole = 0;  // bytes of a file that has all of them
   for (TensorInfo& tensor : table.tensors) {
     if (tensor.offset % step != 0)
       cursor.corrupt(fmt::format("tensor {}: wanted an offset that is a multiple of {}, found {}",
@@ -123,14 +131,24 @@ TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::in
         data_start ? checked_add(*data_start, tensor.offset) : std::nullopt;
     const std::optional<std::uint64_t> end =
         bytes && start ? checked_add(*start, *bytes) : std::nullopt;
-    if (!end || *end > file_bytes)
-      cursor.corrupt(fmt::format(
-          "tensor {}: wanted {} bytes at offset {} of the tensor data, found a file of {} bytes",
-          quoted(tensor.name), bytes ? fmt::to_string(*bytes) : "more than 2^64", tensor.offset,
-          file_bytes));
+    whole = whole && end ? std::optional(std::max(*whole, *end)) : std::nullopt;
+    if (!outside && (!end || *end > file_bytes)) outside = &tensor;
+    if (outside == &tensor) {
+      tensor.bytes = bytes.value_or(0);
+      continue;
+    }
+    if (outside) continue;
     tensor.offset = *start;
     tensor.bytes = *bytes;
   }
+  if (outside)
+    cursor.corrupt(fmt::format(
+        "tensor {}: wanted {} bytes at offset {} of the tensor data, found a file of {} bytes{}",
+        quoted(outside->name),
+        outside->bytes > 0 ? fmt::to_string(outside->bytes) : "more than 2^64", outside->offset,
+        file_bytes,
+        whole ? fmt::format("; {} of the whole's {} bytes are missing", *whole - file_bytes, *whole)
+              : ""));
   if (const auto twice = index_names(table))
     cursor.corrupt(fmt::format("tensor {}: wanted once, found twice", quoted(*twice)));
   check_overlaps(cursor, table.tensors);

@@ -32,7 +32,7 @@ std::optional<std::string_view> index_names(TensorTable& table);
 /// `count` tensors from the cursor on, in a file of `file_bytes`. The data start at the next
 /// multiple of `alignment`. Throws Error: file_corrupt (claims beyond the file's end, empty or
 /// overflowing shapes, rows that are no whole number of blocks, misaligned or overlapping tensors,
-/// duplicate names), unsupported_format naming the tensor and its type.
+/// duplicate names), unsupported_format naming the tensor and its type. Empty RoPE factors are left out.
 TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::int64_t alignment,
                               Bytes file_bytes);
 

@@ -18,7 +18,11 @@ struct RopeDescription {
   double scale = 1;  ///< 1 / factor of linear or YaRN scaling
   bool yarn = false;
   double yarn_fast = 32, yarn_slow = 1;
-  double attention_factor = 1;  ///< multiplies cos and sin
+  bool yarn_truncate = true;  ///< to whole dimensions, between which YaRN blends
+  /// Beyond original_context the base grows with the length of the session (dynamic NTK scaling);
+  /// 0 for none.
+  double dynamic_factor = 0;
+  double attention_factor = 1;  ///< multiplies cos and sin, besides YaRN's own
   std::int64_t original_context = 0;
   std::string factors_tensor;       ///< frequency factors, [rope_dim / 2]; empty for none
   std::string long_factors_tensor;  ///< used instead beyond original_context; empty for none

@@ -8,42 +8,38 @@
 namespace plimsoll {
 namespace {
 
-constexpr std::int64_t longest_window = std::int64_t{1} << 31;
-
-void describe_common(const FamilyKeys& keys, Description& d, std::int64_t windowed_of,
-                     std::int64_t default_window, std::int64_t layers_of_27b) {
+void describe_common(Description& d, std::int64_t layers_of_27b) {
   d.embedding_scale = std::sqrt(static_cast<float>(d.width));
   d.activation = Activation::gelu;
   d.post_norms = true;
-  // Every windowed_of-th layer sees everything.
-  const std::int64_t window =
-      keys.count_or("attention.sliding_window", default_window, longest_window);
-  for (std::int64_t layer = 0; layer < d.layers; ++layer)
-    if (layer % windowed_of < windowed_of - 1)
-      d.per_layer[static_cast<std::size_t>(layer)].window = window;
-  // The 27B models scale queries by the width per head instead of the head's own.
+  // The 27B models scale queries by the width per head instead of the head's own; files say so only
+  // since there is a key for it.
   if (d.layers == layers_of_27b)
-    d.attention_scale = 1.0f / std::sqrt(static_cast<float>(d.width) / static_cast<float>(d.heads));
+    d.attention_scale = 1.0f / std::sqrt(static_cast<float>(d.width / d.heads));
 }
 
 }  // namespace
 
 void describe_gemma2(const FamilyKeys& keys, Description& d) {
-  describe_common(keys, d, 2, 4096, 46);
+  describe_common(d, 46);
+  describe_windows(keys, d, 4096, 2);
+  // 0 says that there is no cap.
   d.attention_soft_cap = static_cast<float>(keys.number_or("attn_logit_softcapping", 50));
   d.final_soft_cap = static_cast<float>(keys.number_or("final_logit_softcapping", 30));
 }
 
 void describe_gemma3(const FamilyKeys& keys, Description& d) {
-  describe_common(keys, d, 6, 1024, 62);
+  describe_common(d, 62);
   d.query_key_norm = true;
-  d.final_soft_cap = static_cast<float>(keys.number_or("final_logit_softcapping", 0));
+  // No Gemma 3 has the base that stands for none in other families.
+  d.ropes[0].base = keys.number_or("rope.freq_base", 1e6);
+  describe_windows(keys, d, 0, 6);
   // Windowed layers keep the short-range base, unscaled.
   RopeDescription local;
   local.base = keys.number_or("rope.freq_base_swa", 10000);
+  d.ropes.resize(1);
   d.ropes.push_back(local);
-  for (LayerDescription& layer : d.per_layer)
-    if (layer.window) layer.rope = 1;
+  for (LayerDescription& layer : d.per_layer) layer.rope = layer.window ? 1 : 0;
 }
 
 }  // namespace plimsoll

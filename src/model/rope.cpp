@@ -18,24 +18,37 @@ double correction_dimension(const RopeDescription& rope, std::int64_t rope_dim, 
 }  // namespace
 
 RopeFrequencies rope_frequencies(const RopeDescription& rope, std::int64_t rope_dim,
-                                 const float* factors) {
+                                 const float* factors, std::int64_t context_length) {
   RopeFrequencies result;
   result.magnitude = static_cast<float>(rope.attention_factor);
+  const auto dimensions = static_cast<double>(rope_dim);
+  double base = rope.base;
+  if (rope.dynamic_factor > 0 && context_length > rope.original_context && rope_dim > 2) {
+    const double stretch =
+        static_cast<double>(context_length) / static_cast<double>(rope.original_context);
+    base *= std::pow(rope.dynamic_factor * stretch - (rope.dynamic_factor - 1),
+                     dimensions / (dimensions - 2));
+  }
   double low = 0, high = 0;
   if (rope.yarn) {
-    const double last = static_cast<double>(rope_dim - 1);
-    low = std::max(0.0, std::floor(correction_dimension(rope, rope_dim, rope.yarn_fast)));
-    high = std::min(last, std::ceil(correction_dimension(rope, rope_dim, rope.yarn_slow)));
-    result.magnitude *= static_cast<float>(1 + 0.1 * std::log(1 / rope.scale));
+    low = correction_dimension(rope, rope_dim, rope.yarn_fast);
+    high = correction_dimension(rope, rope_dim, rope.yarn_slow);
+    if (rope.yarn_truncate) {
+      low = std::floor(low);
+      high = std::ceil(high);
+    }
+    low = std::max(0.0, low);
+    high = std::min(dimensions - 1, high);
+    if (rope.scale < 1) result.magnitude *= static_cast<float>(1 + 0.1 * std::log(1 / rope.scale));
   }
   for (std::int64_t i = 0; i < rope_dim / 2; ++i) {
     const double plain =
-        std::pow(rope.base, -2.0 * static_cast<double>(i) / static_cast<double>(rope_dim)) /
-        (factors ? factors[i] : 1.0f);
+        std::pow(base, -2.0 * static_cast<double>(i) / dimensions) / (factors ? factors[i] : 1.0f);
     double frequency = plain * rope.scale;
     if (rope.yarn) {
       // Fast waves stay as they are, slow ones are interpolated, those between are blended.
-      const double ramp = (static_cast<double>(i) - low) / std::max(0.001, high - low);
+      const double ramp =
+          (static_cast<double>(i) - low) / (high == low ? 0.001 : high - low);
       const double keep = 1 - std::clamp(ramp, 0.0, 1.0);
       frequency = frequency * (1 - keep) + plain * keep;
     }

@@ -13,8 +13,9 @@ struct RopeFrequencies {
   float magnitude;                          ///< of cos and sin
 };
 
-/// `factors` divides each frequency ([rope_dim / 2], null for ones).
+/// `factors` divides each frequency ([rope_dim / 2], null for ones); `context_length` is that of
+/// the session.
 RopeFrequencies rope_frequencies(const RopeDescription& rope, std::int64_t rope_dim,
-                                 const float* factors);
+                                 const float* factors, std::int64_t context_length);
 
 }  // namespace plimsoll

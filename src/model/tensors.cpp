@@ -46,8 +46,11 @@ std::vector<TensorSlot> tensor_slots(const Description& d) {
     } else {
       block(Role::gate, "ffn_gate.weight", d.feed_forward, d.width);
       block(Role::up, "ffn_up.weight", d.feed_forward, d.width);
+      block(Role::gate_bias, "ffn_gate.bias", 1, d.feed_forward, false);
+      block(Role::up_bias, "ffn_up.bias", 1, d.feed_forward, false);
     }
     block(Role::down, "ffn_down.weight", d.width, d.feed_forward);
+    block(Role::down_bias, "ffn_down.bias", 1, d.width, false);
     if (d.post_norms) block(Role::feed_forward_post_norm, "post_ffw_norm.weight", 1, d.width);
   }
   add(Role::output_norm, -1, "output_norm.weight", 1, d.width);

@@ -38,8 +38,11 @@ enum class Role : std::uint8_t {
   gate_up,
   down,
   feed_forward_post_norm,
+  gate_bias,
+  up_bias,
+  down_bias,
 };
-constexpr int role_count = static_cast<int>(Role::feed_forward_post_norm) + 1;
+constexpr int role_count = static_cast<int>(Role::down_bias) + 1;
 
 /// One tensor that the description asks for. Vectors have rows == 1.
 struct TensorSlot {

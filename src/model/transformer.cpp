@@ -68,14 +68,12 @@ Transformer::Transformer(Context& context, const Description& description, const
   block_parts_.reserve(
       static_cast<std::size_t>(chunk_tokens + split_queries * layout_.attention_parts));
   for (const RopeDescription& rope : description.ropes) {
-    const bool first = &rope == &description.ropes[0];
-    const bool is_long = first && context_length > rope.original_context;
     const float* factors = nullptr;
-    if (first) {
-      if (is_long) factors = weights.vector(Role::rope_long_factors);
-      if (!factors) factors = weights.vector(Role::rope_factors);
-    }
-    RopeFrequencies frequencies = rope_frequencies(rope, description.rope_dim, factors);
+    if (context_length > rope.original_context && !rope.long_factors_tensor.empty())
+      factors = weights.vector(Role::rope_long_factors);
+    if (!factors && !rope.factors_tensor.empty()) factors = weights.vector(Role::rope_factors);
+    RopeFrequencies frequencies =
+        rope_frequencies(rope, description.rope_dim, factors, context_length);
     frequencies_.push_back(std::move(frequencies.radians_per_position));
     magnitudes_.push_back(frequencies.magnitude);
   }
@@ -301,13 +299,13 @@ void Transformer::feed_forward_block(std::int64_t layer) {
     const Product both = {Role::gate_up, Role::gate_up, gate_up, stride};
     multiply_normed(layer, {&both, 1}, norm, 0, tokens);
   } else {
-    const Product each[2] = {{Role::gate, Role::gate, gate_up, stride},
-                             {Role::up, Role::up, gate_up + d.feed_forward, stride}};
+    const Product each[2] = {{Role::gate, Role::gate_bias, gate_up, stride},
+                             {Role::up, Role::up_bias, gate_up + d.feed_forward, stride}};
     multiply_normed(layer, each, norm, 0, tokens);
   }
   const auto activate = d.activation == Activation::silu ? context_.kernels.silu_multiply
                                                          : context_.kernels.gelu_multiply;
-  const Product down = {Role::down, Role::down, at(layout_.normed), d.width};
+  const Product down = {Role::down, Role::down_bias, at(layout_.normed), d.width};
   multiply(layer, {&down, 1}, gate_up, stride, tokens, [&](std::int64_t t) {
     float* gate = gate_up + t * stride;
     activate(gate, gate + d.feed_forward, d.feed_forward, gate);

@@ -58,6 +58,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   Plan plan;
   plan.budget_bytes = request.budget;
   plan.process_bytes = request.runtime_bytes;
+  plan.slack_bytes = request.runtime_slack;
   plan.context = context;
   plan.sessions = request.sessions;
   plan.chunk_tokens = std::min(chunk, context * request.sessions);
@@ -115,7 +116,8 @@ Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const Held
     plan = sized(facts, request, weights, wanted, chunk);
     if (plan.fits) break;
   }
-  const std::int64_t largest = longest_context(facts, request, weights, least_chunk, trained);
+  const std::int64_t most = std::max(trained, request.context.value_or(0));
+  const std::int64_t largest = longest_context(facts, request, weights, least_chunk, most);
   if (!plan.fits && !request.context && largest > 0) {
     // A shorter context is better than none; half of what could be is left to chunks of a decent
     // size.
@@ -127,7 +129,11 @@ Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const Held
     }
   }
   plan.largest_context = largest;
+  PlanRequest again = request;
+  again.runtime_bytes += request.runtime_slack;
+  plan.offered_context = longest_context(facts, again, weights, least_chunk, largest);
   const Plan least = sized(facts, request, weights, std::min(trained, short_context), least_chunk);
+  plan.least_context = least.context;
   plan.least_bytes = least.peak_bytes;
   plan.least_kl_nats = weights.kl_nats;
   return plan;
@@ -257,7 +263,9 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
       plan.quality = quality.source;
       plan.kept_tensors = choices.kept_tensors();
       plan.largest_context = least.largest_context;
+      plan.offered_context = least.offered_context;
     }
+    plan.least_context = least.least_context;
     plan.least_bytes = least.least_bytes;
     plan.least_kl_nats = least.least_kl_nats;
   }
@@ -287,16 +295,16 @@ namespace {
 
 }  // namespace
 
-void refuse_unless_it_fits(const Plan& plan) {
+void refuse_unless_it_fits(const Plan& plan, bool has_context_option) {
   if (plan.fits && !plan.keeps_speed()) refuse_slow(plan);
   if (plan.fits) return;
   const Bytes missing = plan.peak_bytes - plan.budget_bytes;
-  std::string choice = fmt::format("give --memory {} or more", plan.peak_bytes);
-  if (plan.largest_context > 0)
-    choice += fmt::format(", or --context {} or less", plan.largest_context);
-  else if (plan.least_bytes < plan.peak_bytes)
+  std::string choice = fmt::format("give --memory {} or more", plan.peak_bytes + plan.slack_bytes);
+  if (has_context_option && plan.offered_context > 0)
+    choice += fmt::format(", or --context {} or less", plan.offered_context);
+  else if (has_context_option && plan.least_bytes < plan.peak_bytes)
     choice += fmt::format(", or {} and --context {}, or a smaller model or file format",
-                          plan.least_bytes, short_context);
+                          plan.least_bytes + plan.slack_bytes, plan.least_context);
   else
     choice += ", or a smaller model or file format";
   const std::string rounded =
@@ -337,6 +345,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"sessions", plan.sessions},
           {"largest_context", plan.largest_context},
           {"least_bytes", plan.least_bytes},
+          {"least_context", plan.least_context},
           {"chunk_tokens", plan.chunk_tokens},
           {"threads", plan.threads},
           {"bits_per_weight", plan.bits_per_weight},

@@ -58,6 +58,8 @@ struct PlanRequest {
       256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
   /// What the process holds besides the accounts: measured (see runtime_bytes), not guessed.
   Bytes runtime_bytes = 0;
+  /// Measured anew, the process may hold so much more: what a refusal offers instead has it to spare.
+  Bytes runtime_slack = 0;
   WeightPolicy policy = WeightPolicy::exact;
   /// What rounding costs; without it, prior_quality().
   std::optional<QualityModel> quality;
@@ -87,10 +89,15 @@ struct Plan {
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
   std::int64_t largest_context =
-      0;  ///< that would fit this budget, up to what the model was trained for; 0 for none
-  /// Peak with the smallest chunk and short_context tokens, and with every tensor in its smallest
-  /// format where the policy is to fit; and what that loses.
+      0;  ///< that would fit this budget, up to what the model was trained for or what was asked for;
+          ///< 0 for none
+  std::int64_t offered_context = 0;  ///< the same with the request's slack to spare
+  Bytes slack_bytes = 0;             ///< the request's
+  /// Peak with the smallest chunk and least_context tokens (short_context, or what the model was
+  /// trained for), and with every tensor in its smallest format where the policy is to fit; and what
+  /// that loses.
   Bytes least_bytes = 0;
+  std::int64_t least_context = 0;
   double least_kl_nats = 0;
   std::int64_t chunk_tokens = 0;
   std::int64_t logit_rows = 1;
@@ -142,8 +149,9 @@ constexpr std::int64_t short_context = 512;
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request);
 
 /// Throws Error(budget_refused) for a plan that does not fit, or not in the time: names the
-/// shortfall and the choices.
-void refuse_unless_it_fits(const Plan& plan);
+/// shortfall and the choices, each of which works when the process is measured anew. Of contexts
+/// the longest is named, unless the command has no option for it.
+void refuse_unless_it_fits(const Plan& plan, bool has_context_option = true);
 
 /// "0.021", "1.3": two significant digits.
 std::string format_nats(double nats);

@@ -51,7 +51,8 @@ SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, const Metadata& metad
     if (!is_special(vocabulary.kind(id)) || vocabulary.find(text) != id) continue;
     entries_.push_back({.token = id,
                         .length = static_cast<std::uint32_t>(text.size()),
-                        .only_parsed = vocabulary.kind(id) != TokenKind::user_defined,
+                        .is_mark = vocabulary.kind(id) != TokenKind::user_defined ||
+                                   vocabulary.is_end_of_generation(id),
                         .strip = rules.of(text)});
   }
   std::stable_sort(entries_.begin(), entries_.end(),
@@ -83,7 +84,7 @@ void SpecialTokens::insert(std::string_view text, std::int32_t entry) {
 }
 
 std::vector<std::int32_t> SpecialTokens::entries_in(std::string_view text,
-                                                    bool parse_special) const {
+                                                    bool with_marks) const {
   std::vector<std::int32_t> found;
   std::vector<bool> seen(entries_.size());
   for (std::size_t begin = 0; begin < text.size(); ++begin) {
@@ -92,7 +93,7 @@ std::vector<std::int32_t> SpecialTokens::entries_in(std::string_view text,
       const Node& here = nodes_[static_cast<std::size_t>(node)];
       if (here.entry >= 0 && !seen[static_cast<std::size_t>(here.entry)]) {
         seen[static_cast<std::size_t>(here.entry)] = true;
-        if (parse_special || !entries_[static_cast<std::size_t>(here.entry)].only_parsed) {
+        if (with_marks || !entries_[static_cast<std::size_t>(here.entry)].is_mark) {
           found.push_back(here.entry);
         }
       }
@@ -108,14 +109,20 @@ std::vector<std::int32_t> SpecialTokens::entries_in(std::string_view text,
   return found;
 }
 
-std::vector<Fragment> SpecialTokens::split(std::string_view text, bool parse_special) const {
+std::vector<Fragment> SpecialTokens::split(std::string_view text,
+                                           std::span<const ByteRange> special) const {
   std::vector<Fragment> fragments;
   if (text.empty()) return fragments;
   fragments.push_back({.text = text});
   if (entries_.empty()) return fragments;
 
+  const auto may_stand_at = [&](std::size_t begin, std::size_t end) {
+    const auto range = std::ranges::lower_bound(special, end, {}, &ByteRange::end);
+    return range != special.end() && range->begin <= begin;
+  };
+
   std::vector<Fragment> next;
-  for (const std::int32_t index : entries_in(text, parse_special)) {
+  for (const std::int32_t index : entries_in(text, !special.empty())) {
     const Entry& entry = entries_[static_cast<std::size_t>(index)];
     const std::string_view wanted = vocabulary_.text(entry.token);
     next.clear();
@@ -126,7 +133,11 @@ std::vector<Fragment> SpecialTokens::split(std::string_view text, bool parse_spe
       }
       std::string_view rest = fragment.text;
       while (!rest.empty()) {
-        const std::size_t found = rest.find(wanted);
+        const auto offset = static_cast<std::size_t>(rest.data() - text.data());
+        std::size_t found = rest.find(wanted);
+        while (entry.is_mark && found != std::string_view::npos &&
+               !may_stand_at(offset + found, offset + found + wanted.size()))
+          found = rest.find(wanted, found + 1);
         if (found == std::string_view::npos) {
           next.push_back({.text = rest});
           break;

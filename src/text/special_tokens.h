@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -29,8 +30,9 @@ class SpecialTokens {
   explicit SpecialTokens(const Vocabulary& vocabulary, const Metadata& metadata);
 
   /// The fragments of `text` in their order. Longer tokens are cut out of the whole text before
-  /// shorter ones, each from left to right. Control and unknown tokens only with `parse_special`.
-  std::vector<Fragment> split(std::string_view text, bool parse_special) const;
+  /// shorter ones, each from left to right. Control and unknown tokens, and those that end a
+  /// generation, are found only inside of one of `special` (disjoint, in order).
+  std::vector<Fragment> split(std::string_view text, std::span<const ByteRange> special) const;
 
   Bytes memory_bytes() const;
 
@@ -38,7 +40,7 @@ class SpecialTokens {
   struct Entry {
     TokenId token;
     std::uint32_t length;  ///< bytes
-    bool only_parsed;      ///< control or unknown
+    bool is_mark;          ///< control, unknown or an end of generation: never plain text
     Strip strip;
   };
   /// A trie of the entries' texts: children of a node are a list of siblings.
@@ -48,7 +50,7 @@ class SpecialTokens {
   };
 
   void insert(std::string_view text, std::int32_t entry);
-  std::vector<std::int32_t> entries_in(std::string_view text, bool parse_special) const;
+  std::vector<std::int32_t> entries_in(std::string_view text, bool with_marks) const;
 
   const Vocabulary& vocabulary_;
   std::vector<Entry> entries_;  ///< longest first

@@ -44,6 +44,27 @@ std::unique_ptr<Tokenizer> Tokenizer::from_metadata(const Metadata& metadata) {
               "use a model with one of the known tokenizers");
 }
 
+std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_special) const {
+  const ByteRange all{0, text.size()};
+  return encode_marked(text, parse_special ? std::span(&all, 1) : std::span<const ByteRange>());
+}
+
+std::vector<TokenId> Tokenizer::encode(std::span<const TextPart> parts) const {
+  std::string text;
+  std::vector<ByteRange> special;
+  for (const TextPart& part : parts) {
+    const ByteRange range{text.size(), text.size() + part.text.size()};
+    text += part.text;
+    if (part.is_input || range.begin == range.end) continue;
+    // A token may lie across what the template wrote in two pieces.
+    if (!special.empty() && special.back().end == range.begin)
+      special.back().end = range.end;
+    else
+      special.push_back(range);
+  }
+  return encode_marked(text, special);
+}
+
 std::string Detokenizer::push(TokenId token, bool show_special) {
   pending_ += tokenizer_->bytes_of(token, show_special);
   std::string text;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,6 +16,20 @@
 namespace plimsoll {
 
 using TokenId = std::int32_t;
+
+/// A stretch of a prompt, and where it comes from.
+struct TextPart {
+  std::string text;
+  /// From a user, a tool, a file: never read as control tokens, whatever it spells.
+  bool is_input = false;
+
+  bool operator==(const TextPart&) const = default;
+};
+
+/// Bytes [begin, end) of a text.
+struct ByteRange {
+  std::size_t begin = 0, end = 0;
+};
 
 /// Immutable and thread-safe.
 class Tokenizer {
@@ -28,7 +43,10 @@ class Tokenizer {
   /// Token ids of `text`, no BOS or EOS added. With `parse_special`, the texts of control tokens
   /// become those tokens; otherwise they are plain text (user-defined tokens always match). Invalid
   /// UTF-8 is Error(invalid_text) with the byte offset.
-  virtual std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const = 0;
+  std::vector<TokenId> encode(std::string_view text, bool parse_special = false) const;
+  /// The same of all parts as one text, in which control tokens (and whatever ends a generation) are
+  /// found only where no byte of them is input. Plain text is tokenized across the parts' borders.
+  std::vector<TokenId> encode(std::span<const TextPart> parts) const;
 
   /// The bytes that a token stands for in running text; may be part of a UTF-8 character. Control
   /// tokens give nothing unless `show_special`.
@@ -48,6 +66,11 @@ class Tokenizer {
   virtual std::optional<TokenId> find(std::string_view piece) const = 0;
   /// What the tokenizer holds in memory.
   virtual Bytes memory_bytes() const = 0;
+
+ private:
+  /// Control tokens are found only inside of one of `special`, which are disjoint and in order.
+  virtual std::vector<TokenId> encode_marked(std::string_view text,
+                                             std::span<const ByteRange> special) const = 0;
 };
 
 /// Turns a stream of tokens into text that never ends inside a UTF-8 character. One per generated

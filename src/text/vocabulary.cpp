@@ -208,18 +208,21 @@ std::optional<std::uint8_t> Vocabulary::byte_of(TokenId id) const {
 }
 
 void Vocabulary::read_special_ids(const Metadata& metadata, const VocabularyDefaults& defaults) {
+  const auto checked = [&](std::string_view key, std::int64_t id) -> TokenId {
+    // Converters write -1, or the same in 32 bits, for a token that the model doesn't have.
+    if (id == -1 || id == std::numeric_limits<std::uint32_t>::max()) return no_token;
+    if (id < 0 || id >= size()) {
+      throw Error(ErrorCode::invalid_model,
+                  fmt::format("{} is {} and the vocabulary has {} tokens", key, id, size()),
+                  "the file was converted with another vocabulary; convert the model again");
+    }
+    return static_cast<TokenId>(id);
+  };
   const auto read = [&](std::string_view role, TokenId fallback) -> TokenId {
     const std::string key = fmt::format("tokenizer.ggml.{}_token_id", role);
     const std::optional<std::int64_t> id = metadata.integer(key);
     if (!id) return contains(fallback) ? fallback : no_token;
-    // Converters write -1, or the same in 32 bits, for a token that the model doesn't have.
-    if (*id == -1 || *id == std::numeric_limits<std::uint32_t>::max()) return no_token;
-    if (*id < 0 || *id >= size()) {
-      throw Error(ErrorCode::invalid_model,
-                  fmt::format("{} is {} and the vocabulary has {} tokens", key, *id, size()),
-                  "the file was converted with another vocabulary; convert the model again");
-    }
-    return static_cast<TokenId>(*id);
+    return checked(key, *id);
   };
   bos_ = read("bos", defaults.bos);
   eos_ = read("eos", defaults.eos);
@@ -228,6 +231,14 @@ void Vocabulary::read_special_ids(const Metadata& metadata, const VocabularyDefa
        {eos_, read("eot", no_token), read("eom", no_token), read("fim_pad", no_token),
         read("fim_rep", no_token), read("fim_sep", no_token)}) {
     if (end != no_token) ends_.push_back(end);
+  }
+  // Several, as Ollama's files and folders have them.
+  constexpr std::string_view ends_key = "tokenizer.ggml.eos_token_ids";
+  if (const MetadataValue* several = metadata.find(ends_key)) {
+    for (std::uint64_t i = 0; i < several->size(); ++i) {
+      const TokenId end = checked(ends_key, several->as_integer(i));
+      if (end != no_token) ends_.push_back(end);
+    }
   }
 
   const std::optional<bool> adds_bos = metadata.boolean("tokenizer.ggml.add_bos_token");

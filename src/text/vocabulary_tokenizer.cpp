@@ -17,7 +17,8 @@ std::optional<TokenId> if_any(TokenId id) {
 
 }  // namespace
 
-std::vector<TokenId> VocabularyTokenizer::encode(std::string_view text, bool parse_special) const {
+std::vector<TokenId> VocabularyTokenizer::encode_marked(std::string_view text,
+                                                        std::span<const ByteRange> special) const {
   if (text.size() > longest_input) {
     throw Error(ErrorCode::invalid_text,
                 fmt::format("the text has {}, wanted at most {}", format_bytes(text.size()),
@@ -33,7 +34,7 @@ std::vector<TokenId> VocabularyTokenizer::encode(std::string_view text, bool par
   }
   std::vector<TokenId> out;
   bool at_start = true;
-  for (const Fragment& fragment : special_.split(text, parse_special)) {
+  for (const Fragment& fragment : special_.split(text, special)) {
     if (fragment.token == no_token) {
       encode_text(fragment.text, at_start, out);
     } else {

@@ -14,7 +14,6 @@ namespace plimsoll {
 
 class VocabularyTokenizer : public Tokenizer {
  public:
-  std::vector<TokenId> encode(std::string_view text, bool parse_special) const final;
   std::string bytes_of(TokenId token, bool show_special) const final;
   std::string_view piece(TokenId token) const final;
   std::int32_t vocabulary_size() const final { return vocabulary_.size(); }
@@ -37,6 +36,8 @@ class VocabularyTokenizer : public Tokenizer {
   void append_fallback(std::string_view character, bool by_bytes, std::vector<TokenId>& out) const;
 
  private:
+  std::vector<TokenId> encode_marked(std::string_view text,
+                                     std::span<const ByteRange> special) const final;
   /// Appends the tokens of `text` (valid UTF-8, not empty, without special tokens). `at_start`: it
   /// stands at the beginning or behind a special token.
   virtual void encode_text(std::string_view text, bool at_start,

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,10 +23,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 constexpr auto patience = std::chrono::seconds(60);
 
-/// What a user has kept must not matter, nor be changed.
-void set_cache_folder() {
+/// What a user has kept or set must not matter, nor be changed.
+void set_folders() {
   static const TemporaryFolder folder;
   ::setenv("XDG_CACHE_HOME", folder.path().c_str(), 1);
+  ::setenv("XDG_CONFIG_HOME", folder.path().c_str(), 1);
+  ::unsetenv("PLIMSOLL_CONFIG");
 }
 
 [[noreturn]] void execute(const std::vector<std::string>& arguments) {
@@ -72,7 +75,7 @@ nlohmann::json Outcome::json() const {
 
 Outcome run_program(const Invocation& invocation) {
   Pipe in, out, error;
-  set_cache_folder();
+  set_folders();
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(in.read_end, 0);
@@ -87,6 +90,12 @@ Outcome run_program(const Invocation& invocation) {
     ::signal(SIGPIPE, SIG_DFL);
     for (const auto& [name, value] : invocation.environment)
       ::setenv(name.c_str(), value.c_str(), 1);
+    for (const std::string& name : invocation.missing_environment) ::unsetenv(name.c_str());
+    if (invocation.file_size_limit) {
+      const rlimit limit{*invocation.file_size_limit, *invocation.file_size_limit};
+      ::setrlimit(RLIMIT_FSIZE, &limit);
+      ::signal(SIGXFSZ, SIG_DFL);
+    }
     execute(invocation.arguments);
   }
   in.close_read();
@@ -139,7 +148,7 @@ TerminalProgram::TerminalProgram(const std::vector<std::string>& arguments, int 
   winsize size{};
   size.ws_row = 24;
   size.ws_col = static_cast<unsigned short>(columns);
-  set_cache_folder();
+  set_folders();
   child_ = ::forkpty(&terminal_, nullptr, nullptr, &size);
   if (child_ == 0) {
     ::signal(SIGINT, SIG_DFL);

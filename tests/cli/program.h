@@ -3,7 +3,9 @@
 
 #include <sys/types.h>
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,6 +39,8 @@ struct Invocation {
   bool closed_input = false, closed_output = false;  ///< no such descriptor at all
   std::vector<std::pair<std::string, std::string>> environment = {};  ///< added
   std::string output_file = {};                                       ///< instead of a pipe
+  std::vector<std::string> missing_environment = {};                  ///< removed
+  std::optional<std::uint64_t> file_size_limit = {};                  ///< as of ulimit -f, in bytes
 };
 
 /// Kills the program and reports a failure when it takes longer than a minute.

@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "plan/quality_file.h"
 #include "support/fixture.h"
+#include "support/split_model.h"
 
 namespace plimsoll {
 namespace {
@@ -72,6 +74,27 @@ TEST_F(KeptWeights, AreTheSameWeights) {
     EXPECT_EQ(logits(context, model, plan, &*kept), expected);
     EXPECT_LE(context.ledger.peak(), plan.peak_bytes);
   }
+}
+
+TEST_F(KeptWeights, OfASplitModelAreThoseOfTheWhole) {
+  const OpenModel whole = OpenModel::open(path_);
+  const std::vector<std::string> parts = test::split_model(path_, folder_.file("split"), {9, true});
+  ASSERT_GT(parts.size(), 2u);
+  const OpenModel split = OpenModel::open(parts.front());
+  EXPECT_EQ(model_fingerprint(split.file), model_fingerprint(whole.file));
+  const Plan plan = fitted(whole);
+  ASSERT_FALSE(plan.formats.empty());
+  std::vector<float> of_whole;
+  {
+    Context context(2, choose_isa());
+    of_whole = logits(context, whole, plan, nullptr);
+  }
+  Context context(2, choose_isa());
+  const std::string path = kept_path(context, whole, plan);
+  EXPECT_EQ(kept_path(context, split, plan), path);
+  keep_weights(context, whole, plan, path);
+  EXPECT_TRUE(open_kept(context, split, path).has_value());
+  EXPECT_EQ(logits(context, split, plan, nullptr), of_whole) << "rounded while loading";
 }
 
 TEST_F(KeptWeights, OtherPlansAndModelsHaveOtherNames) {

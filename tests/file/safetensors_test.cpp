@@ -138,9 +138,11 @@ TEST_F(Folder, InterleavesTheHalvesOfLlamasHeads) {
   config_["num_attention_heads"] = 2;
   config_["head_dim"] = 4;
   config_["num_key_value_heads"] = 1;
+  config_["attention_bias"] = true;
   add("model.layers.1.self_attn.q_proj.weight", {8, 4});
   add("model.layers.1.self_attn.q_proj.bias", {8});
   add("model.layers.1.self_attn.v_proj.weight", {4, 4});
+  add("model.layers.1.self_attn.v_proj.bias", {4});
   const ModelFile file = open();
   // Rows 0 to 3 are a head: 0 1 are its first half, 2 3 its second.
   const int order[] = {0, 2, 1, 3, 4, 6, 5, 7};
@@ -154,12 +156,13 @@ TEST_F(Folder, InterleavesTheHalvesOfLlamasHeads) {
 
 TEST_F(Folder, AddsOneToGemmasNorms) {
   config_["architectures"] = {"Gemma2ForCausalLM"};
+  config_["num_key_value_heads"] = 1;
   config_["sliding_window"] = 16;
   config_["hidden_activation"] = "gelu_pytorch_tanh";
   for (const char* norm : {"input_layernorm", "post_attention_layernorm",
                            "pre_feedforward_layernorm", "post_feedforward_layernorm"})
     add(std::string("model.layers.0.") + norm + ".weight", {4});
-  add("lm_head.weight", {3, 4});  // Gemma's is the embedding
+  add("lm_head.weight", {3, 4});  // a copy of the embedding, to which Gemma ties it
   const ModelFile file = open();
   for (const char* norm : {"attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"})
     EXPECT_EQ(read(file, std::string("blk.0.") + norm + ".weight"),
@@ -411,8 +414,8 @@ TEST_F(Folder, WithOtherConfigurationsIsRefused) {
   refused(invalid, "head_dim", "head_dim", 3);
   refused(unsupported, "\"MambaForCausalLM\" is not known", "architectures", {"MambaForCausalLM"});
   refused(unsupported, "\"\" is not known", "architectures", {});
-  refused(unsupported, "RoPE scaling \"dynamic\"", "rope_scaling",
-          {{"type", "dynamic"}, {"factor", 2.0}});
+  refused(unsupported, "key \"type\" is \"proportional\"", "rope_scaling",
+          {{"type", "proportional"}, {"factor", 2.0}});
   refused(invalid, "key \"factor\"", "rope_scaling", {{"type", "linear"}});
   refused(unsupported, "\"gelu\"", "hidden_act", "gelu");
   refused(unsupported, "quantised in a format of their own (\"gptq\")", "quantization_config",

@@ -102,9 +102,9 @@ TEST(Description, RefusesHyperparametersThatContradictEachOther) {
          [](Keys& k) { k.experts = 8; });
   expect("unsupported_model: RoPE scaling type 'magic' is not known",
          [](Keys& k) { k.rope_type = "magic"; });
-  expect("rope.scaling.factor must be above 0, found 0", [](Keys& k) {
+  expect("rope.scaling.factor must be above 0, found -2", [](Keys& k) {
     k.rope_type = "linear";
-    k.rope_factor = 0;
+    k.rope_factor = -2;
   });
   expect("token_embd.weight should be 8 x 64 by the hyper-parameters, found 8 x 32",
          [](Keys& k) { k.width = 64; });

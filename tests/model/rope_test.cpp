@@ -12,7 +12,7 @@ namespace {
 TEST(Rope, PlainFrequenciesArePowersOfTheBase) {
   RopeDescription rope;
   rope.base = 10000;
-  const RopeFrequencies found = rope_frequencies(rope, 64, nullptr);
+  const RopeFrequencies found = rope_frequencies(rope, 64, nullptr, 1);
   ASSERT_EQ(found.radians_per_position.size(), 32u);
   EXPECT_EQ(found.magnitude, 1.0f);
   for (int i = 0; i < 32; ++i)
@@ -25,7 +25,7 @@ TEST(Rope, LinearScalingSlowsEveryWaveAndFactorsDivide) {
   rope.scale = 0.25;
   std::vector<float> factors(16);
   for (std::size_t i = 0; i < factors.size(); ++i) factors[i] = 1.0f + static_cast<float>(i);
-  const RopeFrequencies found = rope_frequencies(rope, 32, factors.data());
+  const RopeFrequencies found = rope_frequencies(rope, 32, factors.data(), 1);
   for (std::size_t i = 0; i < 16; ++i)
     EXPECT_FLOAT_EQ(found.radians_per_position[i],
                     static_cast<float>(std::pow(10000.0, -static_cast<double>(i) / 16) /
@@ -40,7 +40,7 @@ TEST(Rope, YarnKeepsFastWavesAndInterpolatesSlowOnes) {
   rope.scale = 1.0 / 8;
   rope.yarn = true;
   rope.original_context = 4096;
-  const RopeFrequencies found = rope_frequencies(rope, 128, nullptr);
+  const RopeFrequencies found = rope_frequencies(rope, 128, nullptr, 1);
   EXPECT_FLOAT_EQ(found.magnitude, static_cast<float>(0.1 * std::log(8.0) + 1));
   double previous = 1.01;
   for (std::size_t i = 0; i < 64; ++i) {

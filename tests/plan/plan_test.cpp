@@ -91,6 +91,40 @@ TEST(Plan, NeverAsksForMoreThanTheModelWasTrainedFor) {
   EXPECT_EQ(plan.largest_context, 256);
 }
 
+TEST(Plan, OffersMoreThanTheModelWasTrainedForWhenThatWasAsked) {
+  ModelFacts small = facts();
+  small.description.trained_context = 256;
+  const Bytes budget = make_plan(small, request(4 * GiB, 1000)).peak_bytes;
+  const Plan plan = make_plan(small, request(budget - 4 * MiB, 100'000));
+  EXPECT_FALSE(plan.fits);
+  EXPECT_GT(plan.largest_context, 256);
+  EXPECT_TRUE(make_plan(small, request(budget - 4 * MiB, plan.largest_context)).fits);
+  EXPECT_FALSE(make_plan(small, request(budget - 4 * MiB, plan.largest_context + 1)).fits);
+}
+
+TEST(Plan, WhatIsOfferedHasTheSlackToSpare) {
+  PlanRequest asked = request(720 * MiB, 100'000);
+  asked.runtime_slack = 2 * MiB;
+  const Plan plan = make_plan(facts(), asked);
+  ASSERT_FALSE(plan.fits);
+  ASSERT_GT(plan.offered_context, 0);
+  EXPECT_LT(plan.offered_context, plan.largest_context);
+  PlanRequest again = request(720 * MiB, plan.offered_context);
+  again.runtime_bytes += 2 * MiB;
+  EXPECT_TRUE(make_plan(facts(), again).fits);
+  again.context = plan.offered_context + 1;
+  EXPECT_FALSE(make_plan(facts(), again).fits);
+}
+
+TEST(Plan, TheLeastIsThatOfTheContextThatIsNamed) {
+  ModelFacts small = facts();
+  small.description.trained_context = 256;
+  const Plan plan = make_plan(small, request(1 * KiB, 4096));
+  EXPECT_EQ(plan.least_context, 256);
+  EXPECT_TRUE(make_plan(small, request(plan.least_bytes, plan.least_context)).fits);
+  EXPECT_FALSE(make_plan(small, request(plan.least_bytes - 1, plan.least_context)).fits);
+}
+
 TEST(Plan, TheSmallestBudgetIsRefusedWithoutAContext) {
   const Plan plan = make_plan(facts(), request(1 * KiB));
   EXPECT_FALSE(plan.fits);

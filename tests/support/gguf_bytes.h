@@ -13,6 +13,7 @@ class GgufBytes {
  public:
   /// Magic, version and the two counts.
   GgufBytes(std::uint64_t tensors, std::uint64_t keys, std::uint32_t version = 3) {
+    bytes_.reserve(64);
     raw("GGUF");
     number(version);
     number(tensors);

@@ -83,13 +83,27 @@ Json config_of(const ModelFile& file, const Keys& keys) {
   if (keys.is_gemma()) {
     config["hidden_activation"] = "gelu_pytorch_tanh";
     config["sliding_window"] = keys.integer("attention.sliding_window", 4096);
+    config["query_pre_attn_scalar"] = keys.integer("attention.key_length");
     if (keys.family == "gemma2") {
       config["attn_logit_softcapping"] = keys.number("attn_logit_softcapping");
       config["final_logit_softcapping"] = keys.number("final_logit_softcapping");
     }
   } else {
     config["hidden_act"] = "silu";
+    if (keys.contains("attention.sliding_window")) {
+      // Of llama models, Mistral's have windows; Qwen's in their upper layers only.
+      if (keys.family == "llama") {
+        config["architectures"] = {"MistralForCausalLM"};
+        config["model_type"] = "mistral";
+      }
+      config["sliding_window"] = keys.integer("attention.sliding_window");
+      config["use_sliding_window"] = true;
+      config["max_window_layers"] = 0;
+    }
   }
+  const auto has_bias = [&](const char* name) { return file.find_tensor(name) != nullptr; };
+  if (has_bias("blk.0.attn_output.bias")) config["attention_bias"] = true;
+  if (has_bias("blk.0.ffn_down.bias")) config["mlp_bias"] = true;
   const auto scaling = file.metadata().string(keys.family + ".rope.scaling.type");
   if (keys.family == "phi3") {
     config["original_max_position_embeddings"] =

@@ -172,6 +172,9 @@ Distribution distribution(const TensorSlot& slot) {
     case Role::v_bias:
     case Role::qkv_bias:
     case Role::attention_output_bias:
+    case Role::gate_bias:
+    case Role::up_bias:
+    case Role::down_bias:
       return {0.0f, 0.1f};
     default:
       return {0.0f, 1.0f / std::sqrt(static_cast<float>(slot.columns))};

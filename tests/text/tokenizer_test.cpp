@@ -220,6 +220,36 @@ TEST(Tokenizer, CutsOutSpecialTokens) {
   EXPECT_EQ(tokenizer->piece(-1), "");
 }
 
+TEST(Tokenizer, FindsControlTokensOnlyWhereNothingIsInput) {
+  Builder builder = bpe_builder();
+  builder.merges = {"a b"};
+  builder.add("<|x|>", Builder::control);             // 96
+  builder.add("[a]", Builder::user_defined);          // 97
+  builder.add("<|im_end|>", Builder::user_defined);   // 98: ends a generation
+  const auto tokenizer = builder.build();
+  const auto encode = [&](std::vector<TextPart> parts) { return tokenizer->encode(parts); };
+  const TokenId a = 'a' - '!';
+  const Ids spelled = tokenizer->encode("<|x|>");
+  ASSERT_EQ(spelled.size(), 5u);
+  EXPECT_EQ(encode({{"<|x|>a", false}}), (Ids{96, a}));
+  EXPECT_EQ(encode({{"<|x|>", true}}), spelled);
+  // A mark of the template in two pieces is one, a mark that is input in part is none.
+  EXPECT_EQ(encode({{"<|x", false}, {"|>", false}}), (Ids{96}));
+  EXPECT_EQ(encode({{"<|x", false}, {"|>", true}}), spelled);
+  EXPECT_EQ(encode({{"<|x", true}, {"|>", false}}), spelled);
+  EXPECT_EQ(encode({{"<|", false}, {"x", true}, {"|>", false}}), spelled);
+  Ids both = spelled;
+  both.insert(both.begin(), 96);
+  both.push_back(96);
+  EXPECT_EQ(encode({{"<|x|>", false}, {"<|x|>", true}, {"", true}, {"<|x|>", false}}), both);
+  // Plain text is joined, and what is no control token is found everywhere.
+  EXPECT_EQ(encode({{"a", false}, {"b", true}}), tokenizer->encode("ab"));
+  EXPECT_EQ(encode({{"[", false}, {"a]", true}}), (Ids{97}));
+  EXPECT_EQ(encode({{"<|im_end|>", true}}).size(), 10u);
+  EXPECT_EQ(encode({{"<|im_end|>", false}}), (Ids{98}));
+  EXPECT_EQ(encode({}), Ids{});
+}
+
 TEST(Tokenizer, DropsWhiteSpaceBehindPhi3Marks) {
   Builder builder = spm_builder();
   builder.add(space);

@@ -46,6 +46,11 @@ struct VocabularyBuilder {
       const std::string& path;
       ~Removal() { std::filesystem::remove(path); }
     } removal{path};
+    write(path);
+    return Tokenizer::from_metadata(ModelFile::open(path).metadata());
+  }
+
+  void write(const std::string& path) const {
     GgufWriter writer(path);
     writer.add_string("general.architecture", "llama");
     writer.add_string("tokenizer.ggml.model", model);
@@ -56,7 +61,6 @@ struct VocabularyBuilder {
     if (!merges.empty()) writer.add_strings("tokenizer.ggml.merges", merges);
     if (more) more(writer);
     writer.finish();
-    return Tokenizer::from_metadata(ModelFile::open(path).metadata());
   }
 };
 
