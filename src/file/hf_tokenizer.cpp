@@ -449,6 +449,11 @@ class TokenizerReader {
     const auto only = [](std::optional<std::int64_t> id) {
       return id ? Ids{static_cast<std::int32_t>(*id)} : Ids();
     };
+    // Whatever token texts begin with is what others call BOS, also where nobody has named it.
+    if (!bos && !adds_bos && frame && frame->before.size() == 1) {
+      bos = frame->before.front();
+      metadata_.add_integer("tokenizer.ggml.bos_token_id", *bos);
+    }
     // A text cannot begin with a token that there is not.
     const bool begins_with_bos = frame && bos && !frame->before.empty() &&
                                  frame->before.front() == *bos;

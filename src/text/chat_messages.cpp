@@ -44,6 +44,7 @@ void check_messages(const ChatJson& messages) {
     const auto role = message.find("role");
     if (role == message.end() || !role->is_string()) refuse("it has no \"role\" that is text");
     const auto content = message.find("content");
+    if (content == message.end() && !message.contains("tool_calls")) refuse("it has no \"content\"");
     if (content == message.end() || content->is_null() || content->is_string()) continue;
     if (!content->is_array())
       refuse(fmt::format("\"content\" should be text or an array of parts and is {}", content->type_name()));

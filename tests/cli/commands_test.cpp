@@ -246,7 +246,7 @@ TEST(Plan, WritesAPage) {
   std::ifstream file(page);
   const std::string html(std::istreambuf_iterator<char>(file), {});
   for (const char* part : {"<!doctype html>", "weights", "attn_q", "F16", "<svg",
-                           "KL, nats per token", "tokens per second", "prior"})
+                           "KL, nats per token", "tokens per second", "measured quickly"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
   for (const char* part : {" src=", " href=", "url(", "http:", "https:"})
     EXPECT_EQ(html.find(part), std::string::npos) << part;

@@ -260,7 +260,7 @@ class EvalBudgets : public ::testing::Test {
 
 TEST_F(EvalBudgets, EachRowIsHeldToItsOwn) {
   // The smallest comes behind larger ones and before them.
-  const std::vector<std::string> budgets = {"22.5MiB", "32MiB", "22.3MiB", "24MiB", "22.25MiB"};
+  const std::vector<std::string> budgets = {"23.75MiB", "32MiB", "23.55MiB", "25.25MiB", "23.5MiB"};
   std::string all = budgets.front();
   for (std::size_t i = 1; i < budgets.size(); ++i) all += "," + budgets[i];
   const nlohmann::json json = eval(all, {"--json"}).json();
@@ -284,7 +284,7 @@ TEST_F(EvalBudgets, EachRowIsHeldToItsOwn) {
     kl[row["weight_bytes"].get<std::int64_t>()] = row["kl"].get<double>();
 
     const bool exact = budgets[i] == "32MiB";
-    EXPECT_EQ(row["quality"], exact ? "exact" : "prior");
+    EXPECT_EQ(row["quality"], exact ? "exact" : "quick");
     const double predicted = row["predicted_kl_nats"].get<double>();
     if (exact) {
       EXPECT_EQ(predicted, 0);
@@ -319,17 +319,17 @@ TEST_F(EvalBudgets, TheOneThatIsTooSmallIsNamed) {
 
 TEST_F(EvalBudgets, TableAndPageTellThemApart) {
   const std::string page = folder.file("page.html");
-  const Outcome plain = eval("24MiB,22.5MiB", {"--html", page});
+  const Outcome plain = eval("25.25MiB,23.75MiB", {"--html", page});
   EXPECT_EQ(plain.exit_code, 0) << plain.error;
   for (const char* part :
-       {"budget ", "predicted", "\n24.0 MiB ", "\n22.5 MiB ", "weights in memory"})
+       {"budget ", "predicted", "\n25.2 MiB ", "\n23.8 MiB ", "weights in memory"})
     EXPECT_NE(plain.out.find(part), std::string::npos) << part << plain.out;
   const std::string html = content(page);
-  for (const char* part : {"under 2 budgets", "24.0 MiB", "22.5 MiB", "-f16, predicted",
+  for (const char* part : {"under 2 budgets", "25.2 MiB", "23.8 MiB", "-f16, predicted",
                            "formats in memory", "prior: kind and depth of tensors"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
   // Alone there is nothing to tell apart.
-  const std::string alone = eval("22.5MiB", {}).out;
+  const std::string alone = eval("23.75MiB", {}).out;
   EXPECT_NE(alone.find("nats lost by rounding (prior"), std::string::npos) << alone;
   // Names that round to the same are given in bytes.
   const std::string close = eval("25165824,25165825", {}).out;
@@ -341,10 +341,10 @@ TEST_F(EvalBudgets, GoOnWhereTheyStopped) {
     const std::string found = content(resume);
     return std::count(found.begin(), found.end(), '\n');
   };
-  const nlohmann::json whole = eval("24MiB,32MiB", {"--json", "--resume", resume}).json();
+  const nlohmann::json whole = eval("25.25MiB,32MiB", {"--json", "--resume", resume}).json();
   ASSERT_EQ(count(), 2);
   // One is known, one is new.
-  const Outcome other = eval("32MiB,23MiB", {"--json", "--resume", resume});
+  const Outcome other = eval("32MiB,24.25MiB", {"--json", "--resume", resume});
   EXPECT_NE(other.error.find("under 32.0 MiB: 3 of 3 chunks were scored before"), std::string::npos)
       << other.error;
   EXPECT_EQ(other.json()["models"][0]["kl"], whole["models"][1]["kl"]);
@@ -355,7 +355,7 @@ TEST_F(EvalBudgets, GoOnWhereTheyStopped) {
   nlohmann::json first = nlohmann::json::parse(found.substr(0, found.find('\n')));
   first["inputs"]["formats"] = "0123456789abcdef";
   write_text(resume, first.dump() + "\n");
-  const Outcome again = eval("24MiB", {"--json", "--resume", resume});
+  const Outcome again = eval("25.25MiB", {"--json", "--resume", resume});
   EXPECT_EQ(again.error.find("scored before"), std::string::npos) << again.error;
   EXPECT_EQ(count(), 2);
 }

@@ -30,7 +30,7 @@ TEST_F(FitCommand, FastFilesKeepTheirSizeAndRun) {
     EXPECT_EQ(json["target_bytes"], target) << json;
     EXPECT_LE(json["file_bytes"], target);
     EXPECT_GE(json["file_bytes"].get<double>(), 0.97 * static_cast<double>(target));
-    EXPECT_EQ(json["quality"], "prior");
+    EXPECT_EQ(json["quality"], "quick");
     EXPECT_GT(json["kl_nats"], 0);
     const nlohmann::json run =
         run_program({"run", output_, "--prompt", "A file", "--tokens", "4", "--json"}).json();

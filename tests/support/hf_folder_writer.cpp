@@ -363,6 +363,7 @@ void write_tokenizer_json(const Metadata& metadata, const std::filesystem::path&
   json["normalizer"] = nullptr;
   if (byte_level) {
     json["pre_tokenizer"] = pre_tokenizer_of(metadata.string("tokenizer.ggml.pre").value());
+    json["decoder"] = {{"type", "ByteLevel"}};
   } else {
     json["normalizer"] = {
         {"type", "Sequence"},
@@ -370,6 +371,12 @@ void write_tokenizer_json(const Metadata& metadata, const std::filesystem::path&
          {{{"type", "Prepend"}, {"prepend", "▁"}},
           {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", "▁"}}}}};
     json["pre_tokenizer"] = nullptr;
+    json["decoder"] = {
+        {"type", "Sequence"},
+        {"decoders",
+         {{{"type", "Replace"}, {"pattern", {{"String", "▁"}}}, {"content", " "}},
+          {{"type", "ByteFallback"}},
+          {{"type", "Fuse"}}}}};
   }
   json["model"] = {{"type", "BPE"},
                    {"unk_token", unknown.empty() ? SortedJson() : SortedJson(unknown)},
@@ -417,6 +424,9 @@ void write_tokenizer(const Metadata& metadata, const std::filesystem::path& fold
     const auto adds = metadata.boolean(fmt::format("tokenizer.ggml.add_{}_token", role));
     if (adds) settings[fmt::format("add_{}_token", role)] = *adds;
   }
+  // Sentence pieces begin with BOS where a GGUF file does not say; here somebody must.
+  if (metadata.string("tokenizer.ggml.model") == "llama" && !settings.contains("add_bos_token"))
+    settings["add_bos_token"] = true;
   if (const auto text = metadata.string("tokenizer.chat_template"))
     settings["chat_template"] = std::string(*text);
   write_text(folder / "tokenizer_config.json", settings.dump());
