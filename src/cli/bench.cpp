@@ -181,6 +181,7 @@ int bench_command(const Arguments& arguments) {
   BenchRequest& request = report.request;
   Options options("bench", "Speed, beside the limits of this machine measured in the same run.");
   common.declare(options);
+  common.declare_measuring(options);
   constexpr std::int64_t most = std::int64_t{1} << 24;
   options.count("--prompt", prompt, 1, most, "Tokens of the prompt (default 512)");
   options.count("--tokens", tokens, 1, most, "Tokens that are decoded behind it (default 64)");

@@ -7,7 +7,6 @@
 #include <array>
 #include <charconv>
 #include <cstdlib>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/process.h"
@@ -15,6 +14,7 @@
 #include "cli/line.h"
 #include "cli/messages_file.h"
 #include "cli/output.h"
+#include "cli/suggest.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -234,38 +234,11 @@ const std::array settings = {
 
 // --- names ---
 
-/// Insertions, deletions, replacements and swaps of neighbours from one to the other.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before, last(b.size() + 1), now(b.size() + 1);
-  std::iota(last.begin(), last.end(), 0);
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    now[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      now[j] =
-          std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        now[j] = std::min(now[j], before[j - 2] + 1);
-    }
-    before = last;
-    last = now;
-  }
-  return last.back();
-}
-
-/// What was perhaps meant; empty where nothing is near.
 template <class Rows>
-std::string nearest(std::string_view name, const Rows& rows) {
-  std::string best;
-  std::size_t least = 3;
-  for (const auto& row : rows) {
-    const bool begins = name.size() >= 2 && row.name.starts_with(name);
-    const std::size_t far = begins ? 0 : distance(name, row.name);
-    if (far < std::min(least, row.name.size())) {
-      least = far;
-      best = row.name;
-    }
-  }
-  return best;
+std::vector<std::string> names_of(const Rows& rows) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) names.emplace_back(row.name);
+  return names;
 }
 
 void set(Chat& chat, const std::string& argument) {
@@ -281,9 +254,8 @@ void set(Chat& chat, const std::string& argument) {
   const auto setting = std::find_if(settings.begin(), settings.end(),
                                     [&](const Setting& s) { return s.name == name; });
   if (setting == settings.end()) {
-    const std::string meant = nearest(name, settings);
     throw Error(ErrorCode::usage, fmt::format("there is no setting \"{}\"", name),
-                meant.empty() ? "/set lists them" : fmt::format("did you mean {}?", meant));
+                did_you_mean(name, names_of(settings), "/set lists them"));
   }
   if (space != std::string::npos)
     setting->set(chat, trimmed(std::string_view(argument).substr(space + 1)));
@@ -344,12 +316,11 @@ void run_chat_command(Chat& chat, std::string_view message) {
   const std::string_view name = name_in(message);
   const ChatCommand* command = find_command(name);
   if (command == nullptr) {
-    const std::string meant = nearest(name, commands);
+    std::vector<std::string> known;
+    for (const ChatCommand& each : commands) known.push_back(fmt::format("/{}", each.name));
     throw Error(ErrorCode::usage, fmt::format("there is no command /{}", name),
-                meant.empty() ? "/help lists them; //... sends a text that begins with /"
-                              : fmt::format("did you mean /{}? //... sends a text that begins "
-                                            "with /",
-                                            meant));
+                did_you_mean(fmt::format("/{}", name), known,
+                             "/help lists them; //... sends a text that begins with /"));
   }
   if (command->needs_conversation && !chat.conversation)
     throw Error(ErrorCode::usage,

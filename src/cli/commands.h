@@ -21,6 +21,7 @@ int fit_command(const Arguments& arguments);
 int pull_command(const Arguments& arguments);
 int list_command(const Arguments& arguments);
 int rm_command(const Arguments& arguments);
+int measure_command(const Arguments& arguments);
 int config_command(const Arguments& arguments);
 int completion_command(const Arguments& arguments);
 int man_command(const Arguments& arguments);

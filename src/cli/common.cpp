@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "cli/bundled.h"
 #include "cli/models.h"
+#include "cli/measure.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/kept_weights.h"
@@ -85,6 +86,13 @@ void CommonOptions::declare_workers(Options& options) {
   options.flag("--json", json, "Print one JSON object and nothing else").shared = true;
 }
 
+void CommonOptions::declare_measuring(Options& options) {
+  options.flag("--no-measure", no_measure,
+               "Do not measure first what rounding costs a model that nobody has measured yet: go "
+               "by what is usual")
+      .shared = true;
+}
+
 void CommonOptions::declare_context(Options& options, const std::string& help) {
   options.count("--context", context, 1, most_context, help).shared = true;
 }
@@ -131,8 +139,15 @@ PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
   request.sessions = needs.sessions;
   request.speed = needs.speed;
   request.policy = needs.policy;
-  if (request.policy == WeightPolicy::fit)
-    request.quality = known_quality(model.file, model.facts.tensors, cache_folder());
+  if (request.policy == WeightPolicy::fit) {
+    PlanRequest exact = request;
+    exact.policy = WeightPolicy::exact;
+    if (needs.shows_losses || request.speed ||
+        !make_plan(model.facts, exact).fits)
+      request.quality = quality_of(model, options, request.budget);
+    else
+      request.quality = known_quality(model.file, model.facts.tensors, cache_folder());
+  }
   return request;
 }
 
@@ -156,6 +171,8 @@ std::string_view describe(QualitySource source) {
   switch (source) {
     case QualitySource::prior:
       return "prior: kind and depth of tensors";
+    case QualitySource::quick:
+      return "measured quickly";
     case QualitySource::own_text:
       return "measured on the model's own text";
     default:

@@ -31,6 +31,7 @@ struct CommonOptions {
   std::optional<std::int64_t> context;
   std::optional<std::int64_t> threads;
   bool json = false;
+  bool no_measure = false;  ///< plans go by what is known
 
   /// MODEL, --memory, --threads and --json.
   void declare(Options& options);
@@ -38,6 +39,8 @@ struct CommonOptions {
   void declare_running(Options& options);
   /// --threads and --json alone.
   void declare_workers(Options& options);
+  /// --no-measure, for commands that plan.
+  void declare_measuring(Options& options);
   void declare_context(Options& options, const std::string& help);
 
   /// Of MODEL, or of the bundled model. Throws Error(file_not_found).
@@ -67,6 +70,8 @@ struct PlanNeeds {
   std::optional<Bytes> budget;  ///< instead of the options' one
   /// Of the process; none for the plan of a second model beside the first.
   bool counts_process = true;
+  /// What rounding costs is wanted even where nothing has to be rounded.
+  bool shows_losses = false;
   Bytes still_to_come =
       0;  ///< that the run itself will hold before it plans, and this process does not
   Bytes counted_elsewhere = 0;  ///< that this process holds already, but another plan counts

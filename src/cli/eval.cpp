@@ -52,6 +52,7 @@ struct EvalOptions {
                   "several sizes, each model is evaluated under each")
         .shared = true;
     common.declare_workers(options);
+    common.declare_measuring(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
     options.text("--text", "FILE", text, "The text (required)");

@@ -1,4 +1,5 @@
 // plimsoll fit: a model rewritten to a number of bytes, with the loss said beforehand.
+#include "file/hf_pipeline.h"
 #include "fit/fit.h"
 
 #include <fmt/format.h>
@@ -13,6 +14,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/input.h"
+#include "cli/measure.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/own_text.h"
@@ -42,6 +44,7 @@ struct FitCommand {
                     "Rewrites a model's weights so that they take no more than a number of bytes "
                     "and lose as little as these allow. The result is a standard GGUF file.");
     common.declare(options);
+    common.declare_measuring(options);
     options.size("--size", size, "Bytes of the file to write");
     options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
     options.choice(
@@ -153,7 +156,7 @@ class Fitting {
   QualityModel know_quality() {
     const std::string fingerprint = model_fingerprint(model_.file), folder = cache_folder();
     if (!command_.is_thorough()) {
-      if (std::optional<QualityModel> known = load_quality(folder, fingerprint, uses_))
+      if (std::optional<QualityModel> known = quality_of(model_, command_.common, budget_))
         return *known;
       return prior();
     }
@@ -370,6 +373,7 @@ class Fitting {
           {"seconds", seconds_},
           {"peak_bytes", process_memory().peak}};
       if (has_levels()) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
+      if (!has_named_tokenizer()) json["tokenizer_has_gguf_name"] = false;
       print_json(json);
       return;
     }
@@ -384,8 +388,17 @@ class Fitting {
     if (const std::int64_t kept = kept_tensors(); kept > 0)
       out +=
           fmt::format("{} tensors stay as they were: no format's blocks divide their rows\n", kept);
+    if (!has_named_tokenizer())
+      out +=
+          "GGUF has no name for this model's way of cutting text: Plimsoll reads the file, other "
+          "programs refuse it\n";
     write_out(out + fmt::format("took {:.0f} s, peak {}\n", seconds_,
                                 format_bytes(process_memory().peak)));
+  }
+
+  /// False for a folder's tokenizer that other readers of GGUF could only take for another one.
+  bool has_named_tokenizer() const {
+    return model_.file.metadata().string("tokenizer.ggml.model") != unnamed_tokenizer;
   }
 
   static constexpr Bytes file_alignment = 32;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "text/chat_messages.h"
 #include "cli/input.h"
 #include "file/output_file.h"
 #include "plan/quality_file.h"

@@ -34,6 +34,7 @@ struct PlanOptions {
   bool parse(const Arguments& arguments) {
     Options options("plan", "What a model needs, and whether it fits, before anything is loaded.");
     common.declare(options);
+    common.declare_measuring(options);
     common.declare_context(
         options, "Tokens of context of each conversation; without it, the most useful that fits");
     options.count("--sessions", sessions, 1, most_sessions,
@@ -58,6 +59,7 @@ class Planning {
     if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model_.file));
     PlanNeeds needs;
     needs.policy = WeightPolicy::fit;
+    needs.shows_losses = true;
     needs.sessions = options.sessions.value_or(1);
     needs.still_to_come = prompt_allowance;
     if (options.speed > 0) {

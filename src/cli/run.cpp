@@ -112,6 +112,7 @@ int run_command(const Arguments& arguments) {
   offer_to_bring(options.common);
   const OpenModel model = OpenModel::open(options.common.model_path());
   if (options.common.model.empty() && !options.common.json) notice_bundled_model();
+  options.decide_sampling(model.file.metadata());
   std::optional<ChatTemplate> chat_template;
   if (!options.raw) chat_template.emplace(ChatTemplate::from_metadata(model.file.metadata(), *model.tokenizer));
   const bool uses_chat = chat_template && (options.chat || chat_template->is_from_file());

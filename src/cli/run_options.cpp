@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <limits>
 #include <random>
 
@@ -10,6 +11,7 @@
 #include "cli/messages_file.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "engine/sampling_defaults.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -54,8 +56,9 @@ bool RunOptions::parse(const Arguments& arguments) {
   Options options("run",
                   "Answers a prompt, writes on from one, or chats, inside a byte budget. Without a "
                   "prompt: what comes in on standard input, or a conversation at the terminal.");
-  SamplingOptions& sampling = generate.sampling;
+  const SamplingOptions sampling;  // what holds where neither options nor the model say otherwise
   common.declare(options);
+  common.declare_measuring(options);
   common.declare_context(options,
                          "Tokens of context; without it, the most useful number that fits");
   options.text("--prompt", "TEXT", prompt,
@@ -83,17 +86,17 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.texts("--stop", "TEXT", generate.stops,
                 "End before this text; may be given several times");
   options.number(
-      "--temperature", sampling.temperature, 0, 100,
+      "--temperature", said_.temperature, 0, 100,
       fmt::format("0 always takes the likeliest token (default {})", sampling.temperature));
   options.count("--top-k", top_k, 0, std::int64_t{1} << 30,
                 fmt::format("Only the K likeliest; 0 for all (default {})", sampling.top_k));
   options.number(
-      "--top-p", sampling.top_p, 0, 1,
+      "--top-p", said_.top_p, 0, 1,
       fmt::format("Only the likeliest that make up P together (default {})", sampling.top_p));
-  options.number("--min-p", sampling.min_p, 0, 1,
+  options.number("--min-p", said_.min_p, 0, 1,
                  fmt::format("Only those with P times the likeliest one's probability (default {})",
                              sampling.min_p));
-  options.number("--repeat-penalty", sampling.repetition_penalty, 0, 100,
+  options.number("--repeat-penalty", said_.repetition_penalty, 0, 100,
                  fmt::format("Divides what was said lately; 1 for none (default {})",
                              sampling.repetition_penalty));
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
@@ -110,12 +113,23 @@ bool RunOptions::parse(const Arguments& arguments) {
 
   if (json_lines) common.json = true;
   if (tokens) generate.max_tokens = *tokens;
+  chat_settings();
+  return true;
+}
+
+void RunOptions::decide_sampling(const Metadata& metadata) {
+  SamplingOptions& sampling = generate.sampling = sampling_defaults(metadata);
+  const auto take = [](double said, double& value) {
+    if (!std::isnan(said)) value = said;
+  };
+  take(said_.temperature, sampling.temperature);
+  take(said_.top_p, sampling.top_p);
+  take(said_.min_p, sampling.min_p);
+  take(said_.repetition_penalty, sampling.repetition_penalty);
   if (top_k) sampling.top_k = *top_k;
   // 32 bits, so that every reader of JSON takes the number as it is.
   sampling.seed = seed ? static_cast<std::uint64_t>(*seed) : std::random_device()();
   check(sampling);
-  chat_settings();
-  return true;
 }
 
 void RunOptions::require_chat(bool uses_chat) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,10 +25,20 @@ struct RunOptions {
   /// False when only help was wanted.
   bool parse(const Arguments& arguments);
 
+  /// Of the options, else what the model's makers advise, else what is usual. Throws Error(usage).
+  void decide_sampling(const Metadata& metadata);
+
   /// Throws Error(usage) where something is asked for that needs a chat format, and there is none.
   void require_chat(bool uses_chat) const;
   /// Of --think and --template-variable. Throws Error(usage).
   ChatSettings chat_settings() const;
+
+ private:
+  /// NaN where nothing was said.
+  struct Said {
+    double temperature = std::numeric_limits<double>::quiet_NaN();
+    double top_p = temperature, min_p = temperature, repetition_penalty = temperature;
+  } said_;
 };
 
 struct Prompt {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "text/chat_messages.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -40,7 +41,7 @@ std::size_t turn_end(const Json& messages, std::size_t begin) {
   return end;
 }
 
-std::string text_of(const Json& message) {
+std::string content_of(const Json& message) {
   const auto content = message.find("content");
   return content != message.end() && content->is_string() ? content->get<std::string>() : "";
 }
@@ -73,26 +74,6 @@ std::vector<TokenId> said_ids(const Json& ids, const std::string& text,
 
 }  // namespace
 
-void check_messages(const Json& messages) {
-  const auto refuse = [](const std::string& found) {
-    throw Error(ErrorCode::usage, found,
-                "messages are as in [{\"role\": \"user\", \"content\": \"Hello\"}]");
-  };
-  if (!messages.is_array() || messages.empty()) refuse("messages must be an array of objects");
-  for (std::size_t i = 0; i < messages.size(); ++i) {
-    const Json& message = messages[i];
-    if (!message.is_object()) refuse(fmt::format("message {} is no object", i + 1));
-    const auto role = message.find("role");
-    if (role == message.end() || !role->is_string())
-      refuse(fmt::format("message {} has no \"role\"", i + 1));
-    const auto content = message.find("content");
-    if (content == message.end()
-            ? !message.contains("tool_calls")
-            : !content->is_string() && !content->is_array() && !content->is_null())
-      refuse(fmt::format("message {} has no \"content\" that is text", i + 1));
-  }
-}
-
 Conversation::Conversation(const ChatTemplate& chat_template, const Tokenizer& tokenizer)
     : template_(&chat_template), tokenizer_(&tokenizer), transcript_(tokenizer) {}
 
@@ -107,7 +88,7 @@ void Conversation::set_messages(Json messages, const Json& token_ids) {
   if (token_ids.is_array() && token_ids.size() == messages.size())
     for (std::size_t i = 0; i < messages.size(); ++i)
       if (role_of(messages[i]) == "assistant")
-        said[i] = said_ids(token_ids[i], text_of(messages[i]), *tokenizer_);
+        said[i] = said_ids(token_ids[i], content_of(messages[i]), *tokenizer_);
   messages_ = std::move(messages);
   said_ = std::move(said);
   is_changed_ = true;
@@ -120,7 +101,7 @@ Json Conversation::token_ids() const {
 }
 
 std::string Conversation::system() const {
-  return !messages_.empty() && is_system(messages_[0]) ? text_of(messages_[0]) : "";
+  return !messages_.empty() && is_system(messages_[0]) ? content_of(messages_[0]) : "";
 }
 
 void Conversation::set_system(const std::string& text) {
@@ -244,7 +225,7 @@ void Conversation::answered(const Generated& generated, const ReasoningMarks& re
   if (is_answer(messages_)) {
     // Its beginning was given: one text from here on.
     Json& message = messages_.back();
-    message["content"] = text_of(message) + generated.text;
+    message["content"] = content_of(message) + generated.text;
     said_.back().clear();
     return;
   }

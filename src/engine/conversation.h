@@ -30,10 +30,6 @@ struct ConversationPrompt {
   std::vector<std::string> notices;
   std::int64_t forgotten = 0;  ///< turns, to make room
 };
-
-/// Throws Error(usage) unless these are messages: an array of objects with a role each.
-void check_messages(const nlohmann::ordered_json& messages);
-
 /// A value; refers to template and tokenizer. What the model said stays in the ids that it said it
 /// in. Whatever throws leaves the conversation as it was.
 class Conversation {

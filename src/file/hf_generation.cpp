@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <limits>
 #include <optional>
 
 #include "file/hf_config.h"
@@ -42,6 +44,8 @@ constexpr HfNeutralKey neutral[] = {
     {"stop_strings", "[]"},
 };
 
+constexpr std::int64_t most_tokens = std::numeric_limits<std::int32_t>::max();
+
 }  // namespace
 
 void add_hf_generation(const std::filesystem::path& folder, MetadataBuilder& metadata) {
@@ -57,7 +61,7 @@ void add_hf_generation(const std::filesystem::path& folder, MetadataBuilder& met
       keys.invalid(key, fmt::format("a number from {} to {}", least, most));
     return value;
   };
-  constexpr double large = 1e6;
+  constexpr double large = 100;
   const auto temperature = bounded("temperature", 0, large);
   const auto top_k = keys.integer("top_k");
   if (top_k && *top_k < 0) keys.invalid("top_k", "a count from 0 up");
@@ -74,7 +78,8 @@ void add_hf_generation(const std::filesystem::path& folder, MetadataBuilder& met
     };
     add("general.sampling.temp", temperature, 1);
     if (top_k || samples)
-      metadata.add_integer("general.sampling.top_k", top_k.value_or(50), MetadataType::i32);
+      metadata.add_integer("general.sampling.top_k", std::min(top_k.value_or(50), most_tokens),
+                           MetadataType::i32);
     add("general.sampling.top_p", top_p, 1);
     add("general.sampling.min_p", min_p, 0);
   }

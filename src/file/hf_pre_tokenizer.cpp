@@ -8,9 +8,6 @@
 #include <span>
 #include <vector>
 
-#include "base/error.h"
-#include "file/header_bytes.h"
-
 namespace plimsoll {
 namespace {
 
@@ -115,22 +112,14 @@ void append_steps(const JsonKeys& step, std::vector<std::string>& steps) {
 
 }  // namespace
 
-std::string_view pre_tokenizer_name(const JsonKeys& tokenizer, bool ignores_merges) {
+std::optional<std::string_view> pre_tokenizer_name(const JsonKeys& tokenizer,
+                                                   bool ignores_merges) {
   std::vector<std::string> steps;
   if (tokenizer.contains("pre_tokenizer")) append_steps(tokenizer.object("pre_tokenizer"), steps);
   for (const Kind& kind : kinds)
     if (kind.ignores_merges == ignores_merges && std::ranges::equal(kind.steps, steps))
       return kind.name;
-  std::string found, known;
-  for (const std::string& step : steps)
-    found += fmt::format("{}{}", found.empty() ? "" : ", ", plimsoll::quoted(step));
-  for (const Kind& kind : kinds) known += fmt::format("{}{}", known.empty() ? "" : ", ", kind.name);
-  throw Error(ErrorCode::unsupported_model,
-              fmt::format("tokenizer.json: the pre-tokenizer cuts text in a way that is not known: "
-                          "{}{}",
-                          found.empty() ? "not at all" : found,
-                          ignores_merges ? ", without merging whole tokens" : ""),
-              fmt::format("known are those of {}; a GGUF file of the model names its kind", known));
+  return std::nullopt;
 }
 
 }  // namespace plimsoll

@@ -1,7 +1,7 @@
 // Which of the known ways of cutting text a tokenizer.json asks for.
 #pragma once
 
-#include <string>
+#include <optional>
 #include <string_view>
 
 #include "file/json_reader.h"
@@ -10,7 +10,7 @@ namespace plimsoll {
 
 /// The name for tokenizer.ggml.pre of a byte-level tokenizer, told from the steps of its
 /// "pre_tokenizer" and whether it takes pieces that are tokens as a whole without merging them.
-/// Throws Error(unsupported_model) with the steps where no known kind has the same.
-std::string_view pre_tokenizer_name(const JsonKeys& tokenizer, bool ignores_merges);
+/// Empty where no known kind has the same.
+std::optional<std::string_view> pre_tokenizer_name(const JsonKeys& tokenizer, bool ignores_merges);
 
 }  // namespace plimsoll

@@ -3,14 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 #include <optional>
+#include <unordered_map>
 #include <utility>
 
 #include "base/error.h"
 #include "file/header_bytes.h"
-#include "file/hf_pre_tokenizer.h"
+#include "file/hf_added_tokens.h"
+#include "file/hf_pipeline.h"
+#include "file/hf_slow_tokenizer.h"
 #include "file/input_file.h"
 #include "file/sentence_piece.h"
 #include "file/token_table.h"
@@ -25,12 +27,7 @@ constexpr std::string_view space_mark = "\u2581";
 constexpr float added_score = -1000;
 constexpr Bytes longest_template = 4 * MiB;
 
-/// A token that was added to a vocabulary after it was trained.
-struct AddedToken {
-  std::int64_t id;
-  std::string text;
-  bool is_special;
-};
+using AddedToken = HfAddedToken;
 
 /// Marks that some files do not declare special, in the forms that converters know.
 bool looks_special(std::string_view text) {
@@ -79,31 +76,23 @@ class TokenizerReader {
         table_(size) {}
 
   void read() {
-    if (file_exists(path("tokenizer.json")))
+    if (file_exists(path("tokenizer.json"))) {
       tokenizer_ = read_tokenizer_json(path("tokenizer.json"));
-    else if (!file_exists(path("tokenizer.model")))
-      return;
-    const std::vector<AddedToken> added = read_added_tokens();
-    if (!tokenizer_) {
-      read_pieces(added);
+      added_ = hf_added_tokens(*tokenizer_, settings_);
+      add_named_tokens();
+      read_pipeline();
+    } else if ((tokenizer_ = read_slow_tokenizer(folder_, settings_, config_))) {
+      read_slow_added_tokens();
+      add_named_tokens();
+      read_pipeline();
+    } else if (file_exists(path("tokenizer.model"))) {
+      added_ = hf_added_tokens(settings_, JsonKeys(read_added_ids(), path("added_tokens.json")));
+      read_pieces();
+      add_declared();
     } else {
-      const JsonKeys model = tokenizer_->keys().object("model");
-      const std::string type = model.string("type").value_or("BPE");
-      if (type == "Unigram")
-        read_unigram(model, added);
-      else if (type != "BPE")
-        throw Error(ErrorCode::unsupported_model,
-                    fmt::format("{}: tokenizers of type {} are not known", tokenizer_->path,
-                                plimsoll::quoted(type)),
-                    "known: BPE, Unigram");
-      else if (!model.boolean("byte_fallback").value_or(false))
-        read_byte_level(model, added);
-      else if (file_exists(path("tokenizer.model")))
-        read_pieces(added);
-      else
-        read_ranked(model, added);
+      return;
     }
-    add_special_ids(added);
+    add_special_ids();
     add_chat_template();
   }
 
@@ -112,46 +101,92 @@ class TokenizerReader {
 
   // --- Vocabularies ---
 
-  std::vector<AddedToken> read_added_tokens() const {
-    std::vector<AddedToken> added;
-    const auto add = [&](std::int64_t id, const JsonKeys& token) {
-      const auto text = token.string("content");
-      if (!text) token.invalid("content", "a string");
-      added.push_back({id, *text, token.boolean("special").value_or(false)});
-    };
-    if (tokenizer_) {
-      for (const JsonKeys& token : tokenizer_->keys().objects("added_tokens"))
-        add(token.required_integer("id"), token);
-      return added;
-    }
-    const Json plain = read_json_object(path("added_tokens.json")).value_or(Json::object());
-    const JsonKeys ids(plain, path("added_tokens.json"));
-    for (const auto& [text, id] : plain.items())
-      added.push_back({ids.required_integer(text), text, false});
-    const JsonKeys decoder = settings_.object("added_tokens_decoder");
-    for (const auto& [key, token] : decoder.members().items()) {
-      std::int64_t id = -1;
-      const auto end = std::from_chars(key.data(), key.data() + key.size(), id);
-      if (end.ec != std::errc() || *end.ptr != '\0') decoder.invalid(key, "an id as its key");
-      add(id, decoder.object(key));
-    }
-    return added;
+  const Json& read_added_ids() {
+    added_ids_ = read_json_object(path("added_tokens.json")).value_or(Json::object());
+    return added_ids_;
   }
 
-  void set_added(const std::vector<AddedToken>& added) {
-    for (const AddedToken& token : added) {
+  /// Those of a folder without tokenizer.json go by the ids that its other files give them.
+  void read_slow_added_tokens() {
+    added_ = hf_added_tokens(*tokenizer_, JsonKeys(empty_, ""));
+    for (AddedToken& token :
+         hf_added_tokens(settings_, JsonKeys(read_added_ids(), path("added_tokens.json")))) {
+      const auto same = [&](const AddedToken& other) { return other.text == token.text; };
+      const auto known = std::ranges::find_if(added_, same);
+      if (known == added_.end()) {
+        if (const auto id = model_id(token.text)) {
+          token.id = *id;
+          token.is_in_model = true;
+        }
+        added_.push_back(std::move(token));
+      } else {
+        token.id = known->id;
+        token.is_in_model = known->is_in_model;
+        *known = std::move(token);
+      }
+    }
+  }
+
+  /// The model's own token with this text.
+  std::optional<std::int64_t> model_id(std::string_view text) const {
+    for (const TokenizerJson::Token& token : tokenizer_->tokens)
+      if (tokenizer_->text(token) == text) return token.id;
+    return std::nullopt;
+  }
+
+  /// Tokens that the settings give a role stand for themselves, declared or not.
+  void add_named_tokens() {
+    const auto add = [&](const std::optional<std::string>& text) {
+      if (!text || text->empty()) return;
+      if (std::ranges::any_of(added_, [&](const AddedToken& one) { return one.text == *text; }))
+        return;
+      const auto id = model_id(*text);
+      if (!id) return;
+      AddedToken token;
+      token.id = *id;
+      token.text = *text;
+      token.special = token.is_in_model = true;
+      added_.push_back(std::move(token));
+    };
+    for (const char* role : {"bos", "eos", "unk", "sep", "pad", "cls", "mask"})
+      add(token_text(settings_, fmt::format("{}_token", role)));
+    if (const Json* more = settings_.find("additional_special_tokens"); more && more->is_array())
+      for (const Json& one : *more)
+        if (one.is_string()) add(one.get<std::string>());
+  }
+
+  /// The texts and kinds of added tokens. A pipeline needs to know which of them are no part of its
+  /// model's vocabulary, and keeps texts as they are; elsewhere their space marks become spaces.
+  void set_added(bool is_pipeline) {
+    std::vector<std::int32_t> beside;
+    for (const AddedToken& token : added_) {
       if (!table_.contains(token.id)) continue;
+      if (!token.is_in_model) beside.push_back(static_cast<std::int32_t>(token.id));
       // The token for what is unknown stays that.
       if (table_.is_set(token.id) && table_.kind(token.id) == Kind::unknown) continue;
-      if (token.is_special || looks_special(token.text))
+      if (token.special || looks_special(token.text))
         table_.set(token.id, token.text, Kind::control, added_score);
-      else
+      else if (!is_pipeline)
         table_.set(token.id, with_plain_spaces(token.text), Kind::user_defined, added_score);
+      else
+        table_.set(token.id, token.text, Kind::user_defined, added_score);
     }
+    if (is_pipeline) metadata_.add_integers("tokenizer.plimsoll.added", beside);
+  }
+
+  /// What tokens take white space with them, of a vocabulary that is no pipeline.
+  void add_declared() {
+    if (std::ranges::none_of(added_, [](const AddedToken& token) {
+          return token.lstrip || token.rstrip || token.single_word;
+        }))
+      return;
+    const Json declared = {{"added_tokens", hf_added_json(added_)}};
+    metadata_.add_string("tokenizer.plimsoll.added_tokens",
+                         declared.dump(-1, ' ', false, Json::error_handler_t::replace));
   }
 
   /// tokenizer.model.
-  void read_pieces(const std::vector<AddedToken>& added) {
+  void read_pieces() {
     std::int64_t id = 0;
     const SentencePieceModel model =
         read_sentence_pieces(path("tokenizer.model"), [&](const SentencePiece& piece) {
@@ -163,32 +198,117 @@ class TokenizerReader {
           }
           ++id;
         });
-    set_added(added);
-    add_sentence_pieces(tokenizer_ ? adds_space_prefix(tokenizer_->keys())
-                                   : model.adds_space_prefix);
+    set_added(false);
+    add_sentence_pieces(model.adds_space_prefix);
   }
 
-  /// The tokens of tokenizer.json, by `kind_of` their texts.
-  template <class KindOf>
-  void set_tokens(KindOf kind_of) {
+  /// tokenizer.json, or what stands for it.
+  void read_pipeline() {
+    const JsonKeys keys = tokenizer_->keys();
+    const JsonKeys model = keys.object("model");
+    const GgufTokenizer names = gguf_tokenizer(keys);
+    const std::string type = model.string("type").value_or("BPE");
+    const std::string pipeline = pipeline_json(tokenizer_->rest, added_, names.marks_words);
+    const bool falls_back = model.boolean("byte_fallback").value_or(false);
+    const std::string unknown =
+        falls_back || type == "WordPiece" || type == "WordLevel"
+            ? model.string("unk_token").value_or(falls_back ? "<unk>" : "")
+            : "";
+    const bool is_unigram = type == "Unigram";
+    const auto unknown_id = is_unigram ? model.integer("unk_id") : std::nullopt;
+    const bool has_bytes = falls_back || is_unigram;
+
+    std::vector<double> scores;
+    bool are_exact = true;
+    if (is_unigram) scores.resize(static_cast<std::size_t>(table_.size()));
+    std::string phantom;
     for (const TokenizerJson::Token& token : tokenizer_->tokens) {
-      const std::string_view text = tokenizer_->text(token);
-      if (table_.contains(token.id)) table_.set(token.id, text, kind_of(text), token.score);
+      if (!table_.contains(token.id)) continue;
+      std::string_view text = tokenizer_->text(token);
+      Kind kind = Kind::normal;
+      if ((!unknown.empty() && text == unknown) || token.id == unknown_id)
+        kind = Kind::unknown;
+      else if (has_bytes && spells_byte(text))
+        kind = Kind::byte;
+      if (names.marks_words && kind == Kind::normal && !is_added(text)) {
+        phantom = text.starts_with("##") ? std::string(text.substr(2))
+                                         : fmt::format("{}{}", space_mark, text);
+        text = phantom;
+      }
+      const auto score = static_cast<float>(token.score);
+      table_.set(token.id, text, kind, score);
+      if (!is_unigram) continue;
+      scores[static_cast<std::size_t>(token.id)] = token.score;
+      are_exact = are_exact && static_cast<double>(score) == token.score;
     }
+    add_merge_ids();
+    if (type == "BPE" && falls_back) rank_tokens();
     // What the table holds need not be held twice.
     std::string().swap(tokenizer_->texts);
     std::vector<TokenizerJson::Token>().swap(tokenizer_->tokens);
+    set_added(true);
+
+    metadata_.add_string("tokenizer.ggml.model", names.model);
+    metadata_.add_string("tokenizer.ggml.pre", names.pre);
+    table_.add_to(metadata_, (type == "BPE" && falls_back) || is_unigram);
+    if (type == "BPE") {
+      metadata_.reserve(tokenizer_->merges.size() + 64 * KiB);
+      metadata_.add_array("tokenizer.ggml.merges", MetadataType::string, tokenizer_->merge_count,
+                          tokenizer_->merges);
+    }
+    if (!are_exact)
+      metadata_.add_array("tokenizer.plimsoll.scores", MetadataType::f64, scores.size(),
+                          {reinterpret_cast<const char*>(scores.data()),
+                           scores.size() * sizeof(double)});
+    if (names.model == "llama" || names.model == "t5")
+      metadata_.add_bool("tokenizer.ggml.add_space_prefix", adds_space_prefix(keys));
+    if (names.model == "t5") {
+      const std::string map = precompiled_charsmap(keys);
+      if (!map.empty()) {
+        metadata_.add_array("tokenizer.ggml.precompiled_charsmap", MetadataType::u8, map.size(),
+                            map);
+        metadata_.add_bool("tokenizer.ggml.remove_extra_whitespaces", true);
+      }
+    }
+    if (names.model == "bert") {
+      const JsonKeys normalizer = keys.object("normalizer");
+      const bool lowercase = normalizer.boolean("lowercase").value_or(true);
+      metadata_.add_bool("tokenizer.ggml.normalizer.lowercase", lowercase);
+      metadata_.add_bool("tokenizer.ggml.normalizer.strip_accents",
+                         normalizer.boolean("strip_accents").value_or(lowercase));
+    }
+    metadata_.add_string("tokenizer.plimsoll.pipeline", pipeline);
   }
 
-  void set_sentence_piece_tokens(const std::string& unknown) {
-    set_tokens([&](std::string_view text) {
-      return text == unknown ? Kind::unknown : spells_byte(text) ? Kind::byte : Kind::normal;
+  bool is_added(std::string_view text) const {
+    return std::ranges::any_of(added_, [&](const AddedToken& token) { return token.text == text; });
+  }
+
+  /// Merges as pairs of ids, where their texts do not tell.
+  void add_merge_ids() {
+    if (tokenizer_->left_lengths.empty()) return;
+    std::unordered_map<std::string_view, std::int32_t> ids;
+    for (const TokenizerJson::Token& token : tokenizer_->tokens)
+      ids.insert_or_assign(tokenizer_->text(token), static_cast<std::int32_t>(token.id));
+    std::vector<std::int32_t> pairs;
+    std::size_t index = 0;
+    tokenizer_->for_each_merge([&](std::string_view merge) {
+      std::size_t left = index < tokenizer_->left_lengths.size() ? tokenizer_->left_lengths[index]
+                                                                 : 0;
+      ++index;
+      if (left == 0) left = merge.find(' ');
+      if (left >= merge.size()) return;
+      const auto first = ids.find(merge.substr(0, left)), second = ids.find(merge.substr(left + 1));
+      if (first == ids.end() || second == ids.end()) return;
+      pairs.push_back(first->second);
+      pairs.push_back(second->second);
     });
+    metadata_.add_integers("tokenizer.plimsoll.merges", pairs);
   }
 
   /// Sentence pieces whose scores are gone: the merges stand in the order of their results' scores.
-  void read_ranked(const JsonKeys& model, const std::vector<AddedToken>& added) {
-    set_sentence_piece_tokens(model.string("unk_token").value_or("<unk>"));
+  void rank_tokens() {
+    if (file_exists(path("tokenizer.model"))) return rank_by_pieces();
     std::vector<std::int32_t> by_text(static_cast<std::size_t>(table_.size()));
     std::iota(by_text.begin(), by_text.end(), 0);
     const auto text_of = [this](std::int32_t id) { return table_.text(id); };
@@ -213,8 +333,16 @@ class TokenizerReader {
     for (std::size_t id = 0; id < is_ranked.size(); ++id)
       if (!is_ranked[id] && table_.kind(static_cast<std::int64_t>(id)) == Kind::normal)
         table_.set_score(static_cast<std::int64_t>(id), score);
-    set_added(added);
-    add_sentence_pieces(adds_space_prefix(tokenizer_->keys()));
+  }
+
+  /// The scores themselves, where tokenizer.model stands beside.
+  void rank_by_pieces() {
+    std::int64_t id = 0;
+    read_sentence_pieces(path("tokenizer.model"), [&](const SentencePiece& piece) {
+      if (table_.contains(id) && table_.is_set(id) && table_.text(id) == piece.text)
+        table_.set_score(id, piece.score);
+      ++id;
+    });
   }
 
   void add_sentence_pieces(bool space_prefix) {
@@ -224,57 +352,18 @@ class TokenizerReader {
     metadata_.add_bool("tokenizer.ggml.add_space_prefix", space_prefix);
   }
 
-  void read_byte_level(const JsonKeys& model, const std::vector<AddedToken>& added) {
-    const std::string_view pre =
-        pre_tokenizer_name(tokenizer_->keys(), model.boolean("ignore_merges").value_or(false));
-    set_tokens([](std::string_view) { return Kind::normal; });
-    set_added(added);
-    metadata_.add_string("tokenizer.ggml.model", "gpt2");
-    metadata_.add_string("tokenizer.ggml.pre", pre);
-    table_.add_to(metadata_, false);
-    metadata_.reserve(tokenizer_->merges.size() + 64 * KiB);
-    metadata_.add_array("tokenizer.ggml.merges", MetadataType::string, tokenizer_->merge_count,
-                        tokenizer_->merges);
-  }
-
-  void read_unigram(const JsonKeys& model, const std::vector<AddedToken>& added) {
-    set_sentence_piece_tokens("");
-    const auto unknown = model.integer("unk_id");
-    if (unknown && table_.contains(*unknown))
-      table_.set(*unknown, std::string(table_.text(*unknown)), Kind::unknown);
-    set_added(added);
-    metadata_.add_string("tokenizer.ggml.model", "t5");
-    metadata_.add_string("tokenizer.ggml.pre", "default");
-    table_.add_to(metadata_, true);
-    metadata_.add_bool("tokenizer.ggml.add_space_prefix", adds_space_prefix(tokenizer_->keys()));
-  }
-
-  /// True where a text is normalised to begin with a space, or cut as if it did.
-  static bool adds_space_prefix(const JsonKeys& tokenizer) {
-    const JsonKeys normalizer = tokenizer.object("normalizer");
-    const JsonKeys pre_tokenizer = tokenizer.object("pre_tokenizer");
-    return does_add_space(normalizer) || does_add_space(pre_tokenizer) ||
-           std::ranges::any_of(normalizer.objects("normalizers"), does_add_space) ||
-           std::ranges::any_of(pre_tokenizer.objects("pretokenizers"), does_add_space);
-  }
-  static bool does_add_space(const JsonKeys& step) {
-    const std::string type = step.string("type").value_or("");
-    if (type == "Prepend") return step.string("prepend").value_or("") == space_mark;
-    if (type != "Metaspace") return false;
-    if (const auto scheme = step.string("prepend_scheme")) return *scheme != "never";
-    return step.boolean("add_prefix_space").value_or(true);
-  }
-
   // --- Special tokens ---
 
-  void add_special_ids(const std::vector<AddedToken>& added) {
-    const auto id_of = [&](const std::string& text) -> std::optional<std::int64_t> {
-      for (const AddedToken& token : added)
-        if (token.text == text) return token.id;
-      for (std::int64_t id = 0; id < table_.size(); ++id)
-        if (table_.is_set(id) && table_.text(id) == text) return id;
-      return std::nullopt;
-    };
+  std::optional<std::int64_t> token_id(const std::string& text) const {
+    for (const AddedToken& token : added_)
+      if (token.text == text) return token.id;
+    for (std::int64_t id = 0; id < table_.size(); ++id)
+      if (table_.is_set(id) && table_.text(id) == text) return id;
+    return std::nullopt;
+  }
+
+  void add_special_ids() {
+    const auto id_of = [this](const std::string& text) { return token_id(text); };
     const auto configured = [](const JsonKeys& keys,
                                const std::string& key) -> std::optional<std::int64_t> {
       const Json* value = keys.find(key);
@@ -294,8 +383,10 @@ class TokenizerReader {
 
     add_end_ids(generation_keys, specials_keys, id_of);
     constexpr std::pair<const char*, const char*> roles[] = {
-        {"bos", "bos"}, {"eos", "eos"}, {"unk", "unknown"}, {"pad", "padding"}};
-    std::optional<std::string> bos;
+        {"bos", "bos"},       {"eos", "eos"}, {"unk", "unknown"},   {"pad", "padding"},
+        {"sep", "seperator"},  // spelled so in the format
+        {"cls", "cls"},       {"mask", "mask"}};
+    std::optional<std::int64_t> bos, eos;
     for (const auto& [role, gguf_role] : roles) {
       std::optional<std::int64_t> id;
       for (const JsonKeys* keys :
@@ -308,15 +399,10 @@ class TokenizerReader {
         if (!id) id = configured(*keys, fmt::format("{}_token_id", role));
       if (!id || !table_.contains(*id)) continue;
       metadata_.add_integer(fmt::format("tokenizer.ggml.{}_token_id", gguf_role), *id);
-      if (std::string_view(role) == "bos") bos = table_.text(*id);
+      if (std::string_view(role) == "bos") bos = id;
+      if (std::string_view(role) == "eos") eos = id;
     }
-    for (const char* role : {"bos", "eos"}) {
-      std::optional<bool> adds = settings_.boolean(fmt::format("add_{}_token", role));
-      if (!adds && role == std::string_view("bos") && bos) adds = template_begins_with(*bos);
-      // A text cannot begin with a token that there is not.
-      if (adds && (bos || !*adds || role != std::string_view("bos")))
-        metadata_.add_bool(fmt::format("tokenizer.ggml.add_{}_token", role), *adds);
-    }
+    add_frame(bos, eos);
   }
 
   /// All tokens that end a text: those of generation_config.json, or of config.json where that has
@@ -353,21 +439,34 @@ class TokenizerReader {
     if (!ends.empty()) metadata_.add_integers("tokenizer.ggml.eos_token_ids", ends);
   }
 
-  /// Whether tokenizer.json's post-processor puts this token before a text; empty where it has no
-  /// template.
-  std::optional<bool> template_begins_with(const std::string& token) const {
-    if (!tokenizer_) return std::nullopt;
-    const JsonKeys processor = tokenizer_->keys().object("post_processor");
-    const auto begins = [&](const JsonKeys& one) -> std::optional<bool> {
-      if (one.string("type").value_or("") != "TemplateProcessing") return std::nullopt;
-      const std::vector<JsonKeys> single = one.objects("single");
-      if (single.empty()) return std::nullopt;
-      return single.front().object("SpecialToken").string("id").value_or("") == token;
+  /// What stands around a text: by the settings where they say so, otherwise by the template.
+  void add_frame(std::optional<std::int64_t> bos, std::optional<std::int64_t> eos) {
+    const std::optional<bool> adds_bos = settings_.boolean("add_bos_token");
+    const std::optional<bool> adds_eos = settings_.boolean("add_eos_token");
+    const auto id_of = [this](const std::string& text) { return token_id(text); };
+    const auto frame = tokenizer_ ? hf_frame(tokenizer_->keys(), id_of) : std::nullopt;
+    using Ids = std::vector<std::int32_t>;
+    const auto only = [](std::optional<std::int64_t> id) {
+      return id ? Ids{static_cast<std::int32_t>(*id)} : Ids();
     };
-    if (const auto found = begins(processor)) return found;
-    for (const JsonKeys& part : processor.objects("processors"))
-      if (const auto found = begins(part)) return found;
-    return std::nullopt;
+    // A text cannot begin with a token that there is not.
+    const bool begins_with_bos = frame && bos && !frame->before.empty() &&
+                                 frame->before.front() == *bos;
+    if (adds_bos && (bos || !*adds_bos))
+      metadata_.add_bool("tokenizer.ggml.add_bos_token", *adds_bos);
+    else if (!adds_bos && frame && bos)
+      metadata_.add_bool("tokenizer.ggml.add_bos_token", begins_with_bos);
+    if (adds_eos)
+      metadata_.add_bool("tokenizer.ggml.add_eos_token", *adds_eos);
+    else if (frame && eos && frame->after == only(eos))
+      metadata_.add_bool("tokenizer.ggml.add_eos_token", true);
+    // Whatever those two do not say.
+    if (!frame || adds_bos || adds_eos) return;
+    const bool is_said = (frame->before.empty() || frame->before == only(bos)) &&
+                         (frame->after.empty() || frame->after == only(eos));
+    if (is_said) return;
+    metadata_.add_integers("tokenizer.plimsoll.before", frame->before);
+    metadata_.add_integers("tokenizer.plimsoll.after", frame->after);
   }
 
   /// What transformers takes: chat_template.jinja (with further ones in additional_chat_templates/),
@@ -417,6 +516,9 @@ class TokenizerReader {
   MetadataBuilder& metadata_;
   TokenTable table_;
   std::optional<TokenizerJson> tokenizer_;
+  std::vector<AddedToken> added_;
+  Json added_ids_;
+  const Json empty_ = Json::object();
 };
 
 }  // namespace

@@ -10,11 +10,12 @@
 namespace plimsoll {
 
 /// Adds "tokenizer.*" for a vocabulary of `size` tokens: those beyond are left out, those that lack
-/// are unused padding. Vocabularies that fall back to bytes become "llama" with scores (those of
-/// tokenizer.model, otherwise by the order of merges), byte-level ones "gpt2" with merges and the
-/// kind of pre-tokenizer, Unigram ones "t5". Adds nothing for a folder without tokenizer. `config`
-/// is config.json. Throws Error: file_corrupt, file_unreadable, invalid_model, unsupported_model
-/// (kinds of tokenizer that are not known).
+/// are unused padding. tokenizer.json, or what stands for it (vocab.json with merges.txt, vocab.txt),
+/// goes in as a whole under tokenizer.plimsoll.pipeline, and besides under the format's own names
+/// where it has some: "gpt2" with merges and the kind of pre-tokenizer, "llama" with scores, "t5",
+/// "bert"; otherwise as unnamed_tokenizer. tokenizer.model alone becomes "llama". Adds nothing for a
+/// folder without tokenizer. `config` is config.json. Throws Error: file_corrupt, file_unreadable,
+/// invalid_model, unsupported_model (parts of a tokenizer that are not known, by name).
 void add_hf_tokenizer(const std::filesystem::path& folder, const Json& config, std::int64_t size,
                       MetadataBuilder& metadata);
 

@@ -18,12 +18,15 @@ constexpr Bytes largest_tokenizer = 512 * MiB;
 /// Keeps vocabulary and merges out of the document.
 class TokenizerCollector final : public JsonCollector {
  public:
-  explicit TokenizerCollector(TokenizerJson& result)
-      : JsonCollector(result.path), result_(result) {}
+  /// `is_bare`: the document is a vocabulary, and has no other parts.
+  explicit TokenizerCollector(TokenizerJson& result, bool is_bare = false)
+      : JsonCollector(result.path), result_(result), is_bare_(is_bare) {}
 
   bool start_object(std::size_t size) override {
     if (part_ != Part::rest) wrong();
-    if (!is_at("model", "vocab")) return JsonCollector::start_object(size);
+    const bool is_root = is_bare_ && !has_begun_;
+    has_begun_ = true;
+    if (!is_root && !is_at("model", "vocab")) return JsonCollector::start_object(size);
     part_ = Part::vocabulary;
     return true;
   }
@@ -60,7 +63,15 @@ class TokenizerCollector final : public JsonCollector {
     }
     if (elements_ != 2) wrong();
     in_pair_ = false;
-    if (part_ == Part::merges) add_merge(pair_);
+    if (part_ == Part::merges) {
+      if (has_spaces_) {
+        // Those before had none.
+        for (std::uint64_t i = result_.left_lengths.size(); i < result_.merge_count; ++i)
+          result_.left_lengths.push_back(0);
+        result_.left_lengths.push_back(left_length_);
+      }
+      add_merge(pair_);
+    }
     return true;
   }
   bool string(std::string& value) override {
@@ -113,7 +124,7 @@ class TokenizerCollector final : public JsonCollector {
   }
   bool score(double value) {
     if (part_ != Part::scored_vocabulary || !in_pair_ || elements_++ != 1) wrong();
-    result_.tokens.back().score = static_cast<float>(value);
+    result_.tokens.back().score = value;
     return true;
   }
   void begin_token(const std::string& text) {
@@ -121,19 +132,15 @@ class TokenizerCollector final : public JsonCollector {
         {-1, 0, result_.texts.size(), static_cast<std::uint32_t>(text.size())});
     result_.texts += text;
   }
-  /// A space inside a part would look like the one between the parts: it is written as
-  /// byte-level vocabularies write it.
   void add_to_pair(const std::string& part) {
-    if (elements_++ == 0)
+    if (elements_++ == 0) {
       pair_.clear();
-    else
+      left_length_ = static_cast<std::uint32_t>(part.size());
+    } else {
       pair_ += ' ';
-    for (const char c : part) {
-      if (c == ' ')
-        pair_ += "\u0120";
-      else
-        pair_ += c;
     }
+    has_spaces_ = has_spaces_ || part.find(' ') != part.npos;
+    pair_ += part;
   }
   void add_merge(std::string_view merge) {
     MetadataBuilder::append_string(result_.merges, merge);
@@ -144,6 +151,10 @@ class TokenizerCollector final : public JsonCollector {
   Part part_ = Part::rest;
   bool in_pair_ = false;
   int elements_ = 0;  ///< of the pair
+  const bool is_bare_;
+  bool has_begun_ = false;
+  bool has_spaces_ = false;  ///< some part of a merge has
+  std::uint32_t left_length_ = 0;
   std::string pair_;
 };
 
@@ -155,22 +166,29 @@ std::size_t TokenizerJson::merge_length(std::string_view at) {
   return length;
 }
 
-TokenizerJson read_tokenizer_json(const std::string& path) {
+namespace {
+
+TokenizerJson read(const std::string& path, bool is_bare) {
   const InputFile file(path);
   TokenizerJson result;
   result.path = path;
-  TokenizerCollector collector(result);
+  TokenizerCollector collector(result, is_bare);
   if (file.size() > largest_tokenizer)
     collector.corrupt(fmt::format("wanted at most {}, found {} bytes",
                                   format_bytes(largest_tokenizer), file.size()));
   parse_json(file, 0, file.size(), collector);
   result.rest = collector.take();
-  if (!result.rest.is_object()) collector.corrupt("wanted an object");
+  if (!is_bare && !result.rest.is_object()) collector.corrupt("wanted an object");
   for (const TokenizerJson::Token& token : result.tokens)
     if (token.id < 0)
       collector.corrupt(
           fmt::format("token {}: wanted an id", plimsoll::quoted(result.text(token))));
   return result;
 }
+
+}  // namespace
+
+TokenizerJson read_tokenizer_json(const std::string& path) { return read(path, false); }
+TokenizerJson read_vocabulary_json(const std::string& path) { return read(path, true); }
 
 }  // namespace plimsoll

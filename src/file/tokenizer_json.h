@@ -18,7 +18,7 @@ struct TokenizerJson {
 
   struct Token {
     std::int64_t id;
-    float score;  ///< of Unigram models
+    double score;  ///< of Unigram models
     std::uint64_t begin;
     std::uint32_t length;  ///< of its text in `texts`
   };
@@ -27,6 +27,8 @@ struct TokenizerJson {
 
   std::string merges;  ///< as a GGUF array of strings "left right"
   std::uint64_t merge_count = 0;
+  /// Of each merge's left part, where some part has a space in it, so that "left right" does not tell.
+  std::vector<std::uint32_t> left_lengths;
 
   std::string_view text(const Token& token) const {
     return std::string_view(texts).substr(token.begin, token.length);
@@ -49,5 +51,8 @@ struct TokenizerJson {
 
 /// Throws Error: file_corrupt, file_unreadable, invalid_model (parts of other types than known).
 TokenizerJson read_tokenizer_json(const std::string& path);
+
+/// vocab.json: texts and their ids, and nothing else. Throws the same.
+TokenizerJson read_vocabulary_json(const std::string& path);
 
 }  // namespace plimsoll

@@ -1,7 +1,8 @@
 #include "fit/layer_moments.h"
 
 #include <algorithm>
-#include <cmath>
+
+#include "fit/input_rounding.h"
 
 namespace plimsoll {
 namespace {
@@ -10,45 +11,6 @@ Bytes residual_bytes(const Description& description, std::span<const Sequence> s
   std::size_t tokens = 0;
   for (const Sequence& sequence : sequences) tokens += sequence.size();
   return static_cast<Bytes>(tokens) * static_cast<Bytes>(description.width) * sizeof(float);
-}
-
-float largest(const float* x, std::int64_t count) {
-  float result = 0;
-  for (std::int64_t i = 0; i < count; ++i) result = std::max(result, std::fabs(x[i]));
-  return result;
-}
-
-/// The step between the values that a block of a row can take.
-float rounding_step(InputRounding rounding, float block_largest, float row_largest) {
-  constexpr float most = 127;
-  if (rounding != InputRounding::rows) return block_largest / most;
-  // The least power of two, below the whole row's, that holds the block (kernels/kernels.h).
-  const int halvings =
-      block_largest > 0 ? std::ilogb(row_largest / block_largest) : activation_powers;
-  return std::ldexp(row_largest / most, -std::clamp(halvings, 0, activation_powers));
-}
-
-/// Nearest integer, ties to even, of numbers below 2^22 (adding this leaves no bit for a fraction).
-float nearest(float x) {
-  constexpr float shift = 0x1.8p23f;
-  return (x + shift) - shift;
-}
-
-/// Adds the squared errors of rounding each row's columns [begin, begin + count), one block.
-void add_rounding_errors(const ObservedProduct& product, InputRounding rounding,
-                         const std::vector<float>& row_largest, std::int64_t begin,
-                         std::int64_t count, float* sums) {
-  for (std::int64_t t = 0; t < product.tokens; ++t) {
-    const float* const row = product.x + t * product.x_stride;
-    const float step = rounding_step(rounding, largest(row + begin, count),
-                                     row_largest[static_cast<std::size_t>(t)]);
-    if (step == 0) continue;
-    const float inverse = 1 / step;
-    for (std::int64_t i = begin; i < begin + count; ++i) {
-      const float error = row[i] - nearest(row[i] * inverse) * step;
-      sums[i] += error * error;
-    }
-  }
 }
 
 }  // namespace
@@ -77,18 +39,20 @@ void LayerMoments::observe(const ObservedProduct& product) {
       sums.assign(static_cast<std::size_t>(columns), 0);
   }
   input.moments->add(product.x, product.x_stride, product.tokens);
-  std::vector<float> row_largest(static_cast<std::size_t>(product.tokens));
+  std::vector<float> row_largest;
   for (std::int64_t t = 0; t < product.tokens; ++t)
-    row_largest[static_cast<std::size_t>(t)] = largest(product.x + t * product.x_stride, columns);
+    row_largest.push_back(largest_magnitude(product.x + t * product.x_stride, columns));
   for (const InputRounding rounding :
        {InputRounding::rows, InputRounding::blocks_of_32, InputRounding::blocks_of_256}) {
-    const std::int64_t block = rounding == InputRounding::blocks_of_256 ? 256 : 32;
+    const std::int64_t block = rounding_block(rounding);
     float* const sums = input.rounding[static_cast<std::size_t>(rounding)].data();
     context_.threads.parallel_for(
         (columns + block - 1) / block, 1, [&](std::int64_t first, std::int64_t end, int) {
-          for (std::int64_t b = first; b < end; ++b)
-            add_rounding_errors(product, rounding, row_largest, b * block,
-                                std::min(block, columns - b * block), sums);
+          const std::int64_t begin = first * block;
+          for (std::int64_t t = 0; t < product.tokens; ++t)
+            add_input_rounding_errors(rounding, product.x + t * product.x_stride + begin,
+                                      std::min(end * block, columns) - begin,
+                                      row_largest[static_cast<std::size_t>(t)], 1, sums + begin);
         });
   }
 }

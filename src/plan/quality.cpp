@@ -82,6 +82,8 @@ std::string_view name(QualitySource source) {
   switch (source) {
     case QualitySource::prior:
       return "prior";
+    case QualitySource::quick:
+      return "quick";
     case QualitySource::own_text:
       return "own_text";
     default:
@@ -138,6 +140,12 @@ QualityModel prior_quality(const Description& d, std::span<const TensorUse> uses
     tensor.input_errors = typical_input_errors;
   }
   return model;
+}
+
+double typical_error(const Format& f) {
+  for (const TypicalError& typical : typical_errors)
+    if (typical.id == f.id) return typical.error;
+  return 0;
 }
 
 std::span<const Format* const> rounding_formats() {

@@ -18,6 +18,7 @@ namespace plimsoll {
 /// Where the numbers of a quality model come from.
 enum class QualitySource {
   prior,     ///< the kind and depth of each tensor: no weight and no text was read
+  quick,     ///< measured in a few passes over a short text (fit/quick_analysis.h)
   own_text,  ///< measured on text that the model wrote itself
   text,      ///< measured on a text
 };
@@ -72,6 +73,9 @@ struct QualityModel {
 /// Errors are those of each format on Gaussian numbers, plainly rounded; the source's own format
 /// costs nothing. docs/quality.md says where the figures are from and how far off they may be.
 QualityModel prior_quality(const Description& description, std::span<const TensorUse> uses);
+
+/// Relative squared error of rounding Gaussian numbers plainly to a format of rounding_formats().
+double typical_error(const Format& format);
 
 /// The standard formats that weights may be rounded to, smallest first: coded ones, then F16 (and
 /// F32 where the file has it).

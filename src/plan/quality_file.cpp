@@ -29,7 +29,7 @@ std::string file_of(const std::string& folder, const std::string& fingerprint) {
 
 std::optional<QualitySource> source_named(std::string_view text) {
   for (const QualitySource source :
-       {QualitySource::prior, QualitySource::own_text, QualitySource::text})
+       {QualitySource::prior, QualitySource::quick, QualitySource::own_text, QualitySource::text})
     if (text == name(source)) return source;
   return {};
 }

@@ -34,6 +34,8 @@ constexpr std::pair<std::string_view, std::string_view> known_marks[] = {
     {"<|START_THINKING|>", "<|END_THINKING|>"},
     {"<thinking>", "</thinking>"},
     {"<reasoning>", "</reasoning>"},
+    {"<|open|>think<|sep|>", "<|close|>think<|sep|>"},
+    {"Here are my reasoning steps:", "[BEGIN FINAL RESPONSE]"},
 };
 
 Json message(std::string_view role, std::string_view text) {
@@ -87,7 +89,16 @@ std::string_view mark_behind(std::string_view text) {
   text = trimmed_left(text);
   if (text.empty() || (text.front() != '<' && text.front() != '[')) return {};
   const std::size_t close = text.find(text.front() == '<' ? '>' : ']');
-  return close == std::string_view::npos || close > 64 ? std::string_view() : text.substr(0, close + 1);
+  if (close == std::string_view::npos || close > 64) return {};
+  const std::string_view mark = text.substr(0, close + 1);
+  // "a < b" and its like are none.
+  return mark.find_first_of("\n<[", 1) == std::string_view::npos ? mark : std::string_view();
+}
+
+/// The mark before the first occurrence of a text in another.
+std::string_view mark_before_text(const std::optional<std::string>& shown, std::string_view text) {
+  if (!contains(shown, text)) return {};
+  return mark_before(std::string_view(*shown).substr(0, shown->find(text)));
 }
 
 [[noreturn]] void fail(const jinja::JinjaError& error) {
@@ -149,8 +160,8 @@ void add_continue_mark(Json& messages) {
 
 }  // namespace
 
-ChatProgram::ChatProgram(std::string_view source, Json specials, const Tokenizer& tokenizer)
-    : template_(jinja::Template::compile(source)), source_(source), specials_(std::move(specials)) {
+ChatProgram::ChatProgram(std::string_view source, Json specials, const Tokenizer& tokenizer, const jinja::Limits& limits)
+    : template_(jinja::Template::compile(source)), source_(source), specials_(std::move(specials)), limits_(limits) {
   find_capabilities();
   find_reasoning(tokenizer);
   find_stops(tokenizer);
@@ -161,7 +172,7 @@ Bytes ChatProgram::memory_bytes() const {
 }
 
 jinja::Rendered ChatProgram::run(const Json& messages, const Json& tools, bool add_generation_prompt,
-                                 const Json& variables, std::int64_t now) const {
+                                 const Json& variables, std::int64_t now, const jinja::Limits& limits) const {
   static const Json none;
   const Json prompt = add_generation_prompt;
   std::vector<jinja::Variable> all;
@@ -174,12 +185,16 @@ jinja::Rendered ChatProgram::run(const Json& messages, const Json& tools, bool a
   all.push_back({.name = "add_generation_prompt", .value = &prompt});
   for (const auto& [name, value] : specials_.items())
     all.push_back({.name = name, .value = &value, .is_input = false});
-  return template_.render(all, now);
+  return template_.render(all, now, limits);
 }
 
 std::optional<std::string> ChatProgram::trial(const Json& messages, bool add_generation_prompt) const {
   try {
-    const jinja::Rendered rendered = run(messages, nullptr, add_generation_prompt, nullptr, 0);
+    // Three short messages take little; a template that takes more is not worth the wait.
+    jinja::Limits limits = limits_;
+    limits.steps = std::min<std::uint64_t>(limits.steps, 200'000);
+    limits.work = std::min<std::uint64_t>(limits.work, 64 * MiB);
+    const jinja::Rendered rendered = run(messages, no_tools_, add_generation_prompt, nullptr, 0, limits);
     std::string text;
     for (const TextPart& part : rendered.parts) text += part.text;
     return text;
@@ -189,6 +204,11 @@ std::optional<std::string> ChatProgram::trial(const Json& messages, bool add_gen
 }
 
 void ChatProgram::find_capabilities() {
+  // Some were only made for tools, and go through the list of them in any case.
+  if (!trial(conversation(user()), true)) {
+    no_tools_ = Json::array();
+    if (!trial(conversation(user()), true)) no_tools_ = nullptr;
+  }
   takes_system_ = contains(trial(conversation(message("system", system_mark), user())), system_mark) ||
                   contains(trial(conversation(message("system", system_mark), user(), answer(), user())), system_mark);
   // Some print any role; only those that name it were made for it.
@@ -223,16 +243,16 @@ void ChatProgram::find_reasoning(const Tokenizer& tokenizer) {
   Json reasoned = answer();
   reasoned["reasoning_content"] = reasoning_mark;
   reasoned["thinking"] = reasoning_mark;
+  reasoned["reasoning"] = reasoning_mark;
   const auto shown = trial(conversation(user(), reasoned));
   if (contains(shown, reasoning_mark) && contains(shown, answer_mark)) {
     const std::size_t at = shown->find(reasoning_mark);
     const std::string_view begin = mark_before(std::string_view(*shown).substr(0, at));
     const std::string_view end = mark_behind(std::string_view(*shown).substr(at + reasoning_mark.size()));
     // What stands before other messages as well begins a turn.
-    const auto question = trial(conversation(user()));
-    const bool begins_turn = begin.empty() || contains(question, begin) ||
-                             contains(trial(conversation(user(), answer(), user())), fmt::format("{}{}", begin, answer_mark));
-    if (!begins_turn && !end.empty()) {
+    const auto turns = trial(conversation(user(), answer(), user()));
+    const bool begins_turn = begin == mark_before_text(turns, user_mark) || begin == mark_before_text(turns, answer_mark);
+    if (!begin.empty() && !begins_turn && !end.empty()) {
       reasoning_.begin = begin;
       reasoning_.end = end;
       return;
@@ -262,6 +282,8 @@ void ChatProgram::find_stops(const Tokenizer& tokenizer) {
   // A mark that is no token here, or what the next question begins with.
   const std::string_view mark = mark_behind(between);
   const std::string_view stop = mark.empty() ? trimmed_right(between) : mark;
+  // A mark that ends reasoning, too, does not end an answer.
+  if (!mark.empty() && trimmed_left(reasoning_.end).starts_with(mark)) return;
   if (trimmed_left(stop).size() >= 3) stops_.emplace_back(stop);
 }
 
@@ -294,7 +316,7 @@ ChatPrompt ChatProgram::render(const ChatRequest& request) const {
   Json messages = prepared(request, prompt.notices);
   const auto attempt = [&](Json given) {
     if (request.continue_final_message) add_continue_mark(given);
-    return run(given, has_tools ? request.tools : Json(), generates, variables, now).parts;
+    return run(given, has_tools ? request.tools : no_tools_, generates, variables, now, limits_).parts;
   };
   try {
     prompt.parts = attempt(messages);

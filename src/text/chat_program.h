@@ -20,7 +20,8 @@ class ChatProgram {
  public:
   /// `specials` are the variables that every template has: bos_token and its like. Throws jinja::JinjaError for text
   /// that is no template.
-  ChatProgram(std::string_view source, nlohmann::ordered_json specials, const Tokenizer& tokenizer);
+  ChatProgram(std::string_view source, nlohmann::ordered_json specials, const Tokenizer& tokenizer,
+              const jinja::Limits& limits = {});
 
   /// See ChatTemplate::render.
   ChatPrompt render(const ChatRequest& request) const;
@@ -29,7 +30,8 @@ class ChatProgram {
 
  private:
   jinja::Rendered run(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
-                      bool add_generation_prompt, const nlohmann::ordered_json& variables, std::int64_t now) const;
+                      bool add_generation_prompt, const nlohmann::ordered_json& variables, std::int64_t now,
+                      const jinja::Limits& limits) const;
   /// What a trial renders, or nothing where the template refuses.
   std::optional<std::string> trial(const nlohmann::ordered_json& messages, bool add_generation_prompt = false) const;
   void find_capabilities();
@@ -40,6 +42,8 @@ class ChatProgram {
   jinja::Template template_;
   std::string source_;
   nlohmann::ordered_json specials_;
+  jinja::Limits limits_;
+  nlohmann::ordered_json no_tools_;  ///< null, or an empty list where the template wants one
   bool takes_system_ = true, takes_developer_ = false, takes_texts_ = true, takes_parts_ = false;
   bool takes_tools_ = false, wants_argument_text_ = false;
   ReasoningMarks reasoning_;

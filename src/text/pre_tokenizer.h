@@ -1,5 +1,5 @@
-// Cuts text into the pieces (words, numbers, punctuation, white space) that byte-pair encoding
-// never merges across.
+// Cuts text into the pieces (words, numbers, punctuation, white space) that a model of subwords
+// never goes across.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +7,12 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/bytes.h"
+#include "file/json_reader.h"
+#include "text/normalizer.h"
 
 namespace plimsoll {
 
@@ -29,6 +32,9 @@ struct PreTokenizerKind {
   bool adds_bos = false;  ///< unless the file says otherwise
   bool is_raw =
       false;  ///< tokens are UTF-8 with U+2581 for spaces instead of GPT-2's characters for bytes
+  /// In place of patterns: a "pre_tokenizer" as the makers' tokenizer.json has it, where its steps see
+  /// more than a text's own characters.
+  std::string_view published = {};
 };
 
 /// The kind with this name, or null.
@@ -36,23 +42,61 @@ const PreTokenizerKind* find_pre_tokenizer_kind(std::string_view name);
 /// All names, separated by ", ".
 std::string known_pre_tokenizer_names();
 
+/// A text in pieces.
+class Pieces {
+ public:
+  explicit Pieces(std::string_view text, std::size_t first = 0) : from_first(first), given_(text) {
+    if (!text.empty()) lengths.push_back(static_cast<std::uint32_t>(text.size()));
+  }
+
+  std::vector<std::uint32_t> lengths;  ///< bytes, none of them 0; they add up to the text's
+  std::size_t from_first;              ///< as in WorkingText
+
+  /// Of all pieces, one after the other.
+  std::string_view text() const { return is_changed_ ? std::string_view(changed_) : given_; }
+  void set_text(std::string text) {
+    changed_ = std::move(text);
+    is_changed_ = true;
+  }
+
+ private:
+  std::string_view given_;
+  std::string changed_;
+  bool is_changed_ = false;
+};
+
 /// Immutable and thread-safe.
 class PreTokenizer {
  public:
+  class Step {
+   public:
+    virtual ~Step() = default;
+    virtual void apply(Pieces& pieces) const = 0;
+    virtual Bytes memory_bytes() const = 0;
+  };
+
+  PreTokenizer() = default;  ///< cuts nothing
   explicit PreTokenizer(const PreTokenizerKind& kind);
-  ~PreTokenizer();
-  PreTokenizer(const PreTokenizer&) = delete;
-  PreTokenizer& operator=(const PreTokenizer&) = delete;
+  /// Reads a "pre_tokenizer" of tokenizer.json; one without members cuts nothing. Where the last
+  /// step spells bytes as characters and `may_leave_bytes`, it is left to the model: is_in_bytes().
+  /// Throws Error(unsupported_model) with the name of a step that is not known,
+  /// Error(invalid_model) for parts of wrong types.
+  PreTokenizer(const JsonKeys& description, bool may_leave_bytes);
 
-  /// Lengths in bytes of the pieces of `text` (valid UTF-8), in order; they add up to its size.
-  std::vector<std::uint32_t> split(std::string_view text) const;
+  /// The pieces stand for bytes, and the tokens spell those in GPT-2's characters.
+  bool is_in_bytes() const { return is_in_bytes_; }
 
-  Bytes memory_bytes() const;
+  /// `text` is valid UTF-8 and outlives the pieces. Throws Error(invalid_text) where an expression
+  /// takes too much work.
+  Pieces cut(std::string_view text, std::size_t from_first = 0) const;
+  /// The lengths only.
+  std::vector<std::uint32_t> split(std::string_view text) const { return cut(text).lengths; }
+
+  Bytes memory_bytes() const;  ///< without sizeof *this
 
  private:
-  struct Pattern;
-  const PreTokenizerKind& kind_;
-  std::vector<Pattern> patterns_;
+  std::vector<std::unique_ptr<Step>> steps_;
+  bool is_in_bytes_ = false;
 };
 
 }  // namespace plimsoll

@@ -61,8 +61,13 @@ constexpr std::string_view exaone_moe_patterns[] = {
     R"([^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*+(?: \p{L}\p{M}*+)*+)++|\p{N}|)"
     R"( ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+)"};
 constexpr std::string_view starcoder_patterns[] = {R"(\p{N})", gpt2_words};
-constexpr std::string_view falcon_patterns[] = {R"([\p{P}\$\+<=>\^~\|`]+)", gpt2_words,
-                                                "[0-9][0-9][0-9]"};
+// Digits are told apart once the bytes are spelled as characters, of which some ("³", "½") are numbers
+// for bytes that are none.
+constexpr std::string_view falcon_published = R"({"type": "Sequence", "pretokenizers": [
+    {"type": "Punctuation", "behavior": "Contiguous"},
+    {"type": "ByteLevel", "add_prefix_space": false},
+    {"type": "Digits", "individual_digits": false},
+    {"type": "Split", "pattern": {"Regex": "[0-9][0-9][0-9]"}, "behavior": "Isolated"}]})";
 constexpr std::string_view deepseek_llm_patterns[] = {
     R"([\r\n])",
     R"(\s?[A-Za-z\x{B5}\x{C0}-\x{D6}\x{D8}-\x{F6}\x{F8}-\x{1BA}\x{1BC}-\x{1BF})"
@@ -191,7 +196,7 @@ constexpr PreTokenizerKind kinds[] = {
     {.names = deepseek_llm_names, .patterns = deepseek_llm_patterns},
     {.names = deepseek_coder_names, .patterns = deepseek_coder_patterns},
     {.names = deepseek3_names, .patterns = deepseek3_patterns},
-    {.names = falcon_names, .patterns = falcon_patterns},
+    {.names = falcon_names, .published = falcon_published},
     {.names = bloom_names, .patterns = bloom_patterns},
     {.names = viking_names, .patterns = viking_patterns},
     {.names = tekken_names, .patterns = tekken_patterns, .ignores_merges = true, .adds_bos = true},

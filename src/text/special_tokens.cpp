@@ -1,12 +1,21 @@
 #include "text/special_tokens.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <limits>
 #include <string>
+
+#include "base/error.h"
+#include "text/unicode.h"
+#include "text/utf8.h"
 
 namespace plimsoll {
 namespace {
 
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+constexpr std::string_view declared_key = "tokenizer.plimsoll.added_tokens";
+
+std::string word_pattern() { return fmt::format("[{}]", word_class); }
 
 bool is_special(TokenKind kind) {
   return kind == TokenKind::control || kind == TokenKind::unknown ||
@@ -25,10 +34,12 @@ class StripRules {
     jina_ = pre == "jina-v2-de" || pre == "jina-v2-es" || pre == "jina-v2-code";
   }
 
-  SpecialTokens::Strip of(std::string_view text) const {
-    if (jina_) return {.left = text == "<mask>"};
-    if (phi3_) return {.right = text != "<unk>" && text != "<s>" && text != "<|endoftext|>"};
-    return {};
+  void apply(AddedToken& token) const {
+    const std::string_view text = token.content;
+    if (jina_)
+      token.lstrip = text == "<mask>";
+    else if (phi3_)
+      token.rstrip = text != "<unk>" && text != "<s>" && text != "<|endoftext|>";
   }
 
  private:
@@ -36,34 +47,64 @@ class StripRules {
   bool jina_ = false;
 };
 
-}  // namespace
-
-SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, const Metadata& metadata)
-    : vocabulary_(vocabulary) {
-  const StripRules rules(metadata);
-  roots_.fill(-1);
-  std::size_t count = 0;
-  for (TokenId id = 0; id < vocabulary.size(); ++id) count += is_special(vocabulary.kind(id));
-  entries_.reserve(count);
-  for (TokenId id = 0; id < vocabulary.size(); ++id) {
-    const std::string_view text = vocabulary.text(id);
-    // Of duplicates only the first can be found.
-    if (!is_special(vocabulary.kind(id)) || vocabulary.find(text) != id) continue;
-    entries_.push_back({.token = id,
-                        .length = static_cast<std::uint32_t>(text.size()),
-                        .is_mark = vocabulary.kind(id) != TokenKind::user_defined ||
-                                   vocabulary.is_end_of_generation(id),
-                        .strip = rules.of(text)});
+std::size_t spaces_at_start(std::string_view text) {
+  std::size_t bytes = 0;
+  while (bytes < text.size()) {
+    std::size_t length = 0;
+    if (!is_white_space(decode_character(text.substr(bytes), length))) break;
+    bytes += length;
   }
-  std::stable_sort(entries_.begin(), entries_.end(),
-                   [](const Entry& a, const Entry& b) { return a.length > b.length; });
-  for (std::size_t i = 0; i < entries_.size(); ++i) {
-    insert(vocabulary.text(entries_[i].token), static_cast<std::int32_t>(i));
-  }
-  nodes_.shrink_to_fit();
+  return bytes;
 }
 
-void SpecialTokens::insert(std::string_view text, std::int32_t entry) {
+/// Where the last character of `text`, which is not empty, begins.
+std::size_t last_character(std::string_view text) {
+  std::size_t begin = text.size() - 1;
+  while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
+  return begin;
+}
+
+/// Where the white space at the end of `text` begins.
+std::size_t spaces_at_end(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t begin = last_character(text);
+    std::size_t length = 0;
+    if (!is_white_space(decode_character(text.substr(begin), length))) break;
+    text = text.substr(0, begin);
+  }
+  return text.size();
+}
+
+}  // namespace
+
+Json parse_object(std::string_view key, std::string_view text) {
+  Json json = Json::parse(text, nullptr, false);
+  if (!json.is_object())
+    throw Error(ErrorCode::invalid_model, fmt::format("{} is no JSON object", key),
+                "the file is damaged");
+  return json;
+}
+
+std::vector<AddedToken> read_added_tokens(const JsonKeys& pipeline) {
+  std::vector<AddedToken> tokens;
+  for (const JsonKeys& keys : pipeline.objects("added_tokens")) {
+    const auto content = keys.string("content");
+    if (!content) keys.invalid("content", "a text");
+    const std::int64_t id = keys.required_integer("id");
+    if (id < 0 || id > std::numeric_limits<TokenId>::max()) keys.invalid("id", "a token's id");
+    const auto flag = [&](const char* name) { return keys.boolean(name).value_or(false); };
+    tokens.push_back({.token = static_cast<TokenId>(id),
+                      .content = *content,
+                      .single_word = flag("single_word"),
+                      .lstrip = flag("lstrip"),
+                      .rstrip = flag("rstrip"),
+                      .normalized = flag("normalized"),
+                      .is_special = flag("special")});
+  }
+  return tokens;
+}
+
+void SpecialTokens::Trie::insert(std::string_view text, std::int32_t entry) {
   std::int32_t parent = -1;
   for (const char c : text) {
     const auto byte = static_cast<std::uint8_t>(c);
@@ -80,83 +121,157 @@ void SpecialTokens::insert(std::string_view text, std::int32_t entry) {
     }
     parent = node;
   }
-  nodes_[static_cast<std::size_t>(parent)].entry = entry;
+  if (parent < 0) return;
+  std::int32_t& here = nodes_[static_cast<std::size_t>(parent)].entry;
+  if (here < 0) here = entry;
 }
 
-std::vector<std::int32_t> SpecialTokens::entries_in(std::string_view text,
-                                                    bool with_marks) const {
-  std::vector<std::int32_t> found;
-  std::vector<bool> seen(entries_.size());
-  for (std::size_t begin = 0; begin < text.size(); ++begin) {
-    std::int32_t node = roots_[static_cast<std::uint8_t>(text[begin])];
-    for (std::size_t next = begin + 1; node >= 0; ++next) {
-      const Node& here = nodes_[static_cast<std::size_t>(node)];
-      if (here.entry >= 0 && !seen[static_cast<std::size_t>(here.entry)]) {
-        seen[static_cast<std::size_t>(here.entry)] = true;
-        if (with_marks || !entries_[static_cast<std::size_t>(here.entry)].is_mark) {
-          found.push_back(here.entry);
-        }
-      }
-      if (next == text.size()) break;
-      node = here.child;
-      while (node >= 0 &&
-             nodes_[static_cast<std::size_t>(node)].byte != static_cast<std::uint8_t>(text[next])) {
-        node = nodes_[static_cast<std::size_t>(node)].sibling;
-      }
+SpecialTokens::Trie::Match SpecialTokens::Trie::longest(std::string_view text) const {
+  Match found;
+  std::int32_t node = roots_[static_cast<std::uint8_t>(text[0])];
+  for (std::size_t length = 1; node >= 0; ++length) {
+    const Node& here = nodes_[static_cast<std::size_t>(node)];
+    if (here.entry >= 0) found = {here.entry, length};
+    if (length == text.size()) break;
+    node = here.child;
+    while (node >= 0 && nodes_[static_cast<std::size_t>(node)].byte !=
+                            static_cast<std::uint8_t>(text[length])) {
+      node = nodes_[static_cast<std::size_t>(node)].sibling;
     }
   }
-  std::sort(found.begin(), found.end());
   return found;
+}
+
+SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, const Metadata& metadata) {
+  // What a folder's files say goes before what is known by a model's name.
+  const auto declared = metadata.string(declared_key);
+  std::vector<AddedToken> tokens;
+  if (declared) {
+    const Json json = parse_object(declared_key, *declared);
+    tokens = read_added_tokens(JsonKeys(json, "tokenizer_config.json"));
+    std::ranges::stable_sort(tokens, {}, &AddedToken::token);
+  }
+  const StripRules rules(metadata);
+  std::size_t count = 0;
+  for (TokenId id = 0; id < vocabulary.size(); ++id) count += is_special(vocabulary.kind(id));
+  entries_.reserve(count);
+  for (TokenId id = 0; id < vocabulary.size(); ++id) {
+    const std::string_view text = vocabulary.text(id);
+    // Of duplicates only the first can be found.
+    if (!is_special(vocabulary.kind(id)) || vocabulary.find(text) != id) continue;
+    AddedToken token{.token = id,
+                     .content = std::string(text),
+                     .is_special = vocabulary.kind(id) != TokenKind::user_defined};
+    if (!declared) rules.apply(token);
+    const auto known = std::ranges::lower_bound(tokens, id, {}, &AddedToken::token);
+    if (known != tokens.end() && known->token == id) {
+      token.single_word = known->single_word;
+      token.lstrip = known->lstrip;
+      token.rstrip = known->rstrip;
+      if (token.single_word && !word_) word_.emplace(word_pattern(), Regex::Kind::perl);
+    }
+    add(vocabulary, token, plain_, token.content);
+  }
+  entries_.shrink_to_fit();
+  plain_.shrink();
+}
+
+SpecialTokens::SpecialTokens(const Vocabulary& vocabulary, const std::vector<AddedToken>& tokens,
+                             const Normalizer& normalizer) {
+  const bool has_normalized = std::ranges::any_of(tokens, &AddedToken::normalized);
+  entries_.reserve(has_normalized ? 2 * tokens.size() : tokens.size());
+  for (const AddedToken& token : tokens) {
+    if (token.content.empty() || !vocabulary.contains(token.token)) continue;
+    if (token.single_word && !word_) word_.emplace(word_pattern(), Regex::Kind::perl);
+    if (token.normalized) {
+      WorkingText content{token.content, 0};
+      normalizer.apply(content);
+      add(vocabulary, token, normalized_, content.text);
+    } else {
+      add(vocabulary, token, plain_, token.content);
+    }
+    if (has_normalized && (!token.normalized || entries_.back().is_mark))
+      add(vocabulary, token, marks_, token.content);
+  }
+  entries_.shrink_to_fit();
+  for (Trie* trie : {&plain_, &normalized_, &marks_}) trie->shrink();
+}
+
+void SpecialTokens::add(const Vocabulary& vocabulary, const AddedToken& token, Trie& trie,
+                        std::string_view content) {
+  const TokenKind kind = vocabulary.kind(token.token);
+  const bool is_mark = token.is_special || kind == TokenKind::control ||
+                       kind == TokenKind::unknown || vocabulary.is_end_of_generation(token.token);
+  trie.insert(content, static_cast<std::int32_t>(entries_.size()));
+  entries_.push_back({token.token, is_mark, token.single_word, token.lstrip, token.rstrip});
 }
 
 std::vector<Fragment> SpecialTokens::split(std::string_view text,
                                            std::span<const ByteRange> special) const {
+  const bool is_in_parts = !special.empty() && !(special.front().begin == 0 &&
+                                                 special.front().end == text.size());
+  return split(text, special, is_in_parts && !marks_.is_empty() ? marks_ : plain_);
+}
+
+std::vector<Fragment> SpecialTokens::split_normalized(std::string_view text,
+                                                      bool may_be_special) const {
+  const ByteRange all{0, text.size()};
+  return split(text, may_be_special ? std::span(&all, 1) : std::span<const ByteRange>(),
+               normalized_);
+}
+
+bool SpecialTokens::is_word(std::string_view character) const {
+  Regex::Matches matches(*word_, character);
+  return matches.next();
+}
+
+std::vector<Fragment> SpecialTokens::split(std::string_view text,
+                                           std::span<const ByteRange> special,
+                                           const Trie& trie) const {
   std::vector<Fragment> fragments;
   if (text.empty()) return fragments;
-  fragments.push_back({.text = text});
-  if (entries_.empty()) return fragments;
-
-  const auto may_stand_at = [&](std::size_t begin, std::size_t end) {
-    const auto range = std::ranges::lower_bound(special, end, {}, &ByteRange::end);
-    return range != special.end() && range->begin <= begin;
-  };
-
-  std::vector<Fragment> next;
-  for (const std::int32_t index : entries_in(text, !special.empty())) {
-    const Entry& entry = entries_[static_cast<std::size_t>(index)];
-    const std::string_view wanted = vocabulary_.text(entry.token);
-    next.clear();
-    for (const Fragment& fragment : fragments) {
-      if (fragment.token != no_token) {
-        next.push_back(fragment);
+  std::size_t done = 0;
+  std::size_t next = trie.is_empty() ? text.size() : 0;
+  while (next < text.size()) {
+    const Trie::Match match = trie.longest(text.substr(next));
+    if (match.entry < 0) {
+      ++next;
+      continue;
+    }
+    const Entry& entry = entries_[static_cast<std::size_t>(match.entry)];
+    std::size_t begin = next, end = next + match.length;
+    if (entry.is_mark) {
+      const auto range = std::ranges::lower_bound(special, end, {}, &ByteRange::end);
+      if (range == special.end() || range->begin > begin) {
+        // Spelled out by a user, it is passed over as a whole; what a template begins in the midst
+        // of it is not.
+        const auto touching = std::ranges::upper_bound(special, begin, {}, &ByteRange::end);
+        next = touching != special.end() && touching->begin < end ? next + 1 : end;
         continue;
       }
-      std::string_view rest = fragment.text;
-      while (!rest.empty()) {
-        const auto offset = static_cast<std::size_t>(rest.data() - text.data());
-        std::size_t found = rest.find(wanted);
-        while (entry.is_mark && found != std::string_view::npos &&
-               !may_stand_at(offset + found, offset + found + wanted.size()))
-          found = rest.find(wanted, found + 1);
-        if (found == std::string_view::npos) {
-          next.push_back({.text = rest});
-          break;
-        }
-        std::string_view left = rest.substr(0, found);
-        while (entry.strip.left && !left.empty() && is_space(left.back())) left.remove_suffix(1);
-        if (!left.empty()) next.push_back({.text = left});
-        next.push_back({.text = rest.substr(found, wanted.size()), .token = entry.token});
-        rest.remove_prefix(found + wanted.size());
-        while (entry.strip.right && !rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
-      }
     }
-    fragments.swap(next);
+    next = end;
+    if (entry.single_word) {
+      const bool goes_on_before =
+          begin > 0 && is_word(text.substr(last_character(text.substr(0, begin)),
+                                           begin - last_character(text.substr(0, begin))));
+      const bool goes_on_behind =
+          end < text.size() && is_word(text.substr(end, next_utf8(text.substr(end)).length));
+      if (goes_on_before || goes_on_behind) continue;
+    }
+    if (entry.lstrip) begin = std::max(spaces_at_end(text.substr(0, begin)), done);
+    if (entry.rstrip) end += spaces_at_start(text.substr(end));
+    if (done < begin) fragments.push_back({.text = text.substr(done, begin - done)});
+    fragments.push_back({.text = text.substr(begin, end - begin), .token = entry.token});
+    done = end;
   }
+  if (done < text.size()) fragments.push_back({.text = text.substr(done)});
   return fragments;
 }
 
 Bytes SpecialTokens::memory_bytes() const {
-  return sizeof *this + entries_.capacity() * sizeof(Entry) + nodes_.capacity() * sizeof(Node);
+  return sizeof *this + entries_.capacity() * sizeof(Entry) + plain_.memory_bytes() +
+         normalized_.memory_bytes() + marks_.memory_bytes() + (word_ ? word_->memory_bytes() : 0);
 }
 
 }  // namespace plimsoll

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "text/merge.h"
+#include "text/subword_model.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -41,25 +42,19 @@ SpmTokenizer::SpmTokenizer(const Metadata& metadata)
           priority_of(is_float ? scores->as_float(i) : static_cast<double>(scores->as_integer(i)));
     }
   }
-  for (TokenId id = 0; id < vocabulary().size(); ++id) {
-    const std::string_view text = vocabulary().text(id);
-    for (std::size_t at = text.find(space_mark, 1); at < text.size();
-         at = text.find(space_mark, at + 1)) {
-      joins_words_.set(static_cast<std::uint8_t>(text[at - 1]));
-    }
-  }
+  joins_words_ = vocabulary().joins_words();
   adds_space_ = metadata.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
 }
 
-void SpmTokenizer::encode_text(std::string_view text, bool at_start,
+void SpmTokenizer::encode_text(std::string_view text, const TextPlace& place,
                                std::vector<TokenId>& out) const {
-  std::string marked(adds_space_ && at_start ? space_mark : "");
+  std::string marked(adds_space_ && place.is_at_start ? space_mark : "");
   marked += replace_all(text, " ", space_mark);
 
   MergeScratch scratch;
   const auto lookup = [&](const Symbol& left, const Symbol& right) -> Merge {
     const TokenId token =
-        vocabulary().find({marked.data() + left.begin, left.length + right.length});
+        vocabulary().find_plain({marked.data() + left.begin, left.length + right.length});
     return {token == no_token ? 0 : priorities_[static_cast<std::size_t>(token)], token};
   };
   const auto encode_part = [&](std::size_t begin, std::size_t end) {
@@ -67,7 +62,7 @@ void SpmTokenizer::encode_text(std::string_view text, bool at_start,
     while (begin < end) {
       const std::size_t length = next_utf8(std::string_view(marked).substr(begin)).length;
       scratch.append(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(length),
-                     vocabulary().find({marked.data() + begin, length}));
+                     vocabulary().find_plain({marked.data() + begin, length}));
       begin += length;
     }
     merge_symbols(scratch, lookup);
@@ -76,7 +71,7 @@ void SpmTokenizer::encode_text(std::string_view text, bool at_start,
       if (symbol.token != no_token) {
         out.push_back(symbol.token);
       } else {
-        append_fallback({marked.data() + symbol.begin, symbol.length}, true, out);
+        append_fallback(vocabulary(), {marked.data() + symbol.begin, symbol.length}, true, out);
       }
       i = symbol.next;
     }

@@ -15,14 +15,12 @@ class SpmTokenizer final : public VocabularyTokenizer {
   Bytes memory_bytes() const override;
 
  private:
-  void encode_text(std::string_view text, bool at_start, std::vector<TokenId>& out) const override;
+  void encode_text(std::string_view text, const TextPlace& place,
+                   std::vector<TokenId>& out) const override;
   std::string decode_normal(std::string_view piece) const override;
 
   std::vector<std::uint32_t> priorities_;  ///< by token; the better the score, the lower the number
-  /// Last bytes of what some token has directly before a space mark. After any other byte no token
-  /// spans the beginning of a word, so that text can be cut there and its parts be tokenized one by
-  /// one.
-  std::bitset<256> joins_words_;
+  std::bitset<256> joins_words_;  ///< see Vocabulary::joins_words
   bool adds_space_ = true;  ///< a space is put before text at the start
 };
 

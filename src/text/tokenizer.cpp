@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
-#include "text/bpe_tokenizer.h"
+#include "text/pipeline_tokenizer.h"
 #include "text/spm_tokenizer.h"
 #include "text/utf8.h"
 
@@ -26,22 +26,33 @@ std::unique_ptr<Tokenizer> Tokenizer::from_metadata(const Metadata& metadata) {
   const std::optional<std::string_view> model = metadata.string("tokenizer.ggml.model");
   if (!model) {
     throw Error(ErrorCode::invalid_model,
-                "the file has no vocabulary (tokenizer.ggml.model is missing)",
-                "convert the model again with its tokenizer");
+                "the model has no vocabulary (a GGUF file's tokenizer.ggml.model is missing, or a "
+                "folder's tokenizer.json)",
+                "convert the model again with its tokenizer; a folder needs tokenizer.json, "
+                "tokenizer.model, vocab.json with merges.txt, or vocab.txt");
   }
+  if (metadata.contains(PipelineTokenizer::key)) return PipelineTokenizer::of_folder(metadata);
   if (*model == "llama") return std::make_unique<SpmTokenizer>(metadata);
   if (*model == "gpt2") {
     const std::string_view pre = metadata.string("tokenizer.ggml.pre").value_or("default");
-    return std::make_unique<BpeTokenizer>(metadata, pre_tokenizer_kind(pre));
+    return PipelineTokenizer::of_kind(metadata, pre_tokenizer_kind(pre));
   }
-  if (*model == "gemma4") {
-    return std::make_unique<BpeTokenizer>(metadata, pre_tokenizer_kind("gemma4"));
-  }
+  if (*model == "gemma4")
+    return PipelineTokenizer::of_kind(metadata, pre_tokenizer_kind("gemma4"));
+  if (*model == "bert") return PipelineTokenizer::of_bert(metadata);
+  if (*model == "t5") return PipelineTokenizer::of_unigram(metadata);
   throw Error(ErrorCode::unsupported_model,
               fmt::format("tokenizer \"{}\" (tokenizer.ggml.model) is not known; known are llama, "
-                          "gpt2, gemma4",
+                          "gpt2, gemma4, bert, t5",
                           *model),
               "use a model with one of the known tokenizers");
+}
+
+std::string Tokenizer::decode(std::span<const TokenId> tokens, bool show_special) const {
+  Detokenizer detokenizer(*this);
+  std::string text;
+  for (const TokenId token : tokens) text += detokenizer.push(token, show_special);
+  return text + detokenizer.flush();
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool parse_special) const {

@@ -1,5 +1,5 @@
-// Text to token ids and back, from a GGUF file's vocabulary: SPM (sentencepiece-style merges by
-// score) and byte-level BPE.
+// Text to token ids and back, from the vocabulary of a GGUF file or a Hugging Face folder: byte-pair
+// encoding by merges or by scores, Unigram, WordPiece and whole words.
 #pragma once
 
 #include <cstdint>
@@ -52,6 +52,10 @@ class Tokenizer {
   /// tokens give nothing unless `show_special`.
   virtual std::string bytes_of(TokenId token, bool show_special = false) const = 0;
 
+  /// The text of a whole sequence, as the tokenizer's makers join it: what was put before the text
+  /// or between its words to tokenize it goes. Bytes that are no UTF-8 become U+FFFD.
+  virtual std::string decode(std::span<const TokenId> tokens, bool show_special = false) const;
+
   /// As in the vocabulary, undecoded ("\u2581the", "<0x0A>", "<|im_end|>"), for inspection.
   virtual std::string_view piece(TokenId token) const = 0;
 
@@ -59,6 +63,12 @@ class Tokenizer {
   virtual std::optional<TokenId> bos() const = 0;
   virtual std::optional<TokenId> eos() const = 0;
   virtual bool adds_bos() const = 0;  ///< the model expects BOS before a prompt
+  /// What the makers put before and behind a text that stands alone ("[CLS]" and "[SEP]"): BOS among
+  /// them where adds_bos().
+  struct Frame {
+    std::vector<TokenId> before, after;
+  };
+  virtual Frame frame() const = 0;
   /// EOS, EOT and the vocabulary's other ends of a turn.
   virtual bool is_end_of_generation(TokenId token) const = 0;
   virtual bool is_control(TokenId token) const = 0;

@@ -5,15 +5,18 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "text/hash.h"
+#include "text/utf8.h"
 
 namespace plimsoll {
 namespace {
 
 constexpr std::string_view tokens_key = "tokenizer.ggml.tokens";
 constexpr std::string_view kinds_key = "tokenizer.ggml.token_type";
+constexpr std::string_view added_key = "tokenizer.plimsoll.added";
 
 const MetadataValue& string_array(const Metadata& metadata, std::string_view key) {
   const MetadataValue* value = metadata.find(key);
@@ -107,9 +110,17 @@ constexpr WellKnownText well_known_texts[] = {
 Vocabulary::Vocabulary(const Metadata& metadata, const VocabularyDefaults& defaults) {
   read_texts(metadata);
   read_kinds(metadata);
+  if (const MetadataValue* added = metadata.find(added_key)) {
+    declares_added_ = true;
+    for (std::uint64_t i = 0; i < added->size(); ++i)
+      added_.push_back(static_cast<TokenId>(added->as_integer(i)));
+    std::ranges::sort(added_);
+    added_.shrink_to_fit();
+  }
   build_index();
   read_special_ids(metadata, defaults);
   mark_well_known_texts(metadata);
+  read_frame(metadata);
 }
 
 void Vocabulary::read_texts(const Metadata& metadata) {
@@ -273,14 +284,58 @@ void Vocabulary::mark_well_known_texts(const Metadata& metadata) {
   ends_.shrink_to_fit();
 }
 
+void Vocabulary::read_frame(const Metadata& metadata) {
+  const auto id_of = [&](std::string_view role) -> TokenId {
+    const auto id = metadata.integer(fmt::format("tokenizer.ggml.{}_token_id", role));
+    return id && *id >= 0 && *id < size() ? static_cast<TokenId>(*id) : no_token;
+  };
+  const auto adds = [&](std::string_view role) {
+    return metadata.boolean(fmt::format("tokenizer.ggml.add_{}_token", role)).value_or(false);
+  };
+  // A folder's own template.
+  const MetadataValue* before = metadata.find("tokenizer.plimsoll.before");
+  const MetadataValue* after = metadata.find("tokenizer.plimsoll.after");
+  if (before || after) {
+    for (const auto& [value, list] :
+         {std::pair(before, &frame_.before), std::pair(after, &frame_.after)})
+      for (std::uint64_t i = 0; value && i < value->size(); ++i)
+        if (contains(static_cast<TokenId>(value->as_integer(i))))
+          list->push_back(static_cast<TokenId>(value->as_integer(i)));
+    return;
+  }
+  const bool is_bert = metadata.string("tokenizer.ggml.model").value_or("") == "bert";
+  const TokenId begin = is_bert && id_of("cls") != no_token ? id_of("cls") : bos_;
+  if (adds_bos_ && begin != no_token) frame_.before.push_back(begin);
+  const TokenId separator = id_of("seperator");  // spelled so in the format
+  if (is_bert || adds("sep")) {
+    if (separator != no_token) frame_.after.push_back(separator);
+  } else if (adds("eos") && eos_ != no_token) {
+    frame_.after.push_back(eos_);
+  }
+}
+
 bool Vocabulary::is_end_of_generation(TokenId id) const {
   return std::binary_search(ends_.begin(), ends_.end(), id);
+}
+
+bool Vocabulary::is_added(TokenId id) const { return std::ranges::binary_search(added_, id); }
+
+std::bitset<256> Vocabulary::joins_words() const {
+  std::bitset<256> joins;
+  for (TokenId id = 0; id < size(); ++id) {
+    const std::string_view whole = text(id);
+    for (std::size_t at = whole.find(space_mark, 1); at < whole.size();
+         at = whole.find(space_mark, at + 1))
+      joins.set(static_cast<std::uint8_t>(whole[at - 1]));
+  }
+  return joins;
 }
 
 Bytes Vocabulary::memory_bytes() const {
   return sizeof *this + blob_.capacity() + offsets_.capacity() * sizeof(std::uint32_t) +
          kinds_.capacity() * sizeof(TokenKind) + slots_.capacity() * sizeof(TokenId) +
-         tags_.capacity() + ends_.capacity() * sizeof(TokenId);
+         tags_.capacity() + (ends_.capacity() + added_.capacity() + frame_.before.capacity() + frame_.after.capacity()) *
+             sizeof(TokenId);
 }
 
 }  // namespace plimsoll

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/utf8.h"
 
@@ -33,46 +35,20 @@ std::vector<TokenId> VocabularyTokenizer::encode_marked(std::string_view text,
         "convert the text to UTF-8");
   }
   std::vector<TokenId> out;
-  bool at_start = true;
+  bool is_at_start = true;
   for (const Fragment& fragment : special_.split(text, special)) {
     if (fragment.token == no_token) {
-      encode_text(fragment.text, at_start, out);
+      const auto begin = static_cast<std::size_t>(fragment.text.data() - text.data());
+      const std::size_t end = begin + fragment.text.size();
+      const auto range = std::ranges::lower_bound(special, end, {}, &ByteRange::end);
+      const bool may_be_special = range != special.end() && range->begin <= begin;
+      encode_text(fragment.text, {is_at_start, begin == 0, may_be_special}, out);
     } else {
       out.push_back(fragment.token);
     }
-    at_start = fragment.token != no_token;
+    is_at_start = fragment.token != no_token;
   }
   return out;
-}
-
-void VocabularyTokenizer::append_fallback(std::string_view character, bool by_bytes,
-                                          std::vector<TokenId>& out) const {
-  if (by_bytes) {
-    const std::size_t before = out.size();
-    for (const char c : character) {
-      const TokenId id = vocabulary_.find_byte(static_cast<std::uint8_t>(c));
-      if (id == no_token) break;
-      out.push_back(id);
-    }
-    if (out.size() - before == character.size()) return;
-    out.resize(before);
-  }
-  // Some vocabularies name an end of text as their unknown token, which must not stand inside of
-  // one.
-  const TokenId unknown = vocabulary_.unknown();
-  if (unknown != no_token && !vocabulary_.is_end_of_generation(unknown)) {
-    out.push_back(unknown);
-    return;
-  }
-  std::string bytes;
-  for (const char c : character) {
-    bytes += fmt::format(" {:02X}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-  }
-  throw Error(
-      ErrorCode::invalid_text,
-      fmt::format("the vocabulary has no token for the bytes{} and none for what is unknown",
-                  bytes),
-      "leave the character out, or use another model");
 }
 
 std::string VocabularyTokenizer::bytes_of(TokenId token, bool show_special) const {
@@ -83,7 +59,7 @@ std::string VocabularyTokenizer::bytes_of(TokenId token, bool show_special) cons
     case TokenKind::normal:
       return decode_normal(text);
     case TokenKind::user_defined:
-      return std::string(text);
+      return vocabulary_.is_verbatim(token) ? std::string(text) : decode_normal(text);
     case TokenKind::control:
     case TokenKind::unknown:
       return show_special ? std::string(text) : std::string();

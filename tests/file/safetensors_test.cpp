@@ -1,113 +1,14 @@
 // Folders made by hand, true and false: what is read of them, and what they are refused for.
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <numbers>
-#include <span>
-#include <string>
-#include <vector>
 
-#include "base/error.h"
-#include "file/model_file.h"
-#include "support/temporary_folder.h"
+#include "hf_folder_fixture.h"
 
 namespace plimsoll {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-/// The bytes of a safetensors file.
-std::string safetensors(const std::string& header, const std::string& data) {
-  const std::uint64_t length = header.size();
-  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + header + data;
-}
-
-std::string as_bytes(std::span<const float> values) {
-  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
-}
-
-class Folder : public ::testing::Test {
- protected:
-  /// Two layers of width 4 would be a model; opening asks for the embedding only.
-  Folder() {
-    config_ = {{"architectures", {"LlamaForCausalLM"}},
-               {"hidden_size", 4},
-               {"intermediate_size", 8},
-               {"num_hidden_layers", 2},
-               {"num_attention_heads", 1},
-               {"max_position_embeddings", 64},
-               {"rms_norm_eps", 1e-5},
-               {"rope_theta", 10000.0},
-               {"vocab_size", 3}};
-    add("model.embed_tokens.weight", {3, 4});
-    tokenizer_ = {
-        {"added_tokens", Json::array()},
-        {"normalizer", nullptr},
-        {"pre_tokenizer",
-         {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", true}}},
-        {"model",
-         {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}, {"ab", 2}}}, {"merges", {"a b"}}}}};
-  }
-
-  /// An F32 tensor of 0, 1, 2, ...
-  void add(const std::string& name, const std::vector<std::int64_t>& shape) {
-    std::int64_t count = 1;
-    for (const std::int64_t dimension : shape) count *= dimension;
-    std::vector<float> values(static_cast<std::size_t>(count));
-    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
-    header_[name] = {{"dtype", "F32"},
-                     {"shape", shape},
-                     {"data_offsets", {data_.size(), data_.size() + 4 * values.size()}}};
-    data_ += as_bytes(values);
-  }
-
-  void write(const std::string& name, const std::string& text) const {
-    test::write_file(folder_.file(name),
-                     {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
-  }
-  void write_all() const {
-    write("config.json", config_.dump());
-    write("tokenizer.json", tokenizer_.dump());
-    write("model.safetensors", safetensors(header_.dump(), data_));
-  }
-  ModelFile open() const {
-    write_all();
-    return ModelFile::open(folder_.path().string());
-  }
-
-  void expect_error(ErrorCode code, const std::string& part, const std::string& path = {}) const {
-    try {
-      ModelFile::open(path.empty() ? folder_.path().string() : path);
-      ADD_FAILURE() << "opened; wanted: " << part;
-    } catch (const Error& error) {
-      EXPECT_EQ(name(error.code()), name(code)) << error.message();
-      EXPECT_NE(error.message().find(part), std::string::npos)
-          << error.message() << "\nwanted: " << part;
-      EXPECT_FALSE(error.hint().empty()) << error.message();
-    }
-  }
-  void expect_refused(ErrorCode code, const std::string& part) const {
-    write_all();
-    expect_error(code, part);
-  }
-
-  static std::vector<float> read(const ModelFile& file, const std::string& name) {
-    const TensorInfo* info = file.find_tensor(name);
-    EXPECT_NE(info, nullptr) << name;
-    std::vector<float> values(static_cast<std::size_t>(info->rows() * info->columns()));
-    EXPECT_EQ(info->bytes, values.size() * sizeof(float)) << name;
-    file.read(info->offset, info->bytes, values.data());
-    return values;
-  }
-
-  test::TemporaryFolder folder_;
-  Json config_, tokenizer_, header_ = Json::object();
-  std::string data_;
-};
 
 TEST_F(Folder, IsOpenedByEachOfItsNames) {
   write_all();
@@ -234,7 +135,8 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   config_["eos_token_id"] = {2, 1};
   tokenizer_["added_tokens"] = {{{"id", 3}, {"content", "<s>"}, {"special", true}},
                                 {{"id", 4}, {"content", "▁▁x"}, {"special", false}},
-                                {{"id", 9}, {"content", "<image>"}, {"special", true}}};
+                                {{"id", 5}, {"content", "<image>"}, {"special", true}},
+                                {{"id", 6}, {"content", "<video>"}, {"special", true}}};
   tokenizer_["post_processor"] = {{"type", "Sequence"},
                                   {"processors",
                                    {{{"type", "ByteLevel"}},
@@ -245,7 +147,6 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   write("tokenizer_config.json",
         R"({"bos_token": {"content": "<s>"}, "chat_template":
             [{"name": "default", "template": "one"}, {"name": "tools", "template": "two"}]})");
-  write("chat_template.jinja", "three");
   const ModelFile file = open();
   const Metadata& metadata = file.metadata();
   EXPECT_EQ(metadata.integer("tokenizer.ggml.bos_token_id"), 3);
@@ -255,18 +156,34 @@ TEST_F(Folder, SpecialTokensAndTemplates) {
   EXPECT_EQ(metadata.string("tokenizer.chat_template.tools"), "two");
   const MetadataValue& tokens = *metadata.find("tokenizer.ggml.tokens");
   ASSERT_EQ(tokens.size(), 6u);  // what the embedding has no row for is left out
-  EXPECT_EQ(tokens.as_string(4), "  x");
-  EXPECT_EQ(tokens.as_string(5), "[PAD5]");
-  const std::int64_t kinds[] = {1, 1, 1, 3, 4, 5};
+  EXPECT_EQ(tokens.as_string(4), "▁▁x");
+  EXPECT_EQ(tokens.as_string(5), "<image>");
+  const std::int64_t kinds[] = {1, 1, 1, 3, 4, 3};
   for (std::uint64_t i = 0; i < 6; ++i)
     EXPECT_EQ(metadata.find("tokenizer.ggml.token_type")->as_integer(i), kinds[i]);
 
-  write("tokenizer_config.json", "{}");
-  EXPECT_EQ(ModelFile::open(folder_.path().string()).metadata().string("tokenizer.chat_template"),
-            "three");
+  // Newer places come before older ones, whole.
+  const auto template_of = [&](const char* key) {
+    const ModelFile again = ModelFile::open(folder_.path().string());
+    return std::string(again.metadata().string(key).value_or("none"));
+  };
+  write("chat_template.json", R"({"chat_template": "four"})");
+  EXPECT_EQ(template_of("tokenizer.chat_template"), "four");
+  EXPECT_EQ(template_of("tokenizer.chat_template.tools"), "none");
+  write("chat_template.json", R"({"chat_template": {"default": "five", "rag": "six"}})");
+  EXPECT_EQ(template_of("tokenizer.chat_template"), "five");
+  EXPECT_EQ(template_of("tokenizer.chat_template.rag"), "six");
+  write("chat_template.jinja", "seven\n");
+  std::filesystem::create_directory(folder_.path() / "additional_chat_templates");
+  write("additional_chat_templates/tool_use.jinja", "eight");
+  write("additional_chat_templates/README", "nine");
+  EXPECT_EQ(template_of("tokenizer.chat_template"), "seven\n");
+  EXPECT_EQ(template_of("tokenizer.chat_template.tool_use"), "eight");
+  EXPECT_EQ(template_of("tokenizer.chat_template.rag"), "none");
 }
 
 TEST_F(Folder, UnigramsAreReadAndNamed) {
+  tokenizer_["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "▁"}};
   tokenizer_["model"] = {{"type", "Unigram"},
                          {"unk_id", 0},
                          {"vocab", Json::parse(R"([["<unk>", 0], ["▁a", -1.5], ["b", -2]])")}};
@@ -274,6 +191,28 @@ TEST_F(Folder, UnigramsAreReadAndNamed) {
   EXPECT_EQ(file.metadata().string("tokenizer.ggml.model"), "t5");
   EXPECT_EQ(file.metadata().find("tokenizer.ggml.scores")->as_float(1), -1.5);
   EXPECT_EQ(file.metadata().find("tokenizer.ggml.token_type")->as_integer(0), 2);
+}
+
+TEST_F(Folder, TokenizersThatTheFormatHasNoNameForAreReadAsAWhole) {
+  const Json good = tokenizer_;
+  const auto model_of = [&](const std::function<void(Json&)>& change) {
+    tokenizer_ = good;
+    change(tokenizer_);
+    const ModelFile file = open();
+    EXPECT_TRUE(file.metadata().contains("tokenizer.plimsoll.pipeline"));
+    return std::string(file.metadata().string("tokenizer.ggml.model").value_or("none"));
+  };
+  EXPECT_EQ(model_of([](Json&) {}), "gpt2");
+  EXPECT_EQ(model_of([](Json& t) { t["normalizer"] = {{"type", "NFC"}}; }), "gpt2");
+  EXPECT_EQ(model_of([](Json& t) { t["normalizer"] = {{"type", "Lowercase"}}; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["pre_tokenizer"] = {{"type", "Whitespace"}}; }),
+            "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["pre_tokenizer"] = nullptr; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) { t["model"]["ignore_merges"] = true; }), "huggingface");
+  EXPECT_EQ(model_of([](Json& t) {
+              t["model"] = {{"type", "WordLevel"}, {"vocab", {{"a", 0}}}, {"unk_token", "a"}};
+            }),
+            "huggingface");
 }
 
 TEST_F(Folder, WithoutItsPartsIsRefused) {
@@ -441,17 +380,10 @@ TEST_F(Folder, WithOtherTokenizersIsRefused) {
     expect_refused(code, part);
   };
   const ErrorCode corrupt = ErrorCode::file_corrupt, unsupported = ErrorCode::unsupported_model;
-  refused(unsupported, "\"WordPiece\"", [](Json& t) { t["model"]["type"] = "WordPiece"; });
-  refused(unsupported, "\"(Whitespace)\"", [](Json& t) {
-    t["pre_tokenizer"] = {{"type", "Whitespace"}};
-  });
-  refused(unsupported, "\"[a-z]+\"", [](Json& t) {
-    t["pre_tokenizer"] = {
-        {"type", "Split"}, {"pattern", {{"Regex", "[a-z]+"}}}, {"behavior", "Isolated"}};
-  });
-  refused(unsupported, "not at all", [](Json& t) { t["pre_tokenizer"] = nullptr; });
-  refused(unsupported, "without merging whole tokens",
-          [](Json& t) { t["model"]["ignore_merges"] = true; });
+  refused(unsupported, "\"Words\"", [](Json& t) { t["model"]["type"] = "Words"; });
+  refused(unsupported, "dropout", [](Json& t) { t["model"]["dropout"] = 0.1; });
+  refused(unsupported, "post-processor \"Frame\"",
+          [](Json& t) { t["post_processor"] = {{"type", "Frame"}}; });
   refused(corrupt, "token 1 of the vocabulary", [](Json& t) {
     t["model"]["vocab"] = {{"a", "x"}};
   });

@@ -3,7 +3,7 @@
 # out/hf and compares logits (compare.py); then gives every key of the families' configuration classes other values
 # (keys.py). Installs the judge into out/hf/venv once; skips where pip cannot. Needs plimsoll and plimsoll_dump_logits.
 #
-#   tests/hf/run.sh [BUILD_DIR [models|keys]...]     BUILD_DIR: default out/release
+#   tests/hf/run.sh [BUILD_DIR [models|keys|tokenizers]...]     BUILD_DIR: default out/release
 #
 # Models are compared as GGUF too, where llama.cpp's source tree is: LLAMA_CPP names it (default: out/hf/llama.cpp, where the
 # source archive of the Python package llama-cpp-python is unpacked once).
@@ -12,7 +12,7 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 build=$(CDPATH='' cd -- "${1:-$root/out/release}" && pwd)
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || set -- models keys
+[ $# -gt 0 ] || set -- models keys tokenizers
 . "$root/scripts/hf_judge.sh"
 
 for program in plimsoll plimsoll_dump_logits; do
@@ -47,8 +47,9 @@ for part in "$@"; do
   case $part in
     models) "$judge_python" "$root/tests/hf/compare.py" "$build" "$root/out/hf/models" ${llama_cpp:+"$llama_cpp"} || failed="$failed models" ;;
     keys) "$judge_python" "$root/tests/hf/keys.py" "$build" "$root/out/hf/keys" || failed="$failed keys" ;;
+    tokenizers) "$root/tests/hf/tokenizers/run.sh" "$build" || failed="$failed tokenizers" ;;
     *)
-      echo "tests/hf/run.sh: no part $part (models, keys)" >&2
+      echo "tests/hf/run.sh: no part $part (models, keys, tokenizers)" >&2
       exit 2
       ;;
   esac

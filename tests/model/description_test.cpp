@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "base/error.h"
 #include "file/gguf_writer.h"
 #include "model/architecture.h"
@@ -17,6 +19,7 @@ struct Keys {
   double epsilon = 1e-5, rope_factor = 1;
   std::string rope_type, leave_out;
   std::int64_t experts = 0;
+  std::function<void(GgufWriter&, const std::string& prefix)> more = {};
 };
 
 std::string write_keys(const test::TemporaryFolder& folder, const Keys& keys) {
@@ -41,6 +44,7 @@ std::string write_keys(const test::TemporaryFolder& folder, const Keys& keys) {
     writer.add_string(p + "rope.scaling.type", keys.rope_type);
     writer.add_number(p + "rope.scaling.factor", keys.rope_factor);
   }
+  if (keys.more) keys.more(writer, p);
   const std::int64_t shape[2] = {32, 8};
   writer.add_tensor("token_embd.weight", format(FormatId::F32), shape);
   writer.write(std::vector<std::uint8_t>(32 * 8 * 4));
@@ -109,6 +113,152 @@ TEST(Description, RefusesHyperparametersThatContradictEachOther) {
   expect("token_embd.weight should be 8 x 64 by the hyper-parameters, found 8 x 32",
          [](Keys& k) { k.width = 64; });
   expect("invalid_model: tensor blk.0.attn_norm.weight is missing", [](Keys&) {});
+}
+
+Description describe_keys(const Keys& keys) {
+  const test::TemporaryFolder folder;
+  return describe(ModelFile::open(write_keys(folder, keys)));
+}
+
+/// Of each layer.
+std::vector<std::int64_t> windows_of(const Description& d) {
+  std::vector<std::int64_t> windows;
+  for (const LayerDescription& layer : d.per_layer) windows.push_back(layer.window);
+  return windows;
+}
+
+TEST(Description, WindowsAreInTheLayersThatTheFileNames) {
+  using Windows = std::vector<std::int64_t>;
+  Keys keys;
+  keys.layers = 7;
+  const auto window = [](GgufWriter& writer, const std::string& p) {
+    writer.add_integer(p + "attention.sliding_window", 9);
+  };
+  // Every family's own pattern: all layers, every other one, five of six.
+  for (const std::string family : {"llama", "qwen2", "qwen3", "phi3"}) {
+    keys.architecture = family;
+    keys.more = {};
+    EXPECT_EQ(windows_of(describe_keys(keys)), Windows(7, 0)) << family;
+    keys.more = window;
+    EXPECT_EQ(windows_of(describe_keys(keys)), Windows(7, 9)) << family;
+  }
+  keys.architecture = "gemma2";
+  EXPECT_EQ(windows_of(describe_keys(keys)), (Windows{9, 0, 9, 0, 9, 0, 9}));
+  keys.more = {};
+  EXPECT_EQ(windows_of(describe_keys(keys)), (Windows{4096, 0, 4096, 0, 4096, 0, 4096}));
+  keys.architecture = "gemma3";
+  EXPECT_EQ(windows_of(describe_keys(keys)), Windows(7, 0));
+  keys.more = window;
+  EXPECT_EQ(windows_of(describe_keys(keys)), (Windows{9, 9, 9, 9, 9, 0, 9}));
+
+  // Everywhere a list of layers or a period stands before it.
+  for (const std::string family : {"llama", "qwen2", "gemma2", "gemma3", "phi3"}) {
+    keys.architecture = family;
+    keys.more = [&](GgufWriter& writer, const std::string& p) {
+      window(writer, p);
+      writer.add_integers(p + "attention.sliding_window_pattern",
+                          std::vector<std::int32_t>{0, 0, 1, 1, 0, 1, 0});
+    };
+    const Description d = describe_keys(keys);
+    EXPECT_EQ(windows_of(d), (Windows{0, 0, 9, 9, 0, 9, 0})) << family;
+    EXPECT_EQ(d.per_layer[2].rope, family == "gemma3" ? 1 : 0);
+    keys.more = [&](GgufWriter& writer, const std::string& p) {
+      window(writer, p);
+      writer.add_integer(p + "attention.sliding_window_pattern", 3);
+    };
+    EXPECT_EQ(windows_of(describe_keys(keys)), (Windows{9, 9, 0, 9, 9, 0, 9})) << family;
+  }
+  keys.more = [&](GgufWriter& writer, const std::string& p) {
+    window(writer, p);
+    writer.add_integers(p + "attention.sliding_window_pattern", std::vector<std::int32_t>{1, 1});
+  };
+  EXPECT_NE(error_of(keys).find("has 2 values for 7 layers"), std::string::npos) << error_of(keys);
+}
+
+TEST(Description, WindowedLayersMayTurnWithABaseOfTheirOwn) {
+  Keys keys;
+  keys.architecture = "gemma2";
+  keys.layers = 2;
+  keys.more = [](GgufWriter& writer, const std::string& p) {
+    writer.add_number(p + "rope.freq_base_swa", 500);
+  };
+  const Description d = describe_keys(keys);
+  ASSERT_EQ(d.ropes.size(), 2u);
+  EXPECT_EQ(d.ropes[1].base, 500);
+  EXPECT_EQ(d.per_layer[0].rope, 1);
+  EXPECT_EQ(d.per_layer[1].rope, 0);
+}
+
+TEST(Description, ScalesAndCapsOfScoresAreFollowedInEveryFamily) {
+  for (const Family& family : families()) {
+    Keys keys;
+    keys.architecture = family.name;
+    keys.more = [](GgufWriter& writer, const std::string& p) {
+      writer.add_number(p + "attention.scale", 0.5);
+      writer.add_number(p + "attn_logit_softcapping", 7);
+      writer.add_number(p + "final_logit_softcapping", 6);
+    };
+    const Description d = describe_keys(keys);
+    EXPECT_EQ(d.attention_scale, 0.5f) << family.name;
+    EXPECT_EQ(d.attention_soft_cap, 7) << family.name;
+    EXPECT_EQ(d.final_soft_cap, 6) << family.name;
+  }
+  Keys keys;
+  keys.architecture = "gemma2";
+  keys.more = [](GgufWriter& writer, const std::string& p) {
+    writer.add_number(p + "attn_logit_softcapping", 0);
+  };
+  EXPECT_EQ(describe_keys(keys).attention_soft_cap, 0);
+  EXPECT_EQ(describe_keys(keys).final_soft_cap, 30);
+}
+
+TEST(Description, KeysThatAreNotFollowedAreRefusedByNameUnlessTheySayNothing) {
+  struct Case {
+    const char* key;
+    double refused, neutral;
+  };
+  constexpr Case cases[] = {{"attention.clamp_kqv", 8, 0},
+                            {"attention.max_alibi_bias", 8, 0},
+                            {"attention.temperature_scale", 0.1, 0},
+                            {"attention.key_length_swa", 16, 8},
+                            {"embedding_length_out", 64, 32},
+                            {"embedding_scale", 12, 1},
+                            {"logit_scale", 0.25, 0},
+                            {"nextn_predict_layers", 1, 0},
+                            {"pooling_type", 4, 3},
+                            {"residual_scale", 0.22, 1},
+                            {"rope.dimension_count_swa", 4, 8},
+                            {"rope.scaling.alpha", 1000, 1},
+                            {"rope.scaling.yarn_attn_factor", 2, 1},
+                            {"rope.scaling.yarn_log_multiplier", 0.1, 0}};
+  for (const Case& one : cases) {
+    Keys keys;
+    double value = one.refused;
+    keys.more = [&](GgufWriter& writer, const std::string& p) {
+      writer.add_number(p + one.key, value);
+    };
+    const std::string found = error_of(keys);
+    EXPECT_EQ(found.find("unsupported_model: key llama." + std::string(one.key) + " is "), 0u)
+        << found;
+    value = one.neutral;
+    EXPECT_NO_THROW(describe_keys(keys)) << one.key;
+  }
+  for (const bool causal : {true, false}) {
+    Keys keys;
+    keys.more = [&](GgufWriter& writer, const std::string& p) {
+      writer.add_bool(p + "attention.causal", causal);
+    };
+    if (causal)
+      EXPECT_NO_THROW(describe_keys(keys));
+    else
+      EXPECT_EQ(error_of(keys).find("unsupported_model: key llama.attention.causal is 0"), 0u)
+          << error_of(keys);
+  }
+  Keys keys;
+  keys.more = [](GgufWriter& writer, const std::string& p) {
+    writer.add_string(p + "hidden_activation", "relu");
+  };
+  EXPECT_NE(error_of(keys).find("llama.hidden_activation is relu"), std::string::npos);
 }
 
 TEST(Description, RefusesTensorsThatNothingWouldRead) {

@@ -59,5 +59,45 @@ TEST(Rope, YarnKeepsFastWavesAndInterpolatesSlowOnes) {
   }
 }
 
+// By transformers 5.24.0: YaRN with factor 4, original context 32, betas 8 and 0.5 that are not
+// rounded to whole dimensions, of heads of 16.
+TEST(Rope, YarnBlendsBetweenPartsOfDimensionsWhereItShould) {
+  RopeDescription rope;
+  rope.scale = 1.0 / 4;
+  rope.yarn = true;
+  rope.original_context = 32;
+  rope.yarn_fast = 8;
+  rope.yarn_slow = 0.5;
+  rope.yarn_truncate = false;
+  const RopeFrequencies found = rope_frequencies(rope, 16, nullptr, 64);
+  constexpr float wanted[] = {1.0f,           0.198583528f,    0.0255952496f,   0.00790569466f,
+                              0.00249999994f, 0.000790569466f, 0.000250000012f, 7.90569466e-05f};
+  for (std::size_t i = 0; i < 8; ++i)
+    EXPECT_NEAR(found.radians_per_position[i] / wanted[i], 1, 1e-5) << i;
+  EXPECT_FLOAT_EQ(found.magnitude, 1.138629436f);
+  rope.yarn_truncate = true;
+  EXPECT_GT(std::abs(rope_frequencies(rope, 16, nullptr, 64).radians_per_position[1] / wanted[1] - 1),
+            0.01);
+  // Nothing is tempered that is not stretched.
+  rope.scale = 2;
+  EXPECT_FLOAT_EQ(rope_frequencies(rope, 16, nullptr, 64).magnitude, 1);
+}
+
+// By transformers 5.24.0: factor 4, 128 positions, a sequence of 300.
+TEST(Rope, DynamicScalingGrowsTheBaseBeyondTheTrainedContext) {
+  RopeDescription rope;
+  rope.dynamic_factor = 4;
+  rope.original_context = 128;
+  constexpr float wanted[] = {1.0f,           0.242702499f,    0.05890451f,     0.0142962709f,
+                              0.00346974074f, 0.000842114794f, 0.000204383367f, 4.96043576e-05f};
+  const RopeFrequencies longer = rope_frequencies(rope, 16, nullptr, 300);
+  for (std::size_t i = 0; i < 8; ++i)
+    EXPECT_NEAR(longer.radians_per_position[i] / wanted[i], 1, 1e-5) << i;
+  const RopeFrequencies within = rope_frequencies(rope, 16, nullptr, 128);
+  rope.dynamic_factor = 0;
+  EXPECT_EQ(within.radians_per_position,
+            rope_frequencies(rope, 16, nullptr, 128).radians_per_position);
+}
+
 }  // namespace
 }  // namespace plimsoll

@@ -326,6 +326,9 @@ void write_tokenizer_json(const Metadata& metadata, const std::filesystem::path&
   using SortedJson = nlohmann::json;
   SortedJson json, added = SortedJson::array(), vocabulary, merges = SortedJson::array();
   std::string unknown;
+  std::size_t last_normal = 0;
+  for (std::size_t id = 0; id < tokens.size(); ++id)
+    if (tokens[id].kind == 1) last_normal = id;
   for (std::size_t id = 0; id < tokens.size(); ++id) {
     const Token& token = tokens[id];
     if (token.kind == 5) continue;  // padding, which no tokenizer has
@@ -336,7 +339,7 @@ void write_tokenizer_json(const Metadata& metadata, const std::filesystem::path&
                        {"normalized", false},
                        {"special", token.kind != 4}});
     // Later additions stand apart from the vocabulary.
-    if (token.kind != 4 || !byte_level) vocabulary[token.text] = id;
+    if (id <= last_normal || !byte_level) vocabulary[token.text] = id;
   }
   std::vector<std::pair<std::string, std::string>> pairs;
   if (byte_level) {

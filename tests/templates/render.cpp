@@ -1,6 +1,7 @@
 // Renders chat templates for tests/templates/judge.py: one JSON object a line in, one a line out.
 //   {"template": TEXT}                                       from now on this one
 //   {"variables": {...}, "now": SECONDS}                     {"text": ...} or {"error": KIND, "message": ..., "line": N}
+//   {"chat": [MESSAGES], "specials": {...}, "now": ...}      what a chat makes of it: text, stops, reasoning, notices
 //   {"continue": [MESSAGES], "specials": {...}, "now": ...}  the same, by a program that continues the last message
 // "specials" are variables that did not come with the request.
 #include <iostream>
@@ -73,7 +74,18 @@ int main() {
       }
       if (!program) program.emplace(jinja::Template::compile(source));  // the same failure again
       const std::int64_t now = request.value("now", std::int64_t{0});
-      if (request.contains("continue")) {
+      if (request.contains("chat")) {
+        const ChatProgram chat(source, request["specials"], *tokenizer);
+        ChatRequest wanted;
+        wanted.messages = request["chat"];
+        wanted.tools = request.value("tools", Json());
+        wanted.now = now;
+        const ChatPrompt prompt = chat.render(wanted);
+        answer = text_of(prompt.parts);
+        answer["stops"] = prompt.stops;
+        answer["notices"] = prompt.notices;
+        answer["reasoning"] = {prompt.reasoning.begin, prompt.reasoning.end, prompt.reasoning.opened_by_prompt};
+      } else if (request.contains("continue")) {
         const ChatProgram chat(source, request["specials"], *tokenizer);
         ChatRequest wanted;
         wanted.messages = request["continue"];

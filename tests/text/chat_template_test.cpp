@@ -148,5 +148,184 @@ TEST(ChatTemplate, TheTemplatesOwnRefusalIsItsMessage) {
   }
 }
 
+TEST(ChatTemplate, RolesInARowAreJoinedWhereTheTemplateWantsThemInTurn) {
+  const Model model(
+      "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('in turn!') }}"
+      "{% endif %}[{{ m.role }}]{{ m.content }}{% endfor %}");
+  const ChatPrompt prompt = model.render(asking(
+      R"([{"role": "user", "content": "A"}, {"role": "user", "content": "B"}, {"role": "assistant", "content": "C"}])"));
+  EXPECT_EQ(prompt.text(), "[user]A\n\nB[assistant]C");
+  EXPECT_EQ(prompt.notices.size(), 1U);
+  EXPECT_TRUE(model.render(asking(R"([{"role": "user", "content": "A"}])")).notices.empty());
+}
+
+TEST(ChatTemplate, PartsAreJoinedWhereATemplateTakesText) {
+  const char* parts = R"([{"role": "user", "content": [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]}])";
+  EXPECT_EQ(Model(chatml).text(parts), "<|im_start|>user\nAB<|im_end|>\n<|im_start|>assistant\n");
+  const Model typed("{% for m in messages %}{% for p in m.content %}({{ p.text }}){% endfor %}{% endfor %}");
+  EXPECT_EQ(typed.text(parts), "(A)(B)");
+  EXPECT_EQ(typed.text(R"([{"role": "user", "content": "C"}])"), "(C)");
+  const Model both("{% for m in messages %}{% if m.content is string %}{{ m.content }}{% else %}"
+                   "{% for p in m.content %}({{ p.text }}){% endfor %}{% endif %}{% endfor %}");
+  EXPECT_EQ(both.text(parts), "(A)(B)");
+  EXPECT_EQ(both.text(R"([{"role": "user", "content": "C"}])"), "C");
+}
+
+TEST(ChatTemplate, ImagesAreRefused) {
+  try {
+    Model(chatml).text(R"([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}])");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::usage);
+    EXPECT_NE(error.message().find("image_url"), std::string::npos);
+  }
+}
+
+TEST(ChatTemplate, ArgumentsHaveTheFormThatTheTemplateWants) {
+  const std::string begin = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}";
+  const std::string end = "{% endfor %}{% endfor %}";
+  const auto conversation = [](const char* arguments) {
+    return std::string(R"([{"role": "user", "content": "U"}, {"role": "assistant", "content": null, "tool_calls": [{"id": )"
+                       R"("1", "type": "function", "function": {"name": "f", "arguments": )") +
+           arguments + "}}]}]";
+  };
+  const char* as_text = R"("{\"a\": 1}")";
+  const char* as_object = R"({"a": 1})";
+  for (const char* given : {as_text, as_object}) {
+    EXPECT_EQ(Model(begin + "{{ c.function.arguments | tojson }}" + end).text(conversation(given)), "U{\"a\": 1}");
+    EXPECT_EQ(Model(begin + "{% for k, v in c.function.arguments | items %}{{ k }}={{ v }}{% endfor %}" + end)
+                  .text(conversation(given)),
+              "Ua=1");
+  }
+  EXPECT_EQ(Model(begin + "{{ 'f: ' + c.function.arguments }}" + end).text(conversation(as_text)), "Uf: {\"a\": 1}");
+  EXPECT_EQ(Model(begin + "{{ 'f: ' + c.function.arguments }}" + end).text(conversation(as_object)), "Uf: {\"a\":1}");
+  // What is no JSON stays what it is.
+  EXPECT_EQ(Model(begin + "{{ c.function.arguments | tojson }}" + end).text(conversation(R"("not JSON")")), "U\"not JSON\"");
+}
+
+TEST(ChatTemplate, DevelopersAreSystemsWhereTheTemplateDoesNotKnowThem) {
+  const char* messages = R"([{"role": "developer", "content": "D"}, {"role": "user", "content": "U"}])";
+  EXPECT_EQ(Model(chatml).text(messages).substr(0, 21), "<|im_start|>system\nD<");
+  EXPECT_EQ(Model(chatml + "{# developer #}").text(messages).substr(0, 24), "<|im_start|>developer\nD<");
+}
+
+TEST(ChatTemplate, AnswersAreContinued) {
+  ChatRequest request = asking(R"([{"role": "user", "content": "U"}, {"role": "assistant", "content": "The answer is "}])");
+  request.continue_final_message = true;
+  EXPECT_EQ(Model(chatml).render(request).text(),
+            "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nThe answer is ");
+  const Model trims("{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}|{% endfor %}");
+  EXPECT_EQ(trims.render(request).text(), "[user] U|[assistant] The answer is");
+  const Model none("");
+  EXPECT_EQ(none.render(request).text(),
+            "<s><|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nThe answer is ");
+  for (const char* wrong : {R"([{"role": "user", "content": "U"}])",
+                            R"([{"role": "user", "content": "U"}, {"role": "assistant", "content": null}])"}) {
+    request.messages = Json::parse(wrong);
+    EXPECT_THROW(Model(chatml).render(request), Error) << wrong;
+  }
+}
+
+TEST(ChatTemplate, ToolsHaveATemplateOfTheirOwn) {
+  const Model model("plain {{ messages[0].content }}", {}, {{"tool_use", "tools {{ tools | length }}"}, {"rag", "rag"}});
+  ChatRequest request = asking(R"([{"role": "user", "content": "U"}])");
+  EXPECT_EQ(model.render(request).text(), "plain U");
+  request.tools = Json::parse(R"([{"type": "function", "function": {"name": "f"}}])");
+  EXPECT_EQ(model.render(request).text(), "tools 1");
+  EXPECT_EQ(Model("", {}, {{"rag", "only {{ messages[0].content }}"}}).text(R"([{"role": "user", "content": "U"}])"), "only U");
+  EXPECT_EQ(Model(chatml).render(request).notices.size(), 1U);  // no place for them
+  // One made for tools alone goes through the list in any case.
+  EXPECT_EQ(Model("{% for t in tools %}x{% endfor %}{{ messages[0].content }}").text(R"([{"role": "user", "content": "U"}])"), "U");
+}
+
+TEST(ChatTemplate, VariablesReachTheTemplate) {
+  const Model model("{{ enable_thinking }}|{{ thinking }}|{{ effort }}|{{ bos_token }}|{{ eos_token }}|{{ unk_token }}|{{ pad_token }}|"
+                    "{{ strftime_now('%Y') }}|{{ documents }}");
+  ChatRequest request = asking(R"([{"role": "user", "content": "U"}])");
+  request.enable_thinking = false;
+  request.variables = {{"effort", "high"}};
+  request.now = 1722000000;
+  EXPECT_EQ(model.render(request).text(), "False|False|high|<s>|</s>|||2024|None");
+}
+
+TEST(ChatTemplate, MessagesThatAreNoneAreRefused) {
+  const Model model(chatml);
+  for (const char* messages : {"{}", "[]", "[1]", R"([{"content": "a"}])", R"([{"role": 1, "content": "a"}])",
+                               R"([{"role": "user", "content": 5}])", R"([{"role": "user", "content": ["a"]}])",
+                               R"([{"role": "user", "content": [{"type": "text"}]}])"}) {
+    try {
+      model.text(messages);
+      FAIL() << messages;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::usage) << messages;
+    }
+  }
+}
+
+// --- Reasoning and ends ---
+
+const std::string thinking =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.reasoning_content %}BEGIN\n{{ m.reasoning_content }}\nEND\n\n{% endif %}"
+    "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\nOPEN{% endif %}";
+
+std::string thinking_with(std::string begin, std::string end, std::string open) {
+  std::string source = thinking;
+  source.replace(source.find("BEGIN"), 5, begin);
+  source.replace(source.find("END\n"), 3, end);
+  source.replace(source.find("OPEN"), 4, open);
+  return source;
+}
+
+TEST(ChatTemplate, ReasoningIsFoundByTrying) {
+  struct Case {
+    const char *begin, *end, *open;
+    bool opened;
+  };
+  for (const Case& c : {Case{"<think>", "</think>", "", false}, {"<think>", "</think>", "<think>\n", true},
+                        {"[THINK]", "[/THINK]", "", false}, {"<seed:think>", "</seed:think>", "<seed:think>", true},
+                        {"<musing>", "</musing>", "<musing>\n</musing>", false}}) {
+    const ChatPrompt prompt =
+        Model(thinking_with(c.begin, c.end, c.open)).render(asking(R"([{"role": "user", "content": "Hi"}])"));
+    EXPECT_EQ(prompt.reasoning.begin, c.begin);
+    EXPECT_EQ(prompt.reasoning.end, c.end);
+    EXPECT_EQ(prompt.reasoning.opened_by_prompt, c.opened) << c.open;
+  }
+  // What users write opens nothing.
+  const Model open("{% for m in messages %}{{ m.content }}{% endfor %}{# </think> #}");
+  const ChatPrompt prompt = open.render(asking(R"([{"role": "user", "content": "<think>"}])"));
+  EXPECT_EQ(prompt.reasoning.begin, "<think>");
+  EXPECT_FALSE(prompt.reasoning.opened_by_prompt);
+  EXPECT_EQ(Model(chatml).render(asking(R"([{"role": "user", "content": "Hi"}])")).reasoning.begin, "");
+}
+
+TEST(ChatTemplate, ReasoningOfPublishedTemplates) {
+  const std::filesystem::path folder = std::string(PLIMSOLL_SHARED) + "/templates";
+  if (!std::filesystem::exists(folder)) GTEST_SKIP() << folder << " is not here";
+  const std::map<std::string, std::pair<std::string, bool>> marks = {
+      {"HuggingFaceTB-SmolLM3-3B", {"<think>", false}},
+      {"Qwen-Qwen3-0.6B", {"<think>", false}},
+      {"deepseek-ai-DeepSeek-R1-Distill-Qwen-32B", {"<think>", false}},
+      {"ibm-granite-granite-3.3-2B-Instruct", {"<think>", false}},
+      {"openai-gpt-oss-120b", {"<|channel|>analysis<|message|>", false}}};
+  for (const auto& file : std::filesystem::directory_iterator(folder)) {
+    std::ifstream in(file.path());
+    const Model model(std::string(std::istreambuf_iterator<char>(in), {}));
+    const ChatPrompt prompt = model.render(asking(R"([{"role": "user", "content": "Hi"}])"));
+    const auto wanted = marks.find(file.path().stem().string());
+    EXPECT_EQ(prompt.reasoning.begin, wanted == marks.end() ? "" : wanted->second.first) << file.path();
+    EXPECT_FALSE(prompt.reasoning.opened_by_prompt) << file.path();
+  }
+}
+
+TEST(ChatTemplate, EndsThatAreNoTokensAreStopTexts) {
+  const char* hi = R"([{"role": "user", "content": "Hi"}])";
+  EXPECT_TRUE(Model(chatml).render(asking(hi)).stops.empty());
+  EXPECT_EQ(Model(chatml, {}).render(asking(hi)).stops, std::vector<std::string>{"<|im_end|>"});
+  EXPECT_EQ(Model("{% for m in messages %}{{ '### ' + m.role + ':\n' + m.content + '\n\n' }}{% endfor %}").render(asking(hi)).stops,
+            std::vector<std::string>{"\n\n### user:"});
+  EXPECT_TRUE(Model("{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}").render(asking(hi)).stops.empty());
+  EXPECT_EQ(Model("", {}).render(asking(hi)).stops, std::vector<std::string>{"\nUser:"});
+}
+
 }  // namespace
 }  // namespace plimsoll

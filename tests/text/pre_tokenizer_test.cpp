@@ -45,11 +45,15 @@ TEST(PreTokenizer, EveryKindCoversEveryText) {
     EXPECT_GT(pre_tokenizer.memory_bytes(), 100u);
     for (const std::string& text : texts) {
       std::size_t total = 0;
-      for (const std::uint32_t length : pre_tokenizer.split(text)) {
+      const Pieces pieces = pre_tokenizer.cut(text);
+      for (const std::uint32_t length : pieces.lengths) {
         EXPECT_GT(length, 0u) << name;
         total += length;
       }
-      EXPECT_EQ(total, text.size()) << name;
+      EXPECT_EQ(total, pieces.text().size()) << name;
+      if (pre_tokenizer.is_in_bytes()) {
+        EXPECT_EQ(pieces.text(), text) << name;
+      }
     }
   }
   EXPECT_EQ(find_pre_tokenizer_kind("no-such-kind"), nullptr);
@@ -105,8 +109,9 @@ TEST(PreTokenizer, TakesLongRunsOfAnything) {
       std::string text;
       while (text.size() < 30'000) text += part;
       std::size_t total = 0;
-      for (const std::uint32_t length : pre_tokenizer.split(text)) total += length;
-      EXPECT_EQ(total, text.size()) << name << " " << part;
+      const Pieces pieces = pre_tokenizer.cut(text);
+      for (const std::uint32_t length : pieces.lengths) total += length;
+      EXPECT_EQ(total, pieces.text().size()) << name << " " << part;
     }
   }
 }

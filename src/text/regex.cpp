@@ -1,0 +1,156 @@
+#include "text/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <fmt/format.h>
+#include <pcre2.h>
+
+#include <array>
+#include <new>
+
+#include "base/error.h"
+#include "text/oniguruma.h"
+#include "text/utf8.h"
+
+namespace plimsoll {
+namespace {
+
+/// Steps of one attempt to match, after which an expression counts as running away.
+constexpr std::uint32_t most_steps = 10'000'000;
+constexpr std::uint32_t most_heap_kib = 64 * 1024;
+
+/// Spells out \s and \S; \S only outside of brackets.
+std::string expand_white_space(std::string_view pattern) {
+  std::string result;
+  bool in_class = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\' && i + 1 < pattern.size()) {
+      const char escaped = pattern[++i];
+      if (escaped == 's') {
+        result += in_class ? std::string(white_space_class) : fmt::format("[{}]", white_space_class);
+      } else if (escaped == 'S') {
+        result += fmt::format("[^{}]", white_space_class);
+      } else {
+        result += '\\';
+        result += escaped;
+      }
+      continue;
+    }
+    if (pattern[i] == '[') in_class = true;
+    if (pattern[i] == ']') in_class = false;
+    result += pattern[i];
+  }
+  return result;
+}
+
+std::string pcre_message(int code) {
+  std::array<unsigned char, 256> buffer{};
+  pcre2_get_error_message(code, buffer.data(), buffer.size());
+  return reinterpret_cast<const char*>(buffer.data());
+}
+
+template <class T, void (*Release)(T*)>
+struct Releaser {
+  void operator()(T* object) const { Release(object); }
+};
+template <class T, void (*Release)(T*)>
+using Owner = std::unique_ptr<T, Releaser<T, Release>>;
+
+pcre2_match_context* match_limits() {
+  static const Owner<pcre2_match_context, pcre2_match_context_free> limits = [] {
+    Owner<pcre2_match_context, pcre2_match_context_free> context(
+        pcre2_match_context_create(nullptr));
+    if (!context) throw std::bad_alloc();
+    pcre2_set_match_limit(context.get(), most_steps);
+    pcre2_set_heap_limit(context.get(), most_heap_kib);
+    return context;
+  }();
+  return limits.get();
+}
+
+}  // namespace
+
+void Regex::Free::operator()(pcre2_real_code_8* code) const { pcre2_code_free(code); }
+
+Regex::Regex(std::string_view pattern, Kind kind) {
+  const std::string text = kind == Kind::perl        ? expand_white_space(pattern)
+                           : kind == Kind::oniguruma ? translate_oniguruma(pattern)
+                                                     : std::string(pattern);
+  const Owner<pcre2_compile_context, pcre2_compile_context_free> context(
+      pcre2_compile_context_create(nullptr));
+  if (!context) throw std::bad_alloc();
+  pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
+  std::uint32_t options = PCRE2_UTF;
+  if (kind == Kind::literal)
+    options |= PCRE2_LITERAL;
+  else
+    options |= PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C;
+  if (kind == Kind::perl) options |= PCRE2_DOLLAR_ENDONLY | PCRE2_NO_AUTO_CAPTURE;
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  code_.reset(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), options, &error,
+                            &offset, context.get()));
+  if (!code_)
+    throw Error(ErrorCode::unsupported_model,
+                fmt::format("the regular expression \"{}\" can't be used: {} at {} of \"{}\"",
+                            pattern, pcre_message(error), offset, text),
+                "the tokenizer's files are damaged, or its expression is of an unknown kind");
+  // Where memory may not be executable this fails, and matching interprets the expression with the
+  // same result.
+  pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);
+}
+
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+Regex::~Regex() = default;
+
+Bytes Regex::memory_bytes() const {
+  std::size_t size = 0;
+  std::size_t jit_size = 0;
+  pcre2_pattern_info(code_.get(), PCRE2_INFO_SIZE, &size);
+  pcre2_pattern_info(code_.get(), PCRE2_INFO_JITSIZE, &jit_size);
+  return size + jit_size;
+}
+
+Regex::Matches::Matches(const Regex& regex, std::string_view text)
+    : regex_(regex), text_(text), data_(pcre2_match_data_create(1, nullptr)) {
+  if (!data_) throw std::bad_alloc();
+}
+
+Regex::Matches::~Matches() { pcre2_match_data_free(data_); }
+
+void Regex::Matches::restart(std::string_view text) {
+  text_ = text;
+  position_ = 0;
+  last_end_ = static_cast<std::size_t>(-1);
+}
+
+bool Regex::Matches::next() {
+  const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data() ? text_.data() : "");
+  while (position_ <= text_.size()) {
+    int result = pcre2_match(regex_.code_.get(), subject, text_.size(), position_,
+                             PCRE2_NO_UTF_CHECK, data_, match_limits());
+    if (result == PCRE2_ERROR_JIT_STACKLIMIT)
+      result = pcre2_match(regex_.code_.get(), subject, text_.size(), position_,
+                           PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data_, match_limits());
+    if (result == PCRE2_ERROR_NOMATCH) break;
+    if (result < 0)
+      throw Error(ErrorCode::invalid_text,
+                  fmt::format("a piece of text of {} bytes can't be cut into words: {}",
+                              text_.size(), pcre_message(result)),
+                  "break the text into lines");
+    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data_);
+    // \K in a look-ahead can put the beginning behind the end.
+    if (bounds[0] == bounds[1] && bounds[1] == last_end_) {
+      position_ += position_ < text_.size() ? next_utf8(text_.substr(position_)).length : 1;
+      continue;
+    }
+    end = bounds[1];
+    begin = bounds[0] < end ? bounds[0] : end;
+    position_ = last_end_ = end;
+    return true;
+  }
+  position_ = text_.size() + 1;
+  return false;
+}
+
+}  // namespace plimsoll
