@@ -67,7 +67,7 @@ def compare_texts(suite, name, model, judged, kind):
                 seen = Beginning(suite, server, model, prompt)
                 found.append(seen)
                 if not seen.differs:
-                    report.row(title, [seen.same, "", ""], "", seen.same > 0)
+                    report.row(title, [seen.same, "", ""], "", abs(len(seen.ours) - len(seen.peer)) <= 1)
                 elif seen.margins is None:
                     report.row(title, [seen.same, "unlisted", ""], limit["near_tie"], False)
                 else:
