@@ -182,8 +182,8 @@ void print_result(const Generated& g, const std::string& prompt, const RunOption
       {"predicted_peak_bytes", plan.peak_bytes},
       {"bits_per_weight", plan.bits_per_weight},
       {"kl_nats", plan.kl_nats},
-      {"speed_floor", plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor)
-                                       : nlohmann::ordered_json()},
+      {"speed_floor",
+       plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor) : nlohmann::ordered_json()},
       {"load_seconds", load_seconds},
       {"first_token_seconds", g.prefill_seconds},
       {"ledger_bytes", audit.ledger},
