@@ -30,19 +30,20 @@ std::string bundled_model_path() {
     if (std::filesystem::exists(path, error)) return path.string();
     looked += (looked.empty() ? "" : ", ") + path.parent_path().string();
   }
-  throw Error(ErrorCode::file_not_found,
-              fmt::format("the bundled model {} is in none of {}", name, looked),
-              "name a model file, set PLIMSOLL_MODEL to one, or install with \"cmake --install\", which "
-              "puts it beside the program");
+  throw Error(
+      ErrorCode::file_not_found, fmt::format("the bundled model {} is in none of {}", name, looked),
+      "name a model file, set PLIMSOLL_MODEL to one, or install with \"cmake --install\", which "
+      "puts it beside the program");
 }
 
 void notice_bundled_model() {
   if (!Terminal::of(STDERR_FILENO).is_terminal) return;
   std::error_code error;
   const bool in_tree = std::filesystem::exists(program_folder() / "../../run", error);
-  notice(fmt::format("the bundled model has 4.2 million parameters: it writes like documentation, and "
-                     "knows nothing; a real one: {} smollm2",
-                     in_tree ? "./run" : "plimsoll run"));
+  notice(
+      fmt::format("the bundled model has 4.2 million parameters: it writes like documentation, and "
+                  "knows nothing; a real one: {} smollm2",
+                  in_tree ? "./run" : "plimsoll run"));
 }
 
 }  // namespace plimsoll

@@ -5,11 +5,12 @@
 
 namespace plimsoll {
 
-/// Where it is: in the installation that this program's file is part of, in its source tree, or where the
-/// build was. Throws Error(file_not_found) that names these places.
+/// Where it is: in the installation that this program's file is part of, in its source tree, or
+/// where the build was. Throws Error(file_not_found) that names these places.
 std::string bundled_model_path();
 
-/// Says on standard error, if that is a terminal, what the bundled model is and how to get a real one.
+/// Says on standard error, if that is a terminal, what the bundled model is and how to get a real
+/// one.
 void notice_bundled_model();
 
 }  // namespace plimsoll

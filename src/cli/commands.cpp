@@ -91,8 +91,7 @@ const Command& find_command(std::string_view name) {
   if (command != commands().end()) return *command;
   const std::vector<std::string> names = command_names();
   throw Error(ErrorCode::usage, fmt::format("there is no command \"{}\"", name),
-              did_you_mean(name, names,
-                           "the commands are " + joined(names, ", ")));
+              did_you_mean(name, names, "the commands are " + joined(names, ", ")));
 }
 
 CommandDeclaration declaration_of(const Command& command) {

@@ -25,8 +25,8 @@ namespace {
 /// A sampler keeps the logit and id of every token of the vocabulary.
 constexpr Bytes sampling_bytes_per_token = 8;
 
-/// What one process holds and the next, with the same options (stacks and libraries lie elsewhere each
-/// time), differs by up to 132 KiB, measured over 200 runs.
+/// What one process holds and the next, with the same options (stacks and libraries lie elsewhere
+/// each time), differs by up to 132 KiB, measured over 200 runs.
 constexpr Bytes process_slack = 192 * KiB;
 
 constexpr std::int64_t most_threads = 256;
@@ -72,16 +72,18 @@ void CommonOptions::declare(Options& options) {
 }
 
 void CommonOptions::declare_running(Options& options) {
-  options.size("--memory", memory,
-               "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
-               "what this machine or container has to give")
+  options
+      .size("--memory", memory,
+            "All that this process may hold: 512MiB, 1.2GiB, 800MB, plain bytes; without it, "
+            "what this machine or container has to give")
       .shared = true;
   declare_workers(options);
 }
 
 void CommonOptions::declare_workers(Options& options) {
-  options.count("--threads", threads, 1, most_threads,
-                "Workers; without it, one for each processor that may be used")
+  options
+      .count("--threads", threads, 1, most_threads,
+             "Workers; without it, one for each processor that may be used")
       .shared = true;
   options.flag("--json", json, "Print one JSON object and nothing else").shared = true;
 }

@@ -1,5 +1,5 @@
-// plimsoll completion: scripts for shells, from the declarations. They call nothing: what they know is what
-// this version declares.
+// plimsoll completion: scripts for shells, from the declarations. They call nothing: what they know
+// is what this version declares.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -79,13 +79,14 @@ std::string bash_case(const CommandDeclaration& command) {
   }
   std::string out = fmt::format("    {})\n", command.name);
   if (!values.empty()) out += fmt::format("      case $previous in\n{}      esac\n", values);
-  return out + fmt::format("      if [[ $current == -* ]]; then\n"
-                           "        _plimsoll_reply -W '{}'\n"
-                           "      else\n"
-                           "        {}\n"
-                           "      fi\n"
-                           "      ;;\n",
-                           joined(names, " "), positional);
+  return out + fmt::format(
+                   "      if [[ $current == -* ]]; then\n"
+                   "        _plimsoll_reply -W '{}'\n"
+                   "      else\n"
+                   "        {}\n"
+                   "      fi\n"
+                   "      ;;\n",
+                   joined(names, " "), positional);
 }
 
 std::string bash_script(const std::vector<CommandDeclaration>& all) {
@@ -162,9 +163,10 @@ std::string zsh_action(const OptionDeclaration& option) {
       return "_files -/";
     case Completion::models:
       return words.empty() ? "_files -g \"*.gguf(-.)\""
-                           : fmt::format("{{_alternative \"files:file:_files -g \\\"*.gguf(-.)\\\"\" "
-                                         "\"names:name:({})\"}}",
-                                         words);
+                           : fmt::format(
+                                 "{{_alternative \"files:file:_files -g \\\"*.gguf(-.)\\\"\" "
+                                 "\"names:name:({})\"}}",
+                                 words);
     default:
       return " ";
   }
@@ -174,9 +176,8 @@ std::string zsh_case(const CommandDeclaration& command) {
   std::string out = fmt::format("    {})\n      _arguments \\\n", command.name);
   for (const OptionDeclaration& option : command.options) {
     if (option.is_positional()) {
-      out += fmt::format("        '{}:{}:{}' \\\n",
-                         option.kind == Kind::positionals ? "*" : "1", option.name,
-                         zsh_action(option));
+      out += fmt::format("        '{}:{}:{}' \\\n", option.kind == Kind::positionals ? "*" : "1",
+                         option.name, zsh_action(option));
       continue;
     }
     std::vector<std::string> others;
@@ -270,7 +271,8 @@ complete -c plimsoll -n __plimsoll_begins -l help -d 'all commands'
   for (const CommandDeclaration& command : all) {
     out += fmt::format("\ncomplete -c plimsoll -n __plimsoll_begins -a {} -d {}\n", command.name,
                        quoted(summary_of(command)));
-    const std::string here = fmt::format("complete -c plimsoll -n '__plimsoll_is {}'", command.name);
+    const std::string here =
+        fmt::format("complete -c plimsoll -n '__plimsoll_is {}'", command.name);
     for (const OptionDeclaration& option : command.options) {
       if (option.is_positional()) {
         out += here + action(option) + "\n";

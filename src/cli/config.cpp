@@ -1,4 +1,5 @@
-// plimsoll config: the settings in force, and where each comes from; as a configuration file, or as JSON.
+// plimsoll config: the settings in force, and where each comes from; as a configuration file, or as
+// JSON.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -32,8 +33,8 @@ bool is_number(const OptionDeclaration& option) {
 /// As TOML writes texts: what is in quotes here is so there.
 std::string quoted(const std::string& text) {
   std::string out;
-  for (const char c : nlohmann::json(text).dump(-1, ' ', false,
-                                                nlohmann::json::error_handler_t::replace))
+  for (const char c :
+       nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace))
     if (c == 0x7F)
       out += "\\u007F";
     else
@@ -76,9 +77,9 @@ class Report {
   /// Lines that a configuration file may have; what holds without being set is commented out.
   std::string text() const {
     const std::string& path = settings_.path();
-    std::string out = path.empty() ? "# there is no home folder for a configuration file\n"
-                                   : fmt::format("# {}{}\n", path,
-                                                 settings_.has_file() ? "" : " (not there)");
+    std::string out =
+        path.empty() ? "# there is no home folder for a configuration file\n"
+                     : fmt::format("# {}{}\n", path, settings_.has_file() ? "" : " (not there)");
     std::string section;
     for (const auto& [option, commands] : shared_options())
       section += toml_line({option, settings_.find("", option)}, variable_of("", option));
@@ -139,15 +140,15 @@ class Report {
   static std::string toml_line(const Line& line, const std::string& variable) {
     std::string left;
     if (line.setting)
-      left = fmt::format("{} = {}", line.option.key(), toml_value(line.option, line.setting->values));
+      left =
+          fmt::format("{} = {}", line.option.key(), toml_value(line.option, line.setting->values));
     else if (const std::string value = line.option.default_text(); !value.empty())
       left = fmt::format("# {} = {}", line.option.key(), toml_value(line.option, {value}));
     else
       left = fmt::format("# {} =", line.option.key());
-    const std::string origin =
-        line.setting && line.setting->source == Setting::Source::environment
-            ? line.setting->origin
-            : fmt::format("{}; {}", line.origin(), variable);
+    const std::string origin = line.setting && line.setting->source == Setting::Source::environment
+                                   ? line.setting->origin
+                                   : fmt::format("{}; {}", line.origin(), variable);
     return fmt::format("{:<32}  # {}\n", left, origin);
   }
 
@@ -164,13 +165,13 @@ int config_command(const Arguments& arguments) {
       "config",
       "The settings in force, and where each comes from: the command line counts more than the "
       "environment, the environment more than the configuration file "
-      "(${XDG_CONFIG_HOME:-~/.config}/plimsoll/config.toml, or what PLIMSOLL_CONFIG names), and that "
+      "(${XDG_CONFIG_HOME:-~/.config}/plimsoll/config.toml, or what PLIMSOLL_CONFIG names), and "
+      "that "
       "more than defaults. What is printed may stand in that file as it is.");
   options.positional("COMMAND", command, "Of this command alone").values = command_names();
   options.flag("--json", json, "Print one JSON object and nothing else").shared = true;
   if (!options.parse(arguments)) return 0;
-  Settings settings =
-      arguments.settings() ? *arguments.settings() : Settings::read(declarations());
+  Settings settings = arguments.settings() ? *arguments.settings() : Settings::read(declarations());
   const Report report(settings, command);
   if (json)
     print_json(report.json());

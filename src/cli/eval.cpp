@@ -46,10 +46,12 @@ struct EvalOptions {
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
                     "scored; with a reference, also the KL divergence from it. Several models and "
                     "budgets are evaluated one after the other.");
-    options.positionals("MODEL", models, "GGUF files; without one, the bundled model").shared = true;
-    options.sizes("--memory", budgets,
-                  "All that this process may hold: weights that do not fit are rounded; with "
-                  "several sizes, each model is evaluated under each")
+    options.positionals("MODEL", models, "GGUF files; without one, the bundled model").shared =
+        true;
+    options
+        .sizes("--memory", budgets,
+               "All that this process may hold: weights that do not fit are rounded; with "
+               "several sizes, each model is evaluated under each")
         .shared = true;
     common.declare_workers(options);
     common.declare_measuring(options);

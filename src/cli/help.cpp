@@ -61,8 +61,10 @@ std::string two_columns(const std::vector<std::pair<std::string, std::string>>& 
 std::string overview_text() {
   return std::string(what_it_is) +
          "\n"
-         "  plimsoll run MODEL --memory 2GiB     chat with a model, or let it write on from a prompt\n"
-         "  plimsoll plan MODEL --memory 2GiB    whether it fits, how fast it is, what rounding costs\n"
+         "  plimsoll run MODEL --memory 2GiB     chat with a model, or let it write on from a "
+         "prompt\n"
+         "  plimsoll plan MODEL --memory 2GiB    whether it fits, how fast it is, what rounding "
+         "costs\n"
          "  plimsoll fit MODEL --size 2GiB -o F  a model rewritten to fewer bytes\n"
          "\n"
          "MODEL is a GGUF file or a Hugging Face folder; without one, a small bundled model runs.\n"
@@ -70,11 +72,13 @@ std::string overview_text() {
 }
 
 std::string commands_text() {
-  std::string text = std::string(what_it_is) + "\n  plimsoll COMMAND [MODEL] [--memory SIZE] ...\n\n";
+  std::string text =
+      std::string(what_it_is) + "\n  plimsoll COMMAND [MODEL] [--memory SIZE] ...\n\n";
   for (const Command& command : commands())
     text += fmt::format("  {:<12}{}\n", command.name, command.summary);
   return text +
-         "\n\"plimsoll help COMMAND\" lists a command's options. Each can also be set by an environment\n"
+         "\n\"plimsoll help COMMAND\" lists a command's options. Each can also be set by an "
+         "environment\n"
          "variable or in a configuration file: see \"plimsoll help config\".\n";
 }
 
@@ -105,8 +109,7 @@ std::string help_text(const CommandDeclaration& command) {
   rows.clear();
   for (const Command& row : commands())
     if (row.name == command.name)
-      for (const Example& example : row.examples)
-        rows.emplace_back(example.line, example.what);
+      for (const Example& example : row.examples) rows.emplace_back(example.line, example.what);
   if (!rows.empty()) out.append("\nExamples:\n").append(two_columns(rows, 48));
   if (!variables.empty())
     out.append("\n").append(

@@ -271,8 +271,10 @@ int inspect_command(const Arguments& arguments) {
                   "run.");
   options.positional("MODEL", common.model, model_help).shared = true;
   options.flag("--tensors", tensors, "List every tensor");
-  options.flag("--json", common.json,
-               "Print one JSON object and nothing else: everything, arrays in full").shared = true;
+  options
+      .flag("--json", common.json,
+            "Print one JSON object and nothing else: everything, arrays in full")
+      .shared = true;
   if (!options.parse(arguments)) return 0;
 
   const ModelFile file = ModelFile::open(common.model_path());

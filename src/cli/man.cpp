@@ -180,9 +180,10 @@ std::string overview_page(const std::vector<CommandDeclaration>& all) {
   std::string out = header("plimsoll", "language models inside a byte budget");
   out += ".Sh SYNOPSIS\n.Nm plimsoll\n.Ar COMMAND\n.Op Ar MODEL\n.Op Fl -memory Ar SIZE\n.Ar ...\n";
   out += ".Sh DESCRIPTION\n" +
-         prose("Runs language models on the CPU inside a byte budget that it never exceeds. "
-               "Weights that do not fit are rounded while they are loaded, each tensor as much as "
-               "it can bear, and what that costs is said before.") +
+         prose(
+             "Runs language models on the CPU inside a byte budget that it never exceeds. "
+             "Weights that do not fit are rounded while they are loaded, each tensor as much as "
+             "it can bear, and what that costs is said before.") +
          ".Pp\nThe commands are:\n.Bl -tag -width Ds\n";
   for (const CommandDeclaration& command : all)
     out += fmt::format(".It Xr {} 1\n", page_name(command)) +
@@ -195,9 +196,9 @@ std::string overview_page(const std::vector<CommandDeclaration>& all) {
     for (const OptionDeclaration& option : command.options) {
       if (!option.shared || std::ranges::find(seen, option.key()) != seen.end()) continue;
       seen.push_back(option.key());
-      out += fmt::format(".It Ev {}\nSets\n{} .\n", variable_of("", option),
-                         option.is_positional() ? ".Ar " + option.name
-                                                : ".Fl " + option.name.substr(1));
+      out += fmt::format(
+          ".It Ev {}\nSets\n{} .\n", variable_of("", option),
+          option.is_positional() ? ".Ar " + option.name : ".Fl " + option.name.substr(1));
     }
   out += std::string(common_variables) + ".Sh SEE ALSO\n";
   std::vector<std::string> names;

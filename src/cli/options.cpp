@@ -85,8 +85,9 @@ std::string OptionDeclaration::default_text() const {
 }
 
 const OptionDeclaration* CommandDeclaration::find(std::string_view option) const {
-  const auto found = std::ranges::find_if(
-      options, [&](const OptionDeclaration& o) { return o.name == option || o.short_name == option; });
+  const auto found = std::ranges::find_if(options, [&](const OptionDeclaration& o) {
+    return o.name == option || o.short_name == option;
+  });
   return found == options.end() ? nullptr : &*found;
 }
 
@@ -278,8 +279,8 @@ OptionDeclaration& Options::choice(const std::string& name, const std::string& p
           constexpr std::size_t few = 4;
           const bool lists = values.size() <= few;
           throw Error(ErrorCode::usage,
-                      lists ? fmt::format("{} must be {}, found \"{}\"", name,
-                                          alternatives(values), texts.front())
+                      lists ? fmt::format("{} must be {}, found \"{}\"", name, alternatives(values),
+                                          texts.front())
                             : fmt::format("{}: there is no \"{}\"", name, texts.front()),
                       did_you_mean(texts.front(), values,
                                    lists ? "" : "it may be " + alternatives(values)));

@@ -1,5 +1,5 @@
-// The options of one command: declared once, for parsing, checking, the help text, the environment, the
-// configuration file, shell completions and man pages.
+// The options of one command: declared once, for parsing, checking, the help text, the environment,
+// the configuration file, shell completions and man pages.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,19 @@ class Settings;
 
 /// What is known of one option, or of one positional argument.
 struct OptionDeclaration {
-  enum class Kind { flag, text, texts, choice, size, sizes, count, counts, number, positional, positionals };
+  enum class Kind {
+    flag,
+    text,
+    texts,
+    choice,
+    size,
+    sizes,
+    count,
+    counts,
+    number,
+    positional,
+    positionals
+  };
 
   Kind kind = Kind::text;
   std::string name;         ///< "--memory"; of a positional argument "MODEL"

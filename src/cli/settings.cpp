@@ -23,9 +23,9 @@ namespace {
 
 constexpr std::string_view prefix = "PLIMSOLL_";
 /// Variables of this program and its tests that are no options.
-const std::set<std::string, std::less<>> others = {
-    "PLIMSOLL_CONFIG",      "PLIMSOLL_ISA",      "PLIMSOLL_SHARED",
-    "PLIMSOLL_MEMORY_RUNS", "PLIMSOLL_FAMILIES", "PLIMSOLL_MODELS"};
+const std::set<std::string, std::less<>> others = {"PLIMSOLL_CONFIG",   "PLIMSOLL_ISA",
+                                                   "PLIMSOLL_SHARED",   "PLIMSOLL_MEMORY_RUNS",
+                                                   "PLIMSOLL_FAMILIES", "PLIMSOLL_MODELS"};
 
 /// More is no configuration.
 constexpr std::size_t most_file_bytes = 1 << 20;
@@ -85,10 +85,10 @@ void Settings::read_file() {
     const int reason = errno;
     const bool missing = reason == ENOENT || reason == ENOTDIR;
     if (missing && named.empty()) return;
-    throw Error(missing ? ErrorCode::file_not_found : ErrorCode::file_unreadable,
-                fmt::format("cannot open the configuration file {}: {}", path_,
-                            std::strerror(reason)),
-                named.empty() ? "check its permissions" : "PLIMSOLL_CONFIG names it");
+    throw Error(
+        missing ? ErrorCode::file_not_found : ErrorCode::file_unreadable,
+        fmt::format("cannot open the configuration file {}: {}", path_, std::strerror(reason)),
+        named.empty() ? "check its permissions" : "PLIMSOLL_CONFIG names it");
   }
   std::string text(most_file_bytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
@@ -118,8 +118,7 @@ void Settings::read_file() {
                        const toml::node& value) {
     Entry entry{command, key, {}, value.is_array(), origin(value.source())};
     if (const toml::array* list = value.as_array()) {
-      for (const toml::node& item : *list)
-        entry.values.push_back(text_of(item, entry.origin, key));
+      for (const toml::node& item : *list) entry.values.push_back(text_of(item, entry.origin, key));
       if (entry.values.empty()) return;  // nothing is set
     } else {
       entry.values.push_back(text_of(value, entry.origin, key));
@@ -166,14 +165,13 @@ void Settings::check(std::span<const CommandDeclaration> known) const {
         for (const OptionDeclaration& option : command.options)
           if (option.can_be_set() && option.key() == entry.key)
             owner += fmt::format("{}[{}]", owner.empty() ? "" : " or ", command.name);
-      throw Error(ErrorCode::usage,
-                  owner.empty()
-                      ? fmt::format("{}: there is no option \"{}\"", entry.origin, entry.key)
-                      : fmt::format("{}: \"{}\" stands outside of a section", entry.origin,
-                                    entry.key),
-                  owner.empty() ? did_you_mean(entry.key, shared,
-                                               "\"plimsoll config\" shows what there is")
-                                : "put it below " + owner);
+      throw Error(
+          ErrorCode::usage,
+          owner.empty()
+              ? fmt::format("{}: there is no option \"{}\"", entry.origin, entry.key)
+              : fmt::format("{}: \"{}\" stands outside of a section", entry.origin, entry.key),
+          owner.empty() ? did_you_mean(entry.key, shared, "\"plimsoll config\" shows what there is")
+                        : "put it below " + owner);
     }
     const auto command = std::ranges::find(known, entry.command, &CommandDeclaration::name);
     if (command == known.end())
@@ -185,12 +183,11 @@ void Settings::check(std::span<const CommandDeclaration> known) const {
     for (const OptionDeclaration& option : command->options)
       if (option.can_be_set()) keys.push_back(option.key());
     if (std::ranges::find(keys, entry.key) == keys.end())
-      throw Error(ErrorCode::usage,
-                  fmt::format("{}: {} has no option \"{}\"", entry.origin, entry.command,
-                              entry.key),
-                  did_you_mean(entry.key, keys,
-                               fmt::format("\"plimsoll config {}\" shows what there is",
-                                           entry.command)));
+      throw Error(
+          ErrorCode::usage,
+          fmt::format("{}: {} has no option \"{}\"", entry.origin, entry.command, entry.key),
+          did_you_mean(entry.key, keys,
+                       fmt::format("\"plimsoll config {}\" shows what there is", entry.command)));
   }
   for (char** at = environ; *at; ++at) {
     const std::string_view line = *at;
@@ -234,7 +231,9 @@ void Settings::note_applied(const OptionDeclaration& option, const Setting& sett
 }
 
 std::string Settings::explain(std::string_view message) const {
-  const auto is_part = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-'; };
+  const auto is_part = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '-';
+  };
   std::string out;
   for (const Applied& applied : applied_) {
     // Whole words: "--top-p", or "top-p" as functions below the command line say it.
@@ -248,7 +247,8 @@ std::string Settings::explain(std::string_view message) const {
       named = begins && (end == message.size() || !is_part(message[end]));
     }
     if (!named || message.find(applied.origin) != std::string_view::npos) continue;
-    out += fmt::format("{}{} is set by {}", out.empty() ? "" : ", ", applied.option, applied.origin);
+    out +=
+        fmt::format("{}{} is set by {}", out.empty() ? "" : ", ", applied.option, applied.origin);
   }
   return out;
 }

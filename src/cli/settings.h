@@ -1,8 +1,8 @@
-// What options are set to outside the command line: by environment variables and by the configuration
-// file. An option --top-k of run is PLIMSOLL_RUN_TOP_K and "top-k" in the section [run]; those that mean
-// the same in every command (OptionDeclaration::shared) are also PLIMSOLL_MEMORY and "memory" above all
-// sections. The command line counts more than the environment, and that more than the file; the name
-// with a command counts more than that without.
+// What options are set to outside the command line: by environment variables and by the
+// configuration file. An option --top-k of run is PLIMSOLL_RUN_TOP_K and "top-k" in the section
+// [run]; those that mean the same in every command (OptionDeclaration::shared) are also
+// PLIMSOLL_MEMORY and "memory" above all sections. The command line counts more than the
+// environment, and that more than the file; the name with a command counts more than that without.
 #pragma once
 
 #include <optional>
@@ -19,19 +19,19 @@ struct Setting {
   enum class Source { environment, file };
   Source source = Source::environment;
   std::vector<std::string> values;  ///< one, or all of a list; never none
-  std::string origin;               ///< "PLIMSOLL_MEMORY", "/home/me/.config/plimsoll/config.toml:3"
+  std::string origin;  ///< "PLIMSOLL_MEMORY", "/home/me/.config/plimsoll/config.toml:3"
 };
 
 class Settings {
  public:
   /// Reads the environment and the file that PLIMSOLL_CONFIG names, or
   /// ${XDG_CONFIG_HOME:-~/.config}/plimsoll/config.toml if there is one. Whatever no command of
-  /// `known` declares is Error(usage) that names the line; a variable that looks like one is said on
-  /// standard error.
+  /// `known` declares is Error(usage) that names the line; a variable that looks like one is said
+  /// on standard error.
   static Settings read(std::span<const CommandDeclaration> known);
 
-  /// What sets the option if the command line does not. Throws Error(usage) for a value of the wrong
-  /// kind.
+  /// What sets the option if the command line does not. Throws Error(usage) for a value of the
+  /// wrong kind.
   std::optional<Setting> find(std::string_view command, const OptionDeclaration& option) const;
 
   /// Where the file is or would be; empty without a home folder.

@@ -7,12 +7,12 @@
 
 namespace plimsoll {
 
-/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal string
-/// alignment distance), of bytes.
+/// Insertions, deletions, replacements and swaps of neighbours that turn `a` into `b` (optimal
+/// string alignment distance), of bytes.
 std::size_t edit_distance(std::string_view a, std::string_view b);
 
-/// The word that is nearest to `word`, whatever the case: at most a third of it is wrong, or it begins like
-/// one word only. Empty when there is none.
+/// The word that is nearest to `word`, whatever the case: at most a third of it is wrong, or it
+/// begins like one word only. Empty when there is none.
 std::string closest(std::string_view word, std::span<const std::string> known);
 
 /// "did you mean X? HINT", or HINT alone; HINT may be empty.

@@ -37,11 +37,11 @@ int version_command(const Arguments& arguments) {
                 {"isa", chosen.empty() ? nlohmann::json() : nlohmann::json(chosen)}});
     return 0;
   }
-  write_out(fmt::format("plimsoll {}\ncompiled by {}, with kernels for {}\n"
-                        "this processor runs {}; {}\n",
-                        PLIMSOLL_VERSION, PLIMSOLL_COMPILER, joined(built, ", "),
-                        joined(supported, ", "),
-                        problem.empty() ? chosen + " is used" : problem));
+  write_out(
+      fmt::format("plimsoll {}\ncompiled by {}, with kernels for {}\n"
+                  "this processor runs {}; {}\n",
+                  PLIMSOLL_VERSION, PLIMSOLL_COMPILER, joined(built, ", "), joined(supported, ", "),
+                  problem.empty() ? chosen + " is used" : problem));
   return 0;
 }
 

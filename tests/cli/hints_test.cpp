@@ -1,4 +1,5 @@
-// A refusal offers what would work: every offer is taken up here, by the same command and by others.
+// A refusal offers what would work: every offer is taken up here, by the same command and by
+// others.
 #include <gtest/gtest.h>
 
 #include <optional>
@@ -82,8 +83,8 @@ class Hints : public ::testing::Test {
       if (offer.context) taken.context = *offer.context;
       if (offer.speed) taken.speed = *offer.speed;
       const Outcome followed = call(command, taken);
-      EXPECT_EQ(followed.exit_code, 0)
-          << command << " " << shown(refused) << ": " << hint << "\n" << followed.out;
+      EXPECT_EQ(followed.exit_code, 0) << command << " " << shown(refused) << ": " << hint << "\n"
+                                       << followed.out;
       if (command == "plan" && !refused.sessions) {
         EXPECT_EQ(call("run", taken).exit_code, 0) << "run after plan's " << hint;
       }
@@ -91,8 +92,8 @@ class Hints : public ::testing::Test {
     return static_cast<int>(offers.size());
   }
 
-  /// Contexts that are offered for the budget as it is are the longest that fit, but for what is kept to
-  /// spare.
+  /// Contexts that are offered for the budget as it is are the longest that fit, but for what is
+  /// kept to spare.
   static void expect_longest(const Case& refused) {
     nlohmann::json plan = call("plan", refused).json();
     if (!plan.contains("error")) return;
@@ -103,7 +104,8 @@ class Hints : public ::testing::Test {
     const std::int64_t bytes_per_token =
         plan["accounts"]["kv"].get<std::int64_t>() / plan["context"].get<std::int64_t>();
     Case longer = refused;
-    longer.context = std::to_string(offered + (512 << 10) / std::max<std::int64_t>(bytes_per_token, 1));
+    longer.context =
+        std::to_string(offered + (512 << 10) / std::max<std::int64_t>(bytes_per_token, 1));
     if (std::stoll(*longer.context) >= plan["context"]) return;
     EXPECT_EQ(call("plan", longer).exit_code, 3) << shown(refused) << ": " << hint;
   }

@@ -19,8 +19,9 @@ std::vector<nlohmann::json> lines_of(const std::string& out) {
 }
 
 TEST(JsonLines, PiecesAreTheText) {
-  const std::vector<std::string> run{"run",  "--memory", enough_memory, "--prompt", "The file system",
-                                     "--tokens", "30",   "--seed", "3"};
+  const std::vector<std::string> run{"run",      "--memory",        enough_memory,
+                                     "--prompt", "The file system", "--tokens",
+                                     "30",       "--seed",          "3"};
   std::vector<std::string> as_lines = run, as_one = run;
   as_lines.push_back("--json-lines");
   as_one.push_back("--json");
@@ -41,9 +42,9 @@ TEST(JsonLines, PiecesAreTheText) {
 }
 
 TEST(JsonLines, NothingIsTakenBack) {
-  const Outcome outcome = run_program({"run", "--memory", enough_memory, "--prompt", "The file",
-                                       "--tokens", "40", "--temperature", "0", "--json-lines",
-                                       "--stop", "the file"});
+  const Outcome outcome =
+      run_program({"run", "--memory", enough_memory, "--prompt", "The file", "--tokens", "40",
+                   "--temperature", "0", "--json-lines", "--stop", "the file"});
   const std::vector<nlohmann::json> lines = lines_of(outcome.out);
   ASSERT_FALSE(lines.empty());
   std::string text;

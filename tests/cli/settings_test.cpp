@@ -64,10 +64,10 @@ TEST_F(SettingsOfPrograms, WhatCountsMore) {
 
 TEST_F(SettingsOfPrograms, AllKindsOfValues) {
   const nlohmann::json json =
-      call({"run"}, "model = \"" + bundled_model +
-                        "\"\nmemory = \"" + enough_memory +
-                        "\"\n[run]\nprompt = \"The file\"\ntokens = 5\ntemperature = 0.0\njson = true\n"
-                        "seed = 7\nstop = [\"zzz\", \"\\n\\n\"]\n")
+      call({"run"},
+           "model = \"" + bundled_model + "\"\nmemory = \"" + enough_memory +
+               "\"\n[run]\nprompt = \"The file\"\ntokens = 5\ntemperature = 0.0\njson = true\n"
+               "seed = 7\nstop = [\"zzz\", \"\\n\\n\"]\n")
           .json();
   EXPECT_EQ(json["tokens"], 5);
   EXPECT_EQ(json["seed"], 7);
@@ -88,7 +88,8 @@ TEST_F(SettingsOfPrograms, SwitchesGoBothWays) {
   const std::string on = "json = true\n";
   EXPECT_TRUE(call({"tokenize", "--text", "a"}, on).out.starts_with("{"));
   EXPECT_FALSE(call({"tokenize", "--text", "a", "--json=false"}, on).out.starts_with("{"));
-  EXPECT_FALSE(call({"tokenize", "--text", "a"}, on, {{"PLIMSOLL_JSON", "no"}}).out.starts_with("{"));
+  EXPECT_FALSE(
+      call({"tokenize", "--text", "a"}, on, {{"PLIMSOLL_JSON", "no"}}).out.starts_with("{"));
   EXPECT_TRUE(call({"tokenize", "--text", "a"}, "", {{"PLIMSOLL_TOKENIZE_JSON", "1"}})
                   .out.starts_with("{"));
   // Errors follow.
@@ -102,10 +103,10 @@ TEST_F(SettingsOfPrograms, OfTwoThatExcludeEachOtherTheStrongerStays) {
   const Words run{"run", "--prompt", "a", "--tokens", "1", "--json"};
   EXPECT_EQ(call(run, chat).exit_code, 0);
   EXPECT_EQ(call({"tokenize", "--json"}, "[tokenize]\ntext = \"a\"\nfile = \"b\"\n").exit_code, 2);
-  EXPECT_EQ(call({"tokenize", "--json"}, "[tokenize]\nfile = \"b\"\n",
-                 {{"PLIMSOLL_TOKENIZE_TEXT", "a"}})
-                .json()["count"],
-            1);
+  EXPECT_EQ(
+      call({"tokenize", "--json"}, "[tokenize]\nfile = \"b\"\n", {{"PLIMSOLL_TOKENIZE_TEXT", "a"}})
+          .json()["count"],
+      1);
 }
 
 TEST_F(SettingsOfPrograms, WrongOnesNameWhereTheyStand) {
@@ -167,8 +168,8 @@ TEST_F(SettingsOfPrograms, StrangeFiles) {
 }
 
 TEST_F(SettingsOfPrograms, MistypedVariablesAreSaid) {
-  const Outcome outcome =
-      call({"tokenize", "--text", "a"}, "", {{"PLIMSOLL_MEMROY", "1GiB"}, {"PLIMSOLL_SHARED", "x"}});
+  const Outcome outcome = call({"tokenize", "--text", "a"}, "",
+                               {{"PLIMSOLL_MEMROY", "1GiB"}, {"PLIMSOLL_SHARED", "x"}});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_NE(outcome.error.find("did you mean PLIMSOLL_MEMORY"), std::string::npos) << outcome.error;
   EXPECT_EQ(outcome.error.find("PLIMSOLL_SHARED"), std::string::npos) << outcome.error;
@@ -176,7 +177,8 @@ TEST_F(SettingsOfPrograms, MistypedVariablesAreSaid) {
 
 TEST_F(SettingsOfPrograms, WhatConfigPrintsIsAFile) {
   const std::string file =
-      "memory = \"1.2GiB\"\n[run]\nstop = [\"a \\\"b\\\" \\\\\", \"\\u0001\\u007F \\n\"]\nkeep = true\n"
+      "memory = \"1.2GiB\"\n[run]\nstop = [\"a \\\"b\\\" \\\\\", \"\\u0001\\u007F \\n\"]\nkeep = "
+      "true\n"
       "[fit]\neffort = \"fast\"\n";
   const Outcome first = call({"config"}, file);
   EXPECT_EQ(first.exit_code, 0) << first.error;
@@ -192,7 +194,7 @@ TEST_F(SettingsOfPrograms, WhatConfigPrintsIsAFile) {
 
 TEST(Settings, NamesAreUniqueAndNobodyElses) {
   // Those that other parts of the project read.
-  std::set<std::string> seen{"PLIMSOLL_CONFIG", "PLIMSOLL_ISA", "PLIMSOLL_SHARED",
+  std::set<std::string> seen{"PLIMSOLL_CONFIG",      "PLIMSOLL_ISA",      "PLIMSOLL_SHARED",
                              "PLIMSOLL_MEMORY_RUNS", "PLIMSOLL_FAMILIES", "PLIMSOLL_MODELS"};
   std::set<std::string> shared;
   for (const CommandDeclaration& command : declarations()) {

@@ -1,4 +1,5 @@
-// What the declarations become for shells and readers: completions, manual pages, and the installation.
+// What the declarations become for shells and readers: completions, manual pages, and the
+// installation.
 #include <gtest/gtest.h>
 
 #include <sys/wait.h>
@@ -51,8 +52,8 @@ TEST(Completion, BashCompletesCommandsOptionsAndValues) {
   write_file(folder.file("text.txt"), {});
   EXPECT_EQ(shell("bash -n " + path), std::make_pair(0, std::string()));
   const auto complete = [&](const std::string& words) {
-    return shell("cd " + folder.path().string() + " && bash -c 'source " + path +
-                 "; COMP_WORDS=(" + words +
+    return shell("cd " + folder.path().string() + " && bash -c 'source " + path + "; COMP_WORDS=(" +
+                 words +
                  "); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _plimsoll; echo \"${COMPREPLY[*]}\"'")
         .second;
   };
@@ -120,9 +121,9 @@ TEST(Man, PagesHaveEveryOptionAndAreSound) {
     const std::string page = read_text(folder.file("plimsoll-" + command.name + ".1"));
     EXPECT_EQ(page, run_program({"man", command.name}).out);
     for (const OptionDeclaration& option : command.options)
-      EXPECT_NE(page.find(option.is_positional() ? "Ar " + option.name
-                                                 : "Fl " + option.name.substr(1)),
-                std::string::npos)
+      EXPECT_NE(
+          page.find(option.is_positional() ? "Ar " + option.name : "Fl " + option.name.substr(1)),
+          std::string::npos)
           << command.name << " " << option.name;
   }
   EXPECT_EQ(read_text(folder.file("plimsoll.1")), run_program({"man"}).out);
@@ -182,8 +183,8 @@ TEST(Version, IsThatOfTheProject) {
 }
 
 void install(const std::string& prefix, const std::string& before = "") {
-  const auto [status, out] = shell(before + " " PLIMSOLL_CMAKE " --install " PLIMSOLL_BUILD
-                                            " --prefix " + prefix);
+  const auto [status, out] =
+      shell(before + " " PLIMSOLL_CMAKE " --install " PLIMSOLL_BUILD " --prefix " + prefix);
   EXPECT_EQ(status, 0) << out;
 }
 
@@ -200,7 +201,8 @@ TEST(Installation, CanBeMovedAndFindsItsModel) {
   for (const auto& entry : fs::recursive_directory_iterator(folder.file("second"))) {
     const std::string name = entry.path().filename().string();
     EXPECT_TRUE(name.find("_tests") == std::string::npos && !name.starts_with("lib") &&
-                name.find("gtest") == std::string::npos && name.find("make_model") == std::string::npos)
+                name.find("gtest") == std::string::npos &&
+                name.find("make_model") == std::string::npos)
         << entry.path() << " is no part of an installation";
   }
   const auto [status, out] = shell(folder.file("second") + "/bin/plimsoll inspect --json");
@@ -220,7 +222,8 @@ TEST(Installation, AProgramAloneFindsTheModelOfItsBuild) {
   fs::copy_file(PLIMSOLL_BINARY, folder.file("plimsoll"));
   const auto [status, out] = shell(folder.file("plimsoll") + " inspect --json");
   EXPECT_EQ(status, 0) << out;
-  EXPECT_EQ(nlohmann::json::parse(out)["path"], fs::path(bundled_model).lexically_normal().string());
+  EXPECT_EQ(nlohmann::json::parse(out)["path"],
+            fs::path(bundled_model).lexically_normal().string());
 }
 
 }  // namespace

@@ -16,15 +16,16 @@ TEST(Suggest, DistancesByHand) {
   EXPECT_EQ(edit_distance("", "abc"), 3u);
   EXPECT_EQ(edit_distance("abc", ""), 3u);
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3u);
-  EXPECT_EQ(edit_distance("rnu", "run"), 1u);   // neighbours swapped
-  EXPECT_EQ(edit_distance("ca", "abc"), 3u);    // no edit inside a swap
+  EXPECT_EQ(edit_distance("rnu", "run"), 1u);  // neighbours swapped
+  EXPECT_EQ(edit_distance("ca", "abc"), 3u);   // no edit inside a swap
 }
 
 /// The definition, without a table.
 std::size_t plain_distance(std::string_view a, std::string_view b) {
   if (a.empty() || b.empty()) return a.size() + b.size();
-  std::size_t best = std::min({plain_distance(a.substr(1), b) + 1, plain_distance(a, b.substr(1)) + 1,
-                               plain_distance(a.substr(1), b.substr(1)) + (a[0] != b[0])});
+  std::size_t best =
+      std::min({plain_distance(a.substr(1), b) + 1, plain_distance(a, b.substr(1)) + 1,
+                plain_distance(a.substr(1), b.substr(1)) + (a[0] != b[0])});
   if (a.size() > 1 && b.size() > 1 && a[0] == b[1] && a[1] == b[0])
     best = std::min(best, plain_distance(a.substr(2), b.substr(2)) + 1);
   return best;
@@ -41,7 +42,8 @@ TEST(Suggest, DistancesOfRandomWords) {
 }
 
 TEST(Suggest, Closest) {
-  const std::vector<std::string> known{"run", "plan", "fit", "eval", "tokenize", "--top-p", "--memory"};
+  const std::vector<std::string> known{"run",      "plan",    "fit",     "eval",
+                                       "tokenize", "--top-p", "--memory"};
   EXPECT_EQ(closest("rnu", known), "run");
   EXPECT_EQ(closest("PLAN", known), "plan");
   EXPECT_EQ(closest("plna", known), "plan");
