@@ -17,8 +17,9 @@ prepare_smollm2() { # NAME
   done
 }
 
-# What is made of the model is kept in out/real, by the weights it was made of: real_work. Of the validation text the first
-# three fifths are real_calibration, the rest real_held_out. Needs shared (scripts/peer.sh).
+# What is made of the model is kept in out/real, by the weights it was made of: real_work. Of the validation text's pieces of
+# 4,000 bytes, three of five are real_calibration and the others real_held_out, so that both have of all its parts (some
+# are in other languages). Needs shared (scripts/peer.sh).
 prepare_real_work() { # NAME
   text=$shared/text/valid.txt
   if [ ! -f "$text" ]; then
@@ -30,8 +31,8 @@ prepare_real_work() { # NAME
   real_calibration=$real_work/calibration.txt
   real_held_out=$real_work/held-out.txt
   mkdir -p "$real_work"
-  LC_ALL=C awk -v whole="$(wc -c <"$text")" -v first="$real_calibration.partial" -v rest="$real_held_out.partial" \
-    '{ at += length($0) + 1; print >(at <= 0.6 * whole ? first : rest) }' "$text"
+  LC_ALL=C awk -v first="$real_calibration.partial" -v rest="$real_held_out.partial" \
+    '{ at += length($0) + 1; print >(int(at / 4000) % 5 < 3 ? first : rest) }' "$text"
   mv "$real_calibration.partial" "$real_calibration"
   mv "$real_held_out.partial" "$real_held_out"
 }
