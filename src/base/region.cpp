@@ -102,8 +102,8 @@ void populate(std::byte* begin, Bytes bytes) {
   }
 }
 
-/// Frees the pages of `run`, which lies in a region at `base`. With `huge`, that region has huge
-/// pages.
+/// Frees the pages of `run`, which lies in a region at `base`. With `huge`, there may be huge pages
+/// among them, also such as reach beyond the run.
 void release(std::byte* base, Range run, bool huge) {
   std::byte* begin = base + run.begin;
   std::byte* end = base + run.end;
@@ -113,9 +113,10 @@ void release(std::byte* base, Range run, bool huge) {
     // MADV_DONTNEED on part of a huge page only unmaps: the page stays whole, and charged, until
     // memory pressure. The kernel splits it at once for MADV_FREE, which is therefore sent ahead to
     // the partial extents at both ends.
-    const Bytes first = round_up(run.begin, huge_page_bytes);
-    const Bytes last = round_down(run.end, huge_page_bytes);
-    if (first > last) {
+    const auto at = reinterpret_cast<std::uintptr_t>(base);
+    const Bytes first = round_up(at + run.begin, huge_page_bytes) - at;
+    const Bytes last = round_down(at + run.end, huge_page_bytes) - at;
+    if (first > last || last > run.end) {
       advise(begin, end, MADV_FREE);  // inside a single extent
     } else {
       advise(begin, base + first, MADV_FREE);
@@ -145,6 +146,21 @@ Region::Region(Ledger& ledger, Account account, Bytes bytes, Pages pages) {
   advise(data_, data_ + huge_bytes(pages_, size_), MADV_HUGEPAGE);
 }
 
+Region::Region(Ledger& ledger, Account account, Bytes bytes, RegionSpace& space) {
+  if (bytes == 0) return;
+  if (bytes > (Bytes{1} << 63)) no_memory(bytes, ENOMEM);
+  const Bytes size = round_up(bytes, page_bytes);
+  reservation_ = ledger.reserve(account, size);
+  data_ = space.take(size);
+  is_in_space_ = data_ != nullptr;
+  if (is_in_space_) {
+    size_ = size;
+    return;
+  }
+  map(bytes, Pages::huge);
+  advise(data_, data_ + huge_bytes(pages_, size_), MADV_HUGEPAGE);
+}
+
 Region Region::without_pages(Ledger& ledger, Account account, Bytes bytes, Pages pages) {
   Region region;
   if (bytes == 0) return region;
@@ -167,23 +183,66 @@ Region::Region(Region&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
       pages_(other.pages_),
+      is_in_space_(std::exchange(other.is_in_space_, false)),
       reservation_(std::move(other.reservation_)),
       given_(std::move(other.given_)) {}
 
 Region& Region::operator=(Region&& other) noexcept {
   if (this != &other) {
-    if (data_ != nullptr) munmap(data_, size_);
+    unmap();
     data_ = std::exchange(other.data_, nullptr);
     size_ = std::exchange(other.size_, 0);
     pages_ = other.pages_;
+    is_in_space_ = std::exchange(other.is_in_space_, false);
     reservation_ = std::move(other.reservation_);
     given_ = std::move(other.given_);
   }
   return *this;
 }
 
-Region::~Region() {
+Region::~Region() { unmap(); }
+
+void Region::unmap() {
+  if (data_ == nullptr) return;
+  // The addresses of a space are used once: what is left behind must not become huge again.
+  if (is_in_space_)
+    release(data_, {0, size_}, true);
+  else
+    munmap(data_, size_);
+}
+
+RegionSpace::RegionSpace(Bytes bytes) {
+  if (bytes == 0) return;
+  size_ = round_up(bytes, page_bytes);
+  data_ = map_aligned(size_);
+  advise(data_, data_ + size_, MADV_NOHUGEPAGE);
+}
+
+RegionSpace::RegionSpace(RegionSpace&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      used_(std::exchange(other.used_, 0)),
+      huge_(std::exchange(other.huge_, 0)) {}
+
+RegionSpace& RegionSpace::operator=(RegionSpace&& other) noexcept {
+  std::swap(data_, other.data_);
+  std::swap(size_, other.size_);
+  std::swap(used_, other.used_);
+  std::swap(huge_, other.huge_);
+  return *this;
+}
+
+RegionSpace::~RegionSpace() {
   if (data_ != nullptr) munmap(data_, size_);
+}
+
+std::byte* RegionSpace::take(Bytes bytes) {
+  if (bytes > size_ - used_) return nullptr;
+  std::byte* const taken = data_ + used_;
+  used_ += bytes;
+  for (; huge_ + huge_page_bytes <= used_; huge_ += huge_page_bytes)
+    advise(data_ + huge_, data_ + huge_ + huge_page_bytes, MADV_HUGEPAGE);
+  return taken;
 }
 
 void Region::prefault() {
@@ -196,7 +255,7 @@ Bytes Region::give_back(Bytes offset, Bytes bytes) {
   if (given_.empty()) given_.resize(size_ / page_bytes);
   Bytes total = 0;
   for_runs(given_, pages, false, [&](Range run) {
-    release(data_, run, pages_ == Pages::huge);
+    release(data_, run, pages_ == Pages::huge || is_in_space_);
     mark(given_, run, true);
     reservation_.resize(reservation_.bytes() - (run.end - run.begin));
     total += run.end - run.begin;

@@ -51,15 +51,15 @@ Bytes Matrix::memory_bytes(const MatrixSource& source) {
                   page_bytes);
 }
 
-Matrix::Matrix(Ledger& ledger, const MatrixSource& source) : format_(source.format) {
+Matrix::Matrix(Ledger& ledger, const MatrixSource& source, RegionSpace* space) : format_(source.format) {
   const TensorInfo& info = *source.info;
   if (is_coded()) {
-    planes_ = source.is_lowered() ? PlaneTensor(ledger, *info.format, info.rows(), info.columns(),
-                                                format_->layout.bits)
-                                  : PlaneTensor(ledger, *format_, info.rows(), info.columns());
+    const Format& held = source.is_lowered() ? *info.format : *format_;
+    planes_ = PlaneTensor(ledger, held, info.rows(), info.columns(), format_->layout.bits, space);
     return;
   }
-  memory_ = Region(ledger, Account::weights, memory_bytes(source));
+  memory_ = space ? Region(ledger, Account::weights, memory_bytes(source), *space)
+                  : Region(ledger, Account::weights, memory_bytes(source));
   dense_ = {memory_.data() + place_in_page(source), dense_type(*format_), info.rows(),
             info.columns()};
 }
@@ -192,6 +192,10 @@ Bytes Weights::heap_bytes(std::span<const TensorUse> uses, std::int64_t layers) 
 Weights::Weights(Context& context, const ModelFile& file, const Description& description,
                  const Formats& formats, const std::function<void(Progress)>& progress) {
   declare(context, file, description);
+  Bytes bytes = 0;
+  for (std::size_t i = 0; i < uses_.size(); ++i)
+    if (!uses_[i].slot.is_vector()) bytes += Matrix::memory_bytes(matrix_source(uses_, formats, i));
+  space_ = RegionSpace(bytes);
   load(
       context, file, formats, [](const TensorUse&) { return true; }, progress);
   file.check_unchanged();
@@ -258,7 +262,7 @@ void Weights::load(Context& context, const ModelFile& file, const Formats& forma
     const MatrixSource source = matrix_source(uses_, formats, i);
     Matrix& matrix =
         matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])];
-    matrix = Matrix(context.ledger, source);
+    matrix = Matrix(context.ledger, source, &space_);
     loadings.push_back({source, &matrix, chunks});
     const std::int64_t step = chunk_rows(info);
     chunks += (info.rows() + step - 1) / step;

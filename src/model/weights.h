@@ -41,8 +41,9 @@ class Matrix {
   Matrix() = default;
   /// Of values that somebody else holds.
   explicit Matrix(const DenseView& borrowed) : dense_(borrowed) {}
-  /// Reserves memory; the rows must be loaded before use.
-  Matrix(Ledger& ledger, const MatrixSource& source);
+  /// Reserves memory, with addresses from `space` if there is one; the rows must be loaded before
+  /// use.
+  Matrix(Ledger& ledger, const MatrixSource& source, RegionSpace* space = nullptr);
 
   bool empty() const { return !is_coded() && dense_.data == nullptr; }
   std::int64_t rows() const { return is_coded() ? planes_.rows() : dense_.rows; }
@@ -130,6 +131,7 @@ class Weights {
             const std::function<void(Progress)>& progress);
 
   std::vector<TensorUse> uses_;
+  RegionSpace space_;  ///< of the matrices, where all are loaded at once
   std::vector<Matrix> matrices_;            ///< those that there are
   std::vector<std::int32_t> matrix_index_;  ///< by place(): into matrices_, -1 for none
   std::vector<const float*> vectors_;       ///< by place()

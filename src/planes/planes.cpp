@@ -214,7 +214,7 @@ Bytes PlaneTensor::memory_bytes(const CodeLayout& layout, std::int64_t rows, std
 }
 
 PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t rows,
-                         std::int64_t columns, int level)
+                         std::int64_t columns, int level, RegionSpace* space)
     : format_(&file_format), rows_(rows), columns_(columns) {
   assert(file_format.kind == Format::Kind::coded && columns % file_format.block_values == 0);
   const CodeLayout& layout = file_format.layout;
@@ -227,10 +227,14 @@ PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t
   view_.has_super = layout.has_super;
   view_.grid = layout.grid;
   assert(!layout.grid || level == layout.bits);
+  const auto region = [&](Bytes bytes) {
+    return space ? Region(ledger, Account::weights, bytes, *space)
+                 : Region(ledger, Account::weights, bytes);
+  };
   for (int plane = 0; plane < plane_count(layout); ++plane) {
     const Bytes bytes_of_plane = plane_bytes(layout, plane, rows, columns);
     planes_[plane] = layout.grid || level_after_plane[plane] <= level
-                         ? Region(ledger, Account::weights, bytes_of_plane)
+                         ? region(bytes_of_plane)
                          : Region::without_pages(ledger, Account::weights, bytes_of_plane);
   }
   if (layout.grid) {
@@ -245,7 +249,7 @@ PlaneTensor::PlaneTensor(Ledger& ledger, const Format& file_format, std::int64_t
     }
   }
   const ScaleLayout parts = scale_layout(layout, rows, columns);
-  scales_ = Region(ledger, Account::weights, parts.bytes);
+  scales_ = region(parts.bytes);
   view_.scales = scales_.as<std::uint8_t>();
   if (parts.min_bytes) view_.mins = scales_.as<std::uint8_t>() + parts.mins_offset;
   if (layout.has_super) {

@@ -29,9 +29,9 @@ class PlaneTensor {
   PlaneTensor() = default;
   /// Reserves and maps the planes up to `level`; values are unspecified until imported. `format` is
   /// of Kind::coded, columns a multiple of its block; with a grid it has one level. Throws as
-  /// Ledger::reserve does.
+  /// Ledger::reserve does. With a `space`, what is there at once has its addresses from it.
   PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns,
-              int level);
+              int level, RegionSpace* space = nullptr);
   PlaneTensor(Ledger& ledger, const Format& format, std::int64_t rows, std::int64_t columns)
       : PlaneTensor(ledger, format, rows, columns, format.layout.bits) {}
 

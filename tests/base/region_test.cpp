@@ -254,5 +254,52 @@ TEST(MemoryAudit, GiveBackLowersTheKernelsCountByExactlyItsBytes) {
   }
 }
 
+TEST(RegionSpace, HoldsItsRegionsAndNothingElse) {
+  if (sanitized) GTEST_SKIP() << "sanitizers hold memory of their own";
+  Ledger ledger;
+  Bytes all = 0;
+  for (const Bytes bytes : awkward_sizes) all += round_up(bytes, page_bytes);
+  const Bytes before = resident_in_process();
+  {
+    RegionSpace space(all);
+    std::vector<Region> regions;
+    for (const Bytes bytes : awkward_sizes)
+      regions.emplace_back(ledger, Account::weights, bytes, space);
+    EXPECT_EQ(ledger.used(Account::weights), all);
+    // One behind the other, zeroed.
+    for (std::size_t i = 1; i < regions.size(); ++i)
+      EXPECT_EQ(regions[i].data(), regions[i - 1].data() + regions[i - 1].size());
+    for (const Region& region : regions)
+      for (Bytes i = 0; i < region.size(); i += 97) ASSERT_EQ(region.data()[i], std::byte{0});
+    for (Region& region : regions) {
+      region.prefault();
+      std::memset(region.data(), 7, region.size());
+    }
+    constexpr Bytes slack = 64 * KiB;  // of the vector and the test
+    EXPECT_NEAR(static_cast<double>(resident_in_process() - before), static_cast<double>(all), slack);
+    // What is full gives way to addresses elsewhere.
+    Region beyond(ledger, Account::weights, 3 * page_bytes, space);
+    beyond.prefault();
+    EXPECT_EQ(resident_in(beyond), 3 * page_bytes);
+    beyond = {};
+    // Parts of one and whole ones are given back exactly, though their neighbours share huge pages.
+    Region& largest = regions.back();
+    EXPECT_EQ(largest.give_back(MiB + 1, 5 * MiB), 5 * MiB - page_bytes);
+    EXPECT_EQ(resident_in(largest), largest.size() - (5 * MiB - page_bytes));
+    EXPECT_EQ(largest.data()[0], std::byte{7});
+    EXPECT_EQ(largest.data()[2 * MiB], std::byte{0});
+    const Bytes without = regions[8].size() + regions[9].size() + 5 * MiB - page_bytes;
+    regions[8] = {};
+    regions[9] = {};
+    EXPECT_EQ(ledger.used(Account::weights), all - without);
+    EXPECT_EQ(regions[7].data()[0], std::byte{7});
+    EXPECT_EQ(largest.take_back(0, largest.size()), 5 * MiB - page_bytes);
+    largest.prefault();
+    EXPECT_EQ(resident_in(largest), largest.size());
+  }
+  EXPECT_EQ(ledger.used(), 0u);
+  EXPECT_NEAR(static_cast<double>(resident_in_process()), static_cast<double>(before), 64.0 * KiB);
+}
+
 }  // namespace
 }  // namespace plimsoll
