@@ -141,11 +141,14 @@ void cut_behind_mark(std::vector<TextPart>& parts) {
 
 /// Adds the mark to the last message, whose text it is.
 void add_continue_mark(Json& messages) {
-  Json& last = messages.back();
-  const auto content = last.find("content");
-  if (last.value("role", std::string()) != "assistant" || content == last.end())
+  const auto refuse = [] {
     throw Error(ErrorCode::usage, "there is no answer to continue",
                 "the last message must be the assistant's, with the text that the answer begins with");
+  };
+  if (messages.empty()) refuse();  // a lone system message has nowhere to go in some templates
+  Json& last = messages.back();
+  const auto content = last.find("content");
+  if (last.value("role", std::string()) != "assistant" || content == last.end()) refuse();
   if (content->is_string()) {
     *content = content->get<std::string>() + std::string(continue_mark);
     return;

@@ -224,6 +224,9 @@ TEST(ChatTemplate, AnswersAreContinued) {
     request.messages = Json::parse(wrong);
     EXPECT_THROW(Model(chatml).render(request), Error) << wrong;
   }
+  // Where the template has no place for what was said, nothing is left to continue.
+  request.messages = Json::parse(R"([{"role": "system", "content": "S"}])");
+  EXPECT_THROW(Model("{{ x }}").render(request), Error);
 }
 
 TEST(ChatTemplate, ToolsHaveATemplateOfTheirOwn) {
