@@ -131,9 +131,12 @@ std::optional<QualityModel> quality_of(const OpenModel& model, const CommonOptio
   const bool quiet = options.json || !Terminal::of(STDERR_FILENO).is_terminal;
   if (!options.json)
     notice("measuring what rounding costs this model, once (--no-measure goes without)");
-  if (!measure_apart(model.file.path(), budget - process_memory().resident, threads, quiet))
-    return {};
-  return known_quality(model.file, model.facts.tensors, folder);
+  std::optional<QualityModel> found;
+  if (measure_apart(model.file.path(), budget - process_memory().resident, threads, quiet))
+    found = known_quality(model.file, model.facts.tensors, folder);
+  if (!found && !options.json)
+    notice("what rounding costs could not be measured or kept: going by what is usual");
+  return found;
 }
 
 int measure_command(const Arguments& arguments) {
@@ -147,20 +150,18 @@ int measure_command(const Arguments& arguments) {
   const OpenModel model = OpenModel::open(common.model_path());
   const auto context = make_context(common);
   const Bytes budget = decide_budget(common.memory);
-  context->ledger.set_budget(budget);
-  const Reservation runtime = context->ledger.reserve(
-      Account::runtime,
-      runtime_bytes(model.facts, context->threads.size()) + model.facts.text_bytes);
-  const std::int64_t tokens =
-      tokens_within(model, budget - context->ledger.used(), context->threads.size());
+  const int threads = context->threads.size();
+  const Bytes held = runtime_bytes(model.facts, threads) + model.facts.text_bytes;
+  const std::int64_t tokens = held < budget ? tokens_within(model, budget - held, threads) : 0;
   if (tokens == 0)
-    throw Error(ErrorCode::budget_refused,
-                fmt::format("measuring takes at least {}; the budget is {}",
-                            format_bytes(context->ledger.used() +
-                                         room_for_measuring(model, least_tokens,
-                                                            context->threads.size())),
-                            format_bytes(budget)),
-                "give a larger --memory");
+    throw Error(
+        ErrorCode::budget_refused,
+        fmt::format("measuring takes at least {}; the budget is {}",
+                    format_bytes(held + room_for_measuring(model, least_tokens, threads)),
+                    format_bytes(budget)),
+        "give a larger --memory");
+  context->ledger.set_budget(budget);
+  const Reservation runtime = context->ledger.reserve(Account::runtime, held);
   std::vector<TokenId> text = quick_analysis_text(*model.tokenizer, model.facts.description,
                                                   model.facts.parameters);
   text.resize(std::min(text.size(), static_cast<std::size_t>(tokens)));
