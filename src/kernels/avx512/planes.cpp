@@ -101,11 +101,19 @@ struct Lookup {
 
 #include "kernels/decode_tile-inl.h"
 
-template <_mm_hint Hint>
+/// The cache that something is asked for; compilers differ in the type of what _mm_prefetch takes.
+enum class Into { level1, level2 };
+
+template <Into Cache>
 inline void prefetch_lines(const std::uint8_t* p, int bytes) {
 #pragma GCC unroll 2
-  for (int line = 0; line < bytes; line += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(p + line), Hint);
+  for (int line = 0; line < bytes; line += 64) {
+    const char* const at = reinterpret_cast<const char*>(p + line);
+    if constexpr (Cache == Into::level1)
+      _mm_prefetch(at, _MM_HINT_T0);
+    else
+      _mm_prefetch(at, _MM_HINT_T1);
+  }
 }
 
 /// Where products get a tensor's codes from: the tiles from some on, in digit planes of a level.
@@ -123,11 +131,11 @@ class DigitTiles {
     decode_tile<Level>(digits_, t, 0, lookup_, step);
   }
   /// Asks for what the t-th tile takes.
-  template <_mm_hint Hint>
+  template <Into Cache>
   void prefetch(std::int64_t t) const {
 #pragma GCC unroll 8
     for (int p = 0; p < planes; ++p)
-      prefetch_lines<Hint>(digits_[p] + t * plane_stride[p], plane_stride[p]);
+      prefetch_lines<Cache>(digits_[p] + t * plane_stride[p], plane_stride[p]);
   }
 
  private:
@@ -378,7 +386,7 @@ void direct(const Strip& s) {
     scale_prefetch.next_burst();
     s.expand(w, s.tile_row, s.first + first, burst, unit, scales, mins);
     for (int t = 0; t < burst; ++t) {
-      tiles.template prefetch<_MM_HINT_T1>(first + t + prefetch_tiles);
+      tiles.template prefetch<Into::level2>(first + t + prefetch_tiles);
       __m512i step[8];
       tiles.decode(first + t, step);
 #pragma GCC unroll 2
@@ -442,7 +450,7 @@ void decode_panel(const Strip& s, DecodedStrip& to) {
       _mm512_set1_epi8(static_cast<char>(w.tables[plane_index(Tiles::Level)].zero));
   const __m512i offset = _mm512_set1_epi8(-128);  // as unsigned: 128
   for (int t = 0; t < s.count; ++t) {
-    tiles.template prefetch<_MM_HINT_T0>(t + 9);
+    tiles.template prefetch<Into::level1>(t + 9);
     __m512i step[8];
     tiles.decode(t, step);
     for (int g = 0; g < groups; ++g) {
@@ -791,7 +799,7 @@ void prefetch_after(const PlaneView& w, std::int64_t tile_row, int together, std
     const std::int64_t at = (tile_row + r) * tiles + tile;
     const auto ask = [at, count](const std::uint8_t* plane, std::int64_t stride) {
       for (std::int64_t line = 0; line < count * stride; line += 64)
-        prefetch_lines<_MM_HINT_T1>(plane + at * stride + line, 64);
+        prefetch_lines<Into::level2>(plane + at * stride + line, 64);
     };
     if (w.grid) {
       ask(w.points, points_per_tile(*w.grid));
