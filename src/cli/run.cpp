@@ -173,7 +173,8 @@ int run_command(const Arguments& arguments) {
 
   const auto context = make_context(options.common);
   double load_seconds = 0;
-  auto engine = load_engine(*context, model, plan, &load_seconds, options.keep);
+  auto engine = load_engine(*context, model, plan, &load_seconds, options.keep,
+                            json ? &asked.notices : nullptr);
   std::optional<Session> session(*engine);
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   if (!json)
