@@ -197,16 +197,15 @@ std::int64_t BenchRequest::context() const {
 PromptWork prompt_work(const OpenModel& model, const Plan& plan) {
   PromptWork work;
   const std::vector<const Format*> formats = formats_held(model.facts, plan.formats);
+  const std::vector<bool> is_product = find_products(model.facts.tensors);
   for (std::size_t i = 0; i < formats.size(); ++i) {
     const TensorUse& use = model.facts.tensors[i];
-    // The embedding is looked up, and only a prompt's last token needs logits.
-    if (use.slot.is_vector() || use.slot.role == Role::token_embedding ||
-        use.slot.role == Role::output)
-      continue;
+    // Only a prompt's last token needs logits.
+    if (!is_product[i] || use.slot.layer < 0) continue;
     const double operations =
         2.0 * static_cast<double>(use.slot.rows) * static_cast<double>(use.slot.columns);
-    (formats[i]->kind == Format::Kind::coded ? work.integer_operations
-                                                   : work.float_operations) += operations;
+    (formats[i]->kind == Format::Kind::coded ? work.integer_operations : work.float_operations) +=
+        operations;
   }
   return work;
 }

@@ -1,13 +1,15 @@
 // plimsoll fit: a model rewritten to a number of bytes, with the loss said beforehand.
-#include "file/hf_pipeline.h"
 #include "fit/fit.h"
+#include "file/hf_pipeline.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "base/process.h"
@@ -19,6 +21,7 @@
 #include "cli/terminal.h"
 #include "engine/own_text.h"
 #include "fit/analysis.h"
+#include "fit/recipes.h"
 #include "plan/facts.h"
 #include "plan/machine.h"
 #include "plan/quality_file.h"
@@ -48,11 +51,13 @@ struct FitCommand {
     options.size("--size", size, "Bytes of the file to write");
     options.number("--bits", bits, 1, 32, "The same, as bits for each weight");
     options.choice(
-        "--format", "NAME", writable_formats(), format_name,
-        "Instead of a size: every matrix in this format (Q4_K, IQ4_XS, ...), or in Q8_0 or "
-        "as it is where no block divides its rows. NEST8, for this program only, is one "
+        "--format", "NAME", format_names(), format_name,
+        "Instead of a size: every matrix in this format (Q4_K, IQ4_XS, F16, ...), or in Q8_0 "
+        "or as it is where no block divides its rows. NEST8, for this program only, is one "
         "file for many budgets: the leading 4 and 6 bits of its codes are codes of their "
-        "own, and loading takes as many of them as --memory allows");
+        "own, and loading takes as many of them as --memory allows. The name of a mix of "
+        "llama.cpp's (Q4_K_M, ...) means the size: as many bits for each weight as that "
+        "takes, in the formats that lose least");
     options.text("-o,--output", "OUT.gguf", output, "The file to write (required)");
     options.text("--text", "FILE", text,
                  "A text like those that the model is for, to measure on; without one, text that "
@@ -64,25 +69,32 @@ struct FitCommand {
     for (const char* other : {"--size", "--bits"}) options.exclusive("--format", other);
     if (!options.parse(arguments)) return false;
     if (!output) throw Error(ErrorCode::usage, "there is no file to write", "give -o OUT.gguf");
-    if (format_name) format = find_format(std::string_view(*format_name));
+    if (format_name) {
+      format = find_format(std::string_view(*format_name));
+      if (!format) bits = recipe_bits(*format_name).value();
+    }
     if (!has_target() && !common.memory)
       throw Error(ErrorCode::usage, "nothing says how large the file may be",
                   "give --size SIZE, --bits B, --memory SIZE for what running it may take, or "
                   "--format NAME");
     if (text && !is_thorough())
-      throw Error(ErrorCode::usage, "--text is measured on, and --effort fast measures nothing",
+      throw Error(ErrorCode::usage,
+                  fmt::format("--text is measured on, and {} measures nothing",
+                              is_dense() ? "--format " + *format_name : "--effort fast"),
                   "leave one of them out");
     return true;
   }
   /// Of the file; otherwise --memory says how large it may be.
   bool has_target() const { return size || bits > 0 || format; }
-  bool is_thorough() const { return !effort || *effort == "thorough"; }
+  /// Each number by itself: there is nothing to be measured, and no error to be fed back.
+  bool is_dense() const { return format && format->kind == Format::Kind::dense; }
+  bool is_thorough() const { return !is_dense() && (!effort || *effort == "thorough"); }
 
  private:
-  static std::vector<std::string> writable_formats() {
+  static std::vector<std::string> format_names() {
     std::vector<std::string> names;
-    for (const Format& f : formats())
-      if (f.encode) names.emplace_back(f.name);
+    for (const Format& f : formats()) names.emplace_back(f.name);
+    for (const Recipe& recipe : recipes()) names.emplace_back(recipe.name);
     return names;
   }
 };
@@ -106,13 +118,21 @@ class Fitting {
 
   void run() {
     const auto start = std::chrono::steady_clock::now();
+    if (command_.format) check_format();
     const bool copies = target_ && *target_ >= fitted_.header_bytes() + source_bytes();
     const QualityModel quality = copies ? prior() : know_quality();
     if (command_.format)
       take_format(quality);
     else
       choose(quality);
-    if (!command_.common.json) notice(describe());
+    if (!command_.common.json) {
+      if (command_.format_name && !command_.format)
+        notice(
+            fmt::format("{} as a size: {:.2f} bits for each weight, as llama.cpp's mix of that "
+                        "name takes in a model of 8 billion",
+                        *command_.format_name, command_.bits));
+      notice(describe());
+    }
     write(quality);
     seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     report(quality);
@@ -155,6 +175,7 @@ class Fitting {
 
   QualityModel know_quality() {
     const std::string fingerprint = model_fingerprint(model_.file), folder = cache_folder();
+    if (command_.is_dense()) return prior();
     if (!command_.is_thorough()) {
       if (std::optional<QualityModel> known = quality_of(model_, command_.common, budget_))
         return *known;
@@ -229,23 +250,65 @@ class Fitting {
     calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
   }
 
-  void take_format(const QualityModel& quality) {
-    const auto choices = [&](const std::vector<const Format*>& candidates) {
-      return file_choices(uses_, quality, rounding(), Reader::plimsoll, candidates);
+  bool takes_format(const TensorUse& use) const {
+    return use.slot.is_vector() ? command_.format->id == FormatId::F32
+                                : use.info->columns() % command_.format->block_values == 0;
+  }
+
+  /// Throws Error(unsupported_format) where no matrix could have the format.
+  void check_format() const {
+    std::set<std::int64_t> columns;
+    for (const TensorUse& use : uses_)
+      if (!use.slot.is_vector()) columns.insert(use.info->columns());
+    const auto divides = [&columns](const Format& f) {
+      return std::ranges::any_of(columns, [&f](auto n) { return n % f.block_values == 0; });
     };
-    // The last that divides a tensor's rows and makes it smaller.
-    const FileChoices all = choices({&format(FormatId::Q8_0), command_.format});
-    for (const auto& of_tensor : all.formats) formats_.push_back(of_tensor.back());
+    if (divides(*command_.format)) return;
+    std::string names;
+    for (const Format& f : formats())
+      if (divides(f)) names += fmt::format("{}{}", names.empty() ? "" : ", ", f.name);
+    throw Error(
+        ErrorCode::unsupported_format,
+        fmt::format("no matrix of this model can be {}: its blocks have {} columns, the "
+                    "matrices' rows {}",
+                    command_.format->name, command_.format->block_values, fmt::join(columns, ", ")),
+        "what can be written of it: " + names);
+  }
+
+  void take_format(const QualityModel& quality) {
+    const Format& format = *command_.format;
+    const Format& instead = plimsoll::format(FormatId::Q8_0);
+    for (const TensorUse& use : uses_) {
+      const std::int64_t columns = use.info->columns();
+      const Format* own = use.info->format;
+      const bool takes = takes_format(use);
+      if (!takes && !use.slot.is_vector()) ++tensors_without_format_;
+      const bool is_smaller = !use.slot.is_vector() && columns % instead.block_values == 0 &&
+                              row_bytes(instead, columns) < row_bytes(*own, columns);
+      formats_.push_back(takes ? &format : is_smaller ? &instead : own);
+    }
     if (has_levels()) fitted_.add_quality(quality_note(quality, rounding(), formats_, uses_));
     file_bytes_ = fitted_.header_bytes();
+    kl_nats_ = 0;
     for (std::size_t i = 0; i < uses_.size(); ++i) {
       file_bytes_ += tensor_bytes(i);
-      kl_nats_ += all.choices[i].back().loss;
+      const std::optional<double> loss = loss_of(quality, i, *formats_[i]);
+      kl_nats_ = kl_nats_ && loss ? std::optional(*kl_nats_ + *loss) : std::nullopt;
+      if (has_levels() && formats_[i] == &format)
+        kl_nats_of_leading_ += loss_of(quality, i, *levels_below(format).front()).value_or(0);
     }
-    if (!has_levels()) return;
-    const FileChoices leading = choices({levels_below(*command_.format).front()});
-    for (std::size_t i = 0; i < uses_.size(); ++i)
-      if (formats_[i] == command_.format) kl_nats_of_leading_ += leading.choices[i].back().loss;
+  }
+
+  /// Of one tensor in a format, beyond what products with the source's lose; empty where that is
+  /// not known.
+  std::optional<double> loss_of(const QualityModel& quality, std::size_t i,
+                                const Format& format) const {
+    const Format& own = *uses_[i].info->format;
+    if (uses_[i].slot.is_vector() || &format == &own) return 0;
+    const TensorQuality& tensor = quality.tensors[i];
+    const double loss = tensor.loss(format, rounding(), Reader::plimsoll);
+    if (loss < 0) return {};
+    return std::max(0.0, loss - std::max(0.0, tensor.loss(own, rounding(), Reader::plimsoll)));
   }
 
   /// Of the file: how many of the codes' bits are loaded is decided later.
@@ -366,12 +429,13 @@ class Fitting {
           {"file_bytes", file_bytes_},
           {"target_bytes", target_ ? nlohmann::ordered_json(*target_) : nullptr},
           {"bits_per_weight", bits_per_weight()},
-          {"kl_nats", is_copy() ? 0 : kl_nats_},
+          {"kl_nats", kl_nats_json()},
           {"quality", is_copy() ? "exact" : name(quality.source)},
           {"formats", mix()},
-          {"kept_tensors", kept_tensors()},
+          {"kept_tensors", command_.is_dense() ? 0 : kept_tensors()},
           {"seconds", seconds_},
           {"peak_bytes", process_memory().peak}};
+      if (tensors_without_format_ > 0) json["tensors_without_format"] = tensors_without_format_;
       if (has_levels()) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
       if (!has_named_tokenizer()) json["tokenizer_has_gguf_name"] = false;
       print_json(json);
@@ -379,13 +443,18 @@ class Fitting {
     }
     std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", *command_.output,
                                   format_bytes(file_bytes_), bits_per_weight());
-    out += is_copy() ? "loses nothing: the source's own weights\n"
-                     : fmt::format("loses {} nats per token, predicted ({})\n",
-                                   format_nats(kl_nats_), plimsoll::describe(quality.source));
+    out += is_copy()  ? "loses nothing: the source's own weights\n"
+           : kl_nats_ ? fmt::format("loses {} nats per token, predicted ({})\n",
+                                    format_nats(*kl_nats_), plimsoll::describe(quality.source))
+                      : "loses what nobody has measured in this format: see eval --against\n";
     if (has_levels())
       out += fmt::format("with the leading four bits alone {} nats; give run --memory SIZE\n",
                          format_nats(kl_nats_of_leading_));
-    if (const std::int64_t kept = kept_tensors(); kept > 0)
+    if (tensors_without_format_ > 0)
+      out +=
+          fmt::format("{} tensors are in Q8_0 or as they were: no block of {} divides their rows\n",
+                      tensors_without_format_, command_.format->name);
+    if (const std::int64_t kept = kept_tensors(); kept > 0 && !command_.is_dense())
       out +=
           fmt::format("{} tensors stay as they were: no format's blocks divide their rows\n", kept);
     if (!has_named_tokenizer())
@@ -394,6 +463,11 @@ class Fitting {
           "programs refuse it\n";
     write_out(out + fmt::format("took {:.0f} s, peak {}\n", seconds_,
                                 format_bytes(process_memory().peak)));
+  }
+
+  nlohmann::ordered_json kl_nats_json() const {
+    if (is_copy()) return 0;
+    return kl_nats_ ? nlohmann::ordered_json(*kl_nats_) : nlohmann::ordered_json(nullptr);
   }
 
   /// False for a folder's tokenizer that other readers of GGUF could only take for another one.
@@ -415,8 +489,9 @@ class Fitting {
   Calibration calibration_;
   std::vector<const Format*> formats_;
   Bytes file_bytes_ = 0;
-  double kl_nats_ = 0;
-  double kl_nats_of_leading_ = 0;  ///< with four bits of the codes that nest
+  std::optional<double> kl_nats_ = 0;        ///< empty where nobody knows it
+  std::int64_t tensors_without_format_ = 0;  ///< that --format cannot hold
+  double kl_nats_of_leading_ = 0;            ///< with four bits of the codes that nest
   double seconds_ = 0;
 };
 

@@ -205,6 +205,7 @@ void FittedFile::write(Context& context, std::span<const Format* const> formats,
   for (const std::size_t i : order)
     writer_.add_tensor(uses_[i].info->name, *formats[i], shape(*uses_[i].info));
 
+  const std::vector<bool> is_product = find_products(uses_);
   Rewriter rewriter(context, source_, writer_, widest, progress, total);
   std::int64_t layer = -2;  // none yet
   std::optional<LayerMoments> moments;
@@ -227,11 +228,7 @@ void FittedFile::write(Context& context, std::span<const Format* const> formats,
     }
     ColumnWeights weights;
     // An embedding that is only looked up has no product that would weigh its columns.
-    const bool has_product = use.slot.role != Role::token_embedding ||
-                             std::ranges::none_of(uses_, [](const TensorUse& other) {
-                               return other.slot.role == Role::output;
-                             });
-    if (SecondMoments* inputs = moments && has_product ? moments->of(use.slot.role) : nullptr) {
+    if (SecondMoments* inputs = moments && is_product[i] ? moments->of(use.slot.role) : nullptr) {
       if (std::ranges::find(factored, inputs) == factored.end()) {
         const double share = feedback.quality->tensors[i].lookup_share;
         if (share > 0) add_lookup(*inputs, share, rewriter, *use.info);

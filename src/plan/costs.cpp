@@ -182,17 +182,6 @@ class Pass {
 
 }  // namespace
 
-std::vector<bool> find_products(std::span<const TensorUse> uses) {
-  const bool tied = std::ranges::none_of(
-      uses, [](const TensorUse& use) { return use.slot.role == Role::output; });
-  std::vector<bool> products;
-  for (const TensorUse& use : uses)
-    products.push_back(!use.slot.is_vector() && use.slot.role != Role::rope_factors &&
-                       use.slot.role != Role::rope_long_factors &&
-                       (use.slot.role != Role::token_embedding || tied));
-  return products;
-}
-
 WeightPlace weight_place(const Machine& machine, const ModelShape& shape) {
   return Pass(machine, shape, 1).place();
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "base/small_file.h"
 #include "kernels/matmul.h"
 #include "model/weights.h"
@@ -580,6 +581,23 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
     machine->key = key;
   }
   probe.measure(*machine, stale, missing);
+  if (folder.empty()) return machine;
+  const FileLock lock(machine_lock_path(folder, key));
+  if (!lock.is_held()) return machine;
+  // Another process may have measured meanwhile: what it was first to keep is what both go on with,
+  // so that a plan is the same from now on.
+  if (std::optional<Machine> other = anew ? std::nullopt : load_machine(folder, key)) {
+    const bool same = !stale && is_same_measurement(*other, *machine);
+    const bool instead = stale && other->probe_bytes >= machine->probe_bytes;
+    if (same || instead) {
+      if (same)
+        for (const FormatSpeed& speed : machine->formats)
+          if (!other->find(speed.format)) other->formats.push_back(speed);
+      const bool knows_all = std::ranges::all_of(
+          formats, [&other](FormatId format) { return other->find(format) != nullptr; });
+      if (knows_all) machine = std::move(other);
+    }
+  }
   save_machine(folder, *machine);
   return machine;
 }
