@@ -133,7 +133,8 @@ void BpeModel::encode(std::string_view piece, SubwordScratch& scratch,
       for (const char c : piece) scratch.text += byte_spelling[c];
       whole = scratch.text;
     }
-    if (const TokenId token = vocabulary_.find_plain(whole); token != no_token) {
+    if (const TokenId token = vocabulary_.find_plain(whole, scratch.reads_marks);
+        token != no_token) {
       out.push_back(token);
       return;
     }
@@ -143,6 +144,10 @@ void BpeModel::encode(std::string_view piece, SubwordScratch& scratch,
     for (std::size_t at = piece.find(space_mark, 1); at != piece.npos;
          at = piece.find(space_mark, at + 1)) {
       if (joins_words_.test(static_cast<std::uint8_t>(piece[at - 1]))) continue;
+      const std::size_t last = last_utf8(piece.substr(0, at));
+      // What stands before a character without a token, which may become nothing, can have to do
+      // with what stands behind it.
+      if (vocabulary_.find_plain(piece.substr(last, at - last)) == no_token) continue;
       encode_part(piece.substr(begin, at - begin), false, false, scratch, out);
       begin = at;
     }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -168,10 +169,14 @@ std::unique_ptr<Tokenizer> PipelineTokenizer::of_folder(const Metadata& metadata
               pipeline.boolean("marks_words").value_or(false)};
   const bool is_in_bytes = parts.pre_tokenizer.is_in_bytes();
   const bool marks_words = parts.marks_words;
+  const std::vector<AddedToken> added = read_added_tokens(pipeline);
   auto tokenizer = std::unique_ptr<PipelineTokenizer>(
-      new PipelineTokenizer(metadata, {}, std::move(parts), read_added_tokens(pipeline)));
-  tokenizer->model_ =
-      model_of(tokenizer->vocabulary(), metadata, model, is_in_bytes, marks_words);
+      new PipelineTokenizer(metadata, {}, std::move(parts), added));
+  const Vocabulary& vocabulary = tokenizer->vocabulary();
+  tokenizer->model_ = model_of(vocabulary, metadata, model, is_in_bytes, marks_words);
+  tokenizer->shows_unknown_ = std::ranges::none_of(added, [&](const AddedToken& token) {
+    return vocabulary.contains(token.token) && vocabulary.kind(token.token) == TokenKind::unknown;
+  });
   return tokenizer;
 }
 
@@ -240,6 +245,7 @@ void PipelineTokenizer::encode_text(std::string_view text, const TextPlace& plac
     text = working.text;
   }
   SubwordScratch scratch;
+  scratch.reads_marks = place.may_be_special;
   const auto encode_fragment = [&](std::string_view fragment) {
     const auto begin = static_cast<std::size_t>(fragment.data() - text.data());
     const std::size_t from_first = working.from_first > begin ? working.from_first - begin : 0;
@@ -275,7 +281,8 @@ std::string PipelineTokenizer::decode(std::span<const TokenId> tokens, bool show
   for (const TokenId token : tokens) {
     if (!vocabulary().contains(token)) continue;
     const TokenKind kind = vocabulary().kind(token);
-    const bool is_mark = kind == TokenKind::control || kind == TokenKind::unknown;
+    const bool is_mark =
+        kind == TokenKind::control || (kind == TokenKind::unknown && !shows_unknown_);
     if (kind == TokenKind::unused || kind == TokenKind::undefined || (is_mark && !show_special))
       continue;
     const std::string_view text = vocabulary().text(token);

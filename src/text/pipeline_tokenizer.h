@@ -59,6 +59,8 @@ class PipelineTokenizer final : public VocabularyTokenizer {
 
   const Parts parts_;
   std::unique_ptr<const SubwordModel> model_;
+  /// decode() shows the unknown token: a folder does not declare it special.
+  bool shows_unknown_ = false;
 };
 
 }  // namespace plimsoll

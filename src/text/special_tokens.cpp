@@ -57,17 +57,10 @@ std::size_t spaces_at_start(std::string_view text) {
   return bytes;
 }
 
-/// Where the last character of `text`, which is not empty, begins.
-std::size_t last_character(std::string_view text) {
-  std::size_t begin = text.size() - 1;
-  while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
-  return begin;
-}
-
 /// Where the white space at the end of `text` begins.
 std::size_t spaces_at_end(std::string_view text) {
   while (!text.empty()) {
-    const std::size_t begin = last_character(text);
+    const std::size_t begin = last_utf8(text);
     std::size_t length = 0;
     if (!is_white_space(decode_character(text.substr(begin), length))) break;
     text = text.substr(0, begin);
@@ -253,8 +246,8 @@ std::vector<Fragment> SpecialTokens::split(std::string_view text,
     next = end;
     if (entry.single_word) {
       const bool goes_on_before =
-          begin > 0 && is_word(text.substr(last_character(text.substr(0, begin)),
-                                           begin - last_character(text.substr(0, begin))));
+          begin > 0 && is_word(text.substr(last_utf8(text.substr(0, begin)),
+                                           begin - last_utf8(text.substr(0, begin))));
       const bool goes_on_behind =
           end < text.size() && is_word(text.substr(end, next_utf8(text.substr(end)).length));
       if (goes_on_before || goes_on_behind) continue;

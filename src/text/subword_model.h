@@ -13,6 +13,7 @@ namespace plimsoll {
 
 /// Working memory, reused from piece to piece.
 struct SubwordScratch {
+  bool reads_marks = false;  ///< no part of the text is input: see Vocabulary::is_own_mark
   MergeScratch merge;
   std::string text;
   struct Best {
@@ -23,7 +24,8 @@ struct SubwordScratch {
   std::vector<Best> best;
 };
 
-/// Immutable and thread-safe. Control tokens are never made out of text.
+/// Immutable and thread-safe. Control tokens are never made out of text
+/// unless the scratch says so.
 class SubwordModel {
  public:
   virtual ~SubwordModel() = default;

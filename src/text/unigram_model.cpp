@@ -50,6 +50,10 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, const Metadata& metadat
   by_text_.reserve(count);
   for (TokenId id = 0; id < vocabulary.size(); ++id)
     if (!vocabulary.text(id).empty() && vocabulary.is_plain(id)) by_text_.push_back(id);
+  for (TokenId id = 0; id < vocabulary.size(); ++id)
+    if (vocabulary.is_own_mark(id) && vocabulary.find(vocabulary.text(id)) == id)
+      marks_.push_back(id);
+  by_text_.insert(by_text_.end(), marks_.begin(), marks_.end());
   std::ranges::stable_sort(by_text_, {}, [&](TokenId id) { return vocabulary.text(id); });
   // Of duplicates the last one has the text.
   const auto last = std::unique(by_text_.rbegin(), by_text_.rend(), [&](TokenId a, TokenId b) {
@@ -67,13 +71,16 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, const Metadata& metadat
 }
 
 template <class Take>
-void UnigramModel::for_each_beginning(std::string_view text, Take take) const {
+void UnigramModel::for_each_beginning(std::string_view text, bool reads_marks, Take take) const {
   const auto byte = static_cast<std::uint8_t>(text[0]);
   auto low = by_text_.begin() + first_bytes_[byte];
   auto high = by_text_.begin() + first_bytes_[byte + 1u];
   for (std::size_t length = 1; low != high; ++length) {
     // All of [low, high) begin with `length` bytes of the text; the shortest stands first.
-    if (vocabulary_.text(*low).size() == length) take(*low++, length);
+    if (vocabulary_.text(*low).size() == length) {
+      if (reads_marks || !std::ranges::binary_search(marks_, *low)) take(*low, length);
+      ++low;
+    }
     if (length == text.size()) return;
     const auto next = static_cast<std::uint8_t>(text[length]);
     const auto byte_at = [&](TokenId id) {
@@ -86,17 +93,18 @@ void UnigramModel::for_each_beginning(std::string_view text, Take take) const {
   }
 }
 
-TokenId UnigramModel::find(std::string_view text) const {
+TokenId UnigramModel::find(std::string_view text, bool reads_marks) const {
   TokenId found = no_token;
-  for_each_beginning(text, [&](TokenId token, std::size_t length) {
+  for_each_beginning(text, reads_marks, [&](TokenId token, std::size_t length) {
     if (length == text.size()) found = token;
   });
   return found;
 }
 
 /// A token of the best path, or a run of unknown characters.
-void UnigramModel::append(std::string_view text, std::vector<TokenId>& out) const {
-  if (const TokenId token = find(text); token != no_token) return out.push_back(token);
+void UnigramModel::append(std::string_view text, bool reads_marks,
+                          std::vector<TokenId>& out) const {
+  if (const TokenId token = find(text, reads_marks); token != no_token) return out.push_back(token);
   if (options_.falls_back_to_bytes) {
     const std::size_t before = out.size();
     for (const char c : text) {
@@ -124,10 +132,11 @@ void UnigramModel::encode(std::string_view piece, SubwordScratch& scratch,
       target = {score, static_cast<std::int32_t>(begin), token};
     };
     bool has_character = false;
-    for_each_beginning(piece.substr(begin), [&](TokenId token, std::size_t length) {
-      consider(begin + length, score_of(token) + score_here, token);
-      has_character = has_character || length == character;
-    });
+    for_each_beginning(piece.substr(begin), scratch.reads_marks,
+                       [&](TokenId token, std::size_t length) {
+                         consider(begin + length, score_of(token) + score_here, token);
+                         has_character = has_character || length == character;
+                       });
     if (!has_character) consider(begin + character, unknown_score_ + score_here, no_token);
     begin += character;
   }
@@ -143,16 +152,19 @@ void UnigramModel::encode(std::string_view piece, SubwordScratch& scratch,
   for (std::size_t i = count; i > 0;) {
     const SubwordScratch::Best& first = best[piece.size() - --i];
     auto end = static_cast<std::size_t>(first.score);
-    const bool is_unknown = first.token == no_token;
-    while (is_unknown && i > 0 && best[piece.size() - (i - 1)].token == no_token)
+    // The unknown token, spelled out, is one of a run of unknown characters.
+    const auto is_unknown = [&](TokenId token) {
+      return token == no_token || token == options_.unknown;
+    };
+    while (is_unknown(first.token) && i > 0 && is_unknown(best[piece.size() - (i - 1)].token))
       end = static_cast<std::size_t>(best[piece.size() - --i].score);
-    append(piece.substr(begin, end - begin), out);
+    append(piece.substr(begin, end - begin), scratch.reads_marks, out);
     begin = end;
   }
 }
 
 Bytes UnigramModel::memory_bytes() const {
-  return sizeof *this + by_text_.capacity() * sizeof(TokenId) +
+  return sizeof *this + (by_text_.capacity() + marks_.capacity()) * sizeof(TokenId) +
          scores_.capacity() * sizeof(float) + exact_scores_.capacity() * sizeof(double);
 }
 
