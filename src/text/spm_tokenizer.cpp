@@ -51,28 +51,39 @@ void SpmTokenizer::encode_text(std::string_view text, const TextPlace& place,
   std::string marked(adds_space_ && place.is_at_start ? space_mark : "");
   marked += replace_all(text, " ", space_mark);
 
-  MergeScratch scratch;
+  SubwordScratch scratch;
   const auto lookup = [&](const Symbol& left, const Symbol& right) -> Merge {
     const TokenId token =
         vocabulary().find_plain({marked.data() + left.begin, left.length + right.length});
     return {token == no_token ? 0 : priorities_[static_cast<std::size_t>(token)], token};
   };
-  const auto encode_part = [&](std::size_t begin, std::size_t end) {
-    scratch.clear();
-    while (begin < end) {
+  const auto take = [&](const Symbol& symbol) {
+    if (symbol.token != no_token)
+      out.push_back(symbol.token);
+    else
+      append_fallback(vocabulary(), {marked.data() + symbol.begin, symbol.length}, true, out);
+  };
+  const auto append_symbols = [&](std::size_t& begin, std::size_t end, std::size_t most) {
+    while (begin < end && scratch.merge.symbols.size() < most) {
       const std::size_t length = next_utf8(std::string_view(marked).substr(begin)).length;
-      scratch.append(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(length),
-                     vocabulary().find_plain({marked.data() + begin, length}));
+      scratch.merge.append(static_cast<std::uint32_t>(begin), static_cast<std::uint32_t>(length),
+                           vocabulary().find_plain({marked.data() + begin, length}));
       begin += length;
     }
-    merge_symbols(scratch, lookup);
+  };
+  const auto encode_part = [&](std::size_t begin, std::size_t end) {
+    if (end - begin > merge_window) {
+      const auto make_more = [&] {
+        return [&, at = begin](std::size_t most) mutable { append_symbols(at, end, most); };
+      };
+      return merge_long_piece(scratch, end - begin, out, make_more, lookup, take);
+    }
+    scratch.merge.clear();
+    append_symbols(begin, end, merge_window + 1);
+    merge_symbols(scratch.merge, lookup);
     for (std::int32_t i = 0; i >= 0;) {
-      const Symbol& symbol = scratch.symbols[static_cast<std::size_t>(i)];
-      if (symbol.token != no_token) {
-        out.push_back(symbol.token);
-      } else {
-        append_fallback(vocabulary(), {marked.data() + symbol.begin, symbol.length}, true, out);
-      }
+      const Symbol& symbol = scratch.merge.symbols[static_cast<std::size_t>(i)];
+      take(symbol);
       i = symbol.next;
     }
   };
