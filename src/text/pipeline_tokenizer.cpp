@@ -245,6 +245,7 @@ void PipelineTokenizer::encode_text(std::string_view text, const TextPlace& plac
     text = working.text;
   }
   SubwordScratch scratch;
+  scratch.ledger = ledger();
   scratch.reads_marks = place.may_be_special;
   const auto encode_fragment = [&](std::string_view fragment) {
     const auto begin = static_cast<std::size_t>(fragment.data() - text.data());
@@ -257,12 +258,61 @@ void PipelineTokenizer::encode_text(std::string_view text, const TextPlace& plac
     }
   };
   if (!special().has_normalized()) return encode_fragment(text);
-  for (const Fragment& fragment : special().split_normalized(text, place.may_be_special)) {
+  special().split_normalized(text, place.may_be_special, [&](const Fragment& fragment) {
     if (fragment.token == no_token)
       encode_fragment(fragment.text);
     else
       out.push_back(fragment.token);
+  });
+}
+
+bool PipelineTokenizer::takes_parts() const {
+  return parts_.normalizer.border() != NormalBorder::none && parts_.pre_tokenizer.takes_parts() &&
+         !special().has_normalized();
+}
+
+std::size_t PipelineTokenizer::encode_open(std::string_view text, const TextPlace& place,
+                                           std::vector<TokenId>& out) const {
+  WorkingText working;
+  std::string_view normalized = text;
+  std::size_t border = text.size();
+  const bool is_normalized = !parts_.normalizer.changes_nothing();
+  if (is_normalized) {
+    border = parts_.normalizer.last_border(text, text.size());
+    working.text = text.substr(0, border);
+    parts_.normalizer.apply(working);
+    normalized = working.text;
   }
+  std::size_t taken = 0;
+  Pieces pieces = parts_.pre_tokenizer.cut_beginning(normalized, 0, taken);
+  if (is_normalized && taken > 0) {
+    // Back to a piece's end where the text has a border too. Where a step has changed the pieces,
+    // only the last one's end is known.
+    std::size_t end = normalized.size();
+    for (;;) {
+      while (taken > end && !pieces.is_changed()) {
+        taken -= pieces.lengths.back();
+        pieces.lengths.pop_back();
+      }
+      if (taken >= end || border == 0) break;
+      const std::size_t before = parts_.normalizer.last_border(text, border);
+      WorkingText between{std::string(text.substr(before, border - before)), 0};
+      parts_.normalizer.apply(between);
+      end -= between.text.size();
+      border = before;
+    }
+    if (taken != end) return 0;
+    taken = border;
+  }
+  SubwordScratch scratch;
+  scratch.ledger = ledger();
+  scratch.reads_marks = place.may_be_special;
+  std::string_view rest = pieces.text();
+  for (const std::uint32_t length : pieces.lengths) {
+    model_->encode(rest.substr(0, length), scratch, out);
+    rest.remove_prefix(length);
+  }
+  return taken;
 }
 
 std::string PipelineTokenizer::spelled(std::string_view piece) const {

@@ -24,6 +24,11 @@ std::uint32_t priority_of(double score) {
   return ~ascending;
 }
 
+/// In a table of pairs of bytes.
+std::size_t pair_of(char first, char second) {
+  return std::size_t{static_cast<std::uint8_t>(first)} * 256 + static_cast<std::uint8_t>(second);
+}
+
 }  // namespace
 
 SpmTokenizer::SpmTokenizer(const Metadata& metadata)
@@ -43,7 +48,26 @@ SpmTokenizer::SpmTokenizer(const Metadata& metadata)
     }
   }
   joins_words_ = vocabulary().joins_words();
+  neighbours_.assign(256 * 256, false);
+  for (TokenId id = 0; id < vocabulary().size(); ++id) {
+    const std::string_view text = vocabulary().text(id);
+    for (std::size_t i = 0; i + 1 < text.size(); ++i)
+      neighbours_[pair_of(text[i], text[i + 1])] = true;
+  }
   adds_space_ = metadata.boolean("tokenizer.ggml.add_space_prefix").value_or(true);
+}
+
+std::size_t SpmTokenizer::encode_open(std::string_view text, const TextPlace& place,
+                                      std::vector<TokenId>& out) const {
+  for (std::size_t at = text.size() - 1; at > 0; --at) {
+    if ((text[at] & 0xC0) == 0x80) continue;
+    const char before = text[at - 1] == ' ' ? space_mark.back() : text[at - 1];
+    const char behind = text[at] == ' ' ? space_mark.front() : text[at];
+    if (neighbours_[pair_of(before, behind)]) continue;
+    encode_text(text.substr(0, at), place, out);
+    return at;
+  }
+  return 0;
 }
 
 void SpmTokenizer::encode_text(std::string_view text, const TextPlace& place,
@@ -52,6 +76,7 @@ void SpmTokenizer::encode_text(std::string_view text, const TextPlace& place,
   marked += replace_all(text, " ", space_mark);
 
   SubwordScratch scratch;
+  scratch.ledger = ledger();
   const auto lookup = [&](const Symbol& left, const Symbol& right) -> Merge {
     const TokenId token =
         vocabulary().find_plain({marked.data() + left.begin, left.length + right.length});
@@ -104,7 +129,7 @@ std::string SpmTokenizer::decode_normal(std::string_view piece) const {
 
 Bytes SpmTokenizer::memory_bytes() const {
   return shared_memory_bytes() + sizeof *this - sizeof(Vocabulary) - sizeof(SpecialTokens) +
-         priorities_.capacity() * sizeof(std::uint32_t);
+         priorities_.capacity() * sizeof(std::uint32_t) + neighbours_.capacity() / 8;
 }
 
 }  // namespace plimsoll
