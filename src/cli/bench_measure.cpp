@@ -1,7 +1,9 @@
 #include "cli/bench_measure.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <limits>
 #include <memory>
 #include <random>
 
@@ -27,7 +29,17 @@ std::vector<TokenId> some_tokens(std::int64_t count, std::int64_t vocabulary) {
 
 /// Likeliest token, as greedy decoding takes it.
 TokenId likeliest(std::span<const float> logits) {
-  return static_cast<TokenId>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  // In lanes, so that looking takes no part of the time that counts.
+  constexpr std::size_t lanes = 32;
+  std::array<float, lanes> best;
+  best.fill(-std::numeric_limits<float>::infinity());
+  std::size_t i = 0;
+  for (; i + lanes <= logits.size(); i += lanes)
+    for (std::size_t lane = 0; lane < lanes; ++lane)
+      best[lane] = logits[i + lane] > best[lane] ? logits[i + lane] : best[lane];
+  float largest = *std::ranges::max_element(best);
+  for (; i < logits.size(); ++i) largest = std::max(largest, logits[i]);
+  return static_cast<TokenId>(std::ranges::find(logits, largest) - logits.begin());
 }
 
 /// Counts what has been done of all that is to do.
