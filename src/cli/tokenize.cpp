@@ -1,18 +1,25 @@
 // plimsoll tokenize: a text as a model's tokens. Needs the vocabulary only.
 #include <fmt/format.h>
 
-#include <iostream>
+#include <algorithm>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/ledger.h"
+#include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/input.h"
 #include "cli/output.h"
 #include "file/model_file.h"
+#include "plan/facts.h"
+#include "text/token_stream.h"
 #include "text/tokenizer.h"
 
 namespace plimsoll {
@@ -46,6 +53,96 @@ Json answer(const Tokenizer& tokenizer, const std::string& line) {
             {"message", "wanted a text, or an object with \"text\" or \"tokens\""}}}};
 }
 
+/// Text that is held at least, whatever the budget.
+constexpr Bytes least_text = 512 * KiB;
+/// Tokenizers know no longer ones.
+constexpr Bytes most_text = 512 * MiB;
+/// A byte of text, held in a buffer that has just grown, and its id likewise.
+constexpr Bytes room_of_byte = 16;
+/// A byte of a request, which may be the half of an id in a JSON document.
+constexpr Bytes room_of_request_byte = 64;
+
+/// What this process may still take, and what that is enough for.
+class Room {
+ public:
+  Room(Tokenizer& tokenizer, Bytes budget) {
+    const Bytes resident = process_memory().resident;
+    room_ = std::max(budget - std::min(budget, resident), room_of_byte * least_text);
+    ledger_.set_budget(room_);
+    tokenizer.count_in(ledger_);
+    const Bytes work = tokenizer.work_bytes(2 * most_text) - tokenizer.work_bytes(most_text);
+    of_byte_ = room_of_byte + work / most_text;
+  }
+
+  /// Bytes of text that can be held at once.
+  Bytes text() const { return std::clamp(room_ / of_byte_, least_text, most_text); }
+  Bytes request() const { return std::clamp(room_ / room_of_request_byte, least_text, most_text); }
+  /// Throws Error(budget_exceeded) where so many ids are too many.
+  void check_ids(std::size_t count) const {
+    if (count * 3 * sizeof(TokenId) <= room_) return;
+    throw Error(ErrorCode::budget_exceeded,
+                fmt::format("the text has more than {} tokens, and there is no room to hold them",
+                            grouped(static_cast<std::int64_t>(count))),
+                "give more memory, or leave --json away: the table needs none");
+  }
+
+ private:
+  Ledger ledger_;
+  Bytes room_ = 0;
+  Bytes of_byte_ = room_of_byte;
+};
+
+/// Writes in blocks.
+class Output {
+ public:
+  void add(std::string_view text) {
+    buffer_ += text;
+    if (buffer_.size() >= 64 * KiB) flush();
+  }
+  void flush() {
+    write_out(buffer_);
+    buffer_.clear();
+  }
+
+ private:
+  std::string buffer_;
+};
+
+/// Gives all of the text's tokens to `take`, some at a time.
+template <class Take>
+void tokenize(const Tokenizer& tokenizer, Bytes most, std::optional<std::string_view> text,
+              const std::optional<std::string>& file, const Take& take) {
+  TokenStream stream(tokenizer, most);
+  std::vector<TokenId> tokens;
+  if (text) {
+    stream.push(*text, tokens);
+  } else {
+    BlockReader reader = file ? BlockReader(*file) : BlockReader::of_standard_input();
+    for (std::string_view block; !(block = reader.next()).empty();) {
+      stream.push(block, tokens);
+      take(tokens);
+      tokens.clear();
+    }
+  }
+  stream.finish(tokens);
+  take(tokens);
+}
+
+/// As print_json() does it, without a document of all pieces in memory.
+void print_tokens(const Tokenizer& tokenizer, const std::vector<TokenId>& tokens) {
+  Output out;
+  out.add("{\n  \"tokens\": [");
+  for (std::size_t i = 0; i < tokens.size(); ++i)
+    out.add(fmt::format("{}{}", i > 0 ? "," : "", tokens[i]));
+  out.add("],\n  \"pieces\": [");
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const Json piece = std::string(tokenizer.piece(tokens[i]));
+    out.add((i > 0 ? "," : "") + piece.dump(-1, ' ', false, Json::error_handler_t::replace));
+  }
+  out.add(fmt::format("],\n  \"count\": {}\n}}\n", tokens.size()));
+  out.flush();
+}
+
 }  // namespace
 
 int tokenize_command(const Arguments& arguments) {
@@ -58,6 +155,12 @@ int tokenize_command(const Arguments& arguments) {
   options.positional("MODEL", common.model, model_help).shared = true;
   options.text("--text", "TEXT", text, "The text");
   options.text("--file", "FILE", file, "A file that holds it");
+  options
+      .size("--memory", common.memory,
+            "All that this process may hold; without it, what this machine or container has to "
+            "give. A text of any length is worked off piece by piece: only a piece that is too "
+            "long for this is refused")
+      .shared = true;
   options.flag("--json", common.json, "Print one JSON object and nothing else").shared = true;
   options.flag("--json-lines", is_lines,
                "Read standard input line by line, each a JSON string or an object with \"text\" "
@@ -71,29 +174,36 @@ int tokenize_command(const Arguments& arguments) {
     throw Error(ErrorCode::usage, "there is no text to tokenize",
                 "give --text or --file, or pipe it in");
 
-  const ModelFile model = ModelFile::open(common.model_path());
-  const auto tokenizer = Tokenizer::from_metadata(model.metadata());
+  std::unique_ptr<Tokenizer> tokenizer =
+      Tokenizer::from_metadata(ModelFile::open(common.model_path()).metadata());
+  trim_allocator();
+  Room room(*tokenizer, decide_budget(common.memory));
   if (is_lines) {
-    for (std::string line; std::getline(std::cin, line);)
+    LineBlocks lines(BlockReader::of_standard_input(), room.request());
+    for (std::string line; lines.next(line);)
       write_out(answer(*tokenizer, line).dump(-1, ' ', false, Json::error_handler_t::replace) +
                 '\n');
     return 0;
   }
-  if (!text) text = file ? read_text_file(*file) : read_standard_input();
-  const std::vector<TokenId> tokens = tokenizer->encode(*text);
 
   if (common.json) {
-    std::vector<std::string> pieces;
-    pieces.reserve(tokens.size());
-    for (const TokenId token : tokens) pieces.emplace_back(tokenizer->piece(token));
-    print_json({{"tokens", tokens}, {"pieces", pieces}, {"count", tokens.size()}});
+    std::vector<TokenId> all;
+    tokenize(*tokenizer, room.text(), text, file, [&](const std::vector<TokenId>& tokens) {
+      room.check_ids(all.size() + tokens.size());
+      all.insert(all.end(), tokens.begin(), tokens.end());
+    });
+    print_tokens(*tokenizer, all);
     return 0;
   }
-  std::string table;
-  for (const TokenId token : tokens)
-    table += fmt::format("{:>8}  {}\n", token, printable_line(tokenizer->piece(token), 256));
-  write_out(table + fmt::format("{} token{}\n", grouped(static_cast<std::int64_t>(tokens.size())),
-                                tokens.size() == 1 ? "" : "s"));
+  Output out;
+  std::int64_t count = 0;
+  tokenize(*tokenizer, room.text(), text, file, [&](const std::vector<TokenId>& tokens) {
+    for (const TokenId token : tokens)
+      out.add(fmt::format("{:>8}  {}\n", token, printable_line(tokenizer->piece(token), 256)));
+    count += static_cast<std::int64_t>(tokens.size());
+  });
+  out.add(fmt::format("{} token{}\n", grouped(count), count == 1 ? "" : "s"));
+  out.flush();
   return 0;
 }
 

@@ -79,6 +79,7 @@ WorkerSpeeds parse_speeds(const Json& json) {
   speeds.cached_read_bytes_per_second = measured(json.at("cached_read_bytes_per_second"));
   speeds.compute_factor = measured(json.at("compute_factor"));
   speeds.dispatch_seconds = measured(json.at("dispatch_seconds"));
+  speeds.product_start_seconds = measured(json.at("product_start_seconds"));
   return speeds;
 }
 
@@ -201,7 +202,8 @@ nlohmann::json to_json(const Machine& m) {
                       {"read_bytes_per_second", s.read_bytes_per_second},
                       {"cached_read_bytes_per_second", s.cached_read_bytes_per_second},
                       {"compute_factor", s.compute_factor},
-                      {"dispatch_seconds", s.dispatch_seconds}});
+                      {"dispatch_seconds", s.dispatch_seconds},
+                      {"product_start_seconds", s.product_start_seconds}});
   for (const FormatSpeed& f : m.formats)
     formats[std::string(format(f.format).name)] = {{"weight_seconds", f.weight_seconds},
                                                    {"bandwidth_fractions", f.bandwidth_fractions}};

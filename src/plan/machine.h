@@ -37,6 +37,9 @@ struct WorkerSpeeds {
   double cached_read_bytes_per_second = 0;  ///< from the last cache, of what no other holds
   double compute_factor = 1;                ///< of one worker's speed, in registers
   double dispatch_seconds = 0;              ///< to start workers on something and to wait for them
+  /// Besides its part of one long read, what a product from memory takes: to start the workers,
+  /// until as much is asked for as memory can give, and to wait for the last of it.
+  double product_start_seconds = 0;
 };
 
 /// Where a pass reads weights from: the last cache, where all of them fit it.

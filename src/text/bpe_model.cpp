@@ -128,12 +128,13 @@ void BpeModel::encode(std::string_view piece, SubwordScratch& scratch,
   const bool is_line_ends = options_.keeps_line_ends && piece.find_first_not_of('\n') == piece.npos;
   if (options_.ignores_merges || is_line_ends) {
     std::string_view whole = piece;
-    if (options_.is_in_bytes) {
+    if (options_.is_in_bytes && piece.size() <= vocabulary_.longest_text()) {
       scratch.text.clear();
       for (const char c : piece) scratch.text += byte_spelling[c];
       whole = scratch.text;
     }
-    if (const TokenId token = vocabulary_.find_plain(whole); token != no_token) {
+    if (const TokenId token = vocabulary_.find_plain(whole, scratch.reads_marks);
+        token != no_token) {
       out.push_back(token);
       return;
     }
@@ -143,6 +144,10 @@ void BpeModel::encode(std::string_view piece, SubwordScratch& scratch,
     for (std::size_t at = piece.find(space_mark, 1); at != piece.npos;
          at = piece.find(space_mark, at + 1)) {
       if (joins_words_.test(static_cast<std::uint8_t>(piece[at - 1]))) continue;
+      const std::size_t last = last_utf8(piece.substr(0, at));
+      // What stands before a character without a token, which may become nothing, can have to do
+      // with what stands behind it.
+      if (vocabulary_.find_plain(piece.substr(last, at - last)) == no_token) continue;
       encode_part(piece.substr(begin, at - begin), false, false, scratch, out);
       begin = at;
     }
@@ -151,13 +156,14 @@ void BpeModel::encode(std::string_view piece, SubwordScratch& scratch,
 }
 
 void BpeModel::append_symbols(std::string_view part, bool is_first, bool is_last,
+                              std::size_t most, Progress& progress,
                               SubwordScratch& scratch) const {
-  std::uint32_t unknown_begin = 0, unknown_length = 0;
-  const auto flush_unknown = [&] {
+  auto& [begin, unknown_begin, unknown_length] = progress;
+  const auto flush_unknown = [&, &unknown_begin = unknown_begin, &unknown_length = unknown_length] {
     if (unknown_length > 0) scratch.merge.append(unknown_begin, unknown_length, options_.unknown);
     unknown_length = 0;
   };
-  for (std::size_t begin = 0; begin < part.size();) {
+  while (begin < part.size() && scratch.merge.symbols.size() < most) {
     const std::size_t length = options_.is_in_bytes ? 1 : next_utf8(part.substr(begin)).length;
     const auto position = static_cast<std::uint32_t>(begin);
     const auto bytes = static_cast<std::uint32_t>(length);
@@ -193,24 +199,37 @@ void BpeModel::append_symbols(std::string_view part, bool is_first, bool is_last
     if (unknown_length == 0) unknown_begin = position;
     unknown_length += bytes;
   }
-  flush_unknown();
+  if (begin == part.size()) flush_unknown();
 }
 
 void BpeModel::encode_part(std::string_view part, bool is_first, bool is_last,
                            SubwordScratch& scratch, std::vector<TokenId>& out) const {
-  scratch.merge.clear();
-  append_symbols(part, is_first, is_last, scratch);
-  if (scratch.merge.symbols.empty()) return;
-  merge_symbols(scratch.merge, [&](const Symbol& left, const Symbol& right) {
+  const auto lookup = [&](const Symbol& left, const Symbol& right) {
     return merges_.find(left.token, right.token);
-  });
-  for (std::int32_t i = 0; i >= 0;) {
-    const Symbol& symbol = scratch.merge.symbols[static_cast<std::size_t>(i)];
+  };
+  const auto take = [&](const Symbol& symbol) {
     if (symbol.token != no_token)
       out.push_back(symbol.token);
     else
       append_fallback(vocabulary_, part.substr(symbol.begin, symbol.length),
                       options_.falls_back_to_bytes, out);
+  };
+  if (part.size() > merge_window) {
+    const auto make_more = [&] {
+      return [&, progress = Progress()](std::size_t most) mutable {
+        append_symbols(part, is_first, is_last, most, progress, scratch);
+      };
+    };
+    return merge_long_piece(scratch, part.size(), out, make_more, lookup, take);
+  }
+  scratch.merge.clear();
+  Progress progress;
+  append_symbols(part, is_first, is_last, part.size() + 1, progress, scratch);
+  if (scratch.merge.symbols.empty()) return;
+  merge_symbols(scratch.merge, lookup);
+  for (std::int32_t i = 0; i >= 0;) {
+    const Symbol& symbol = scratch.merge.symbols[static_cast<std::size_t>(i)];
+    take(symbol);
     i = symbol.next;
   }
 }

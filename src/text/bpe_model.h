@@ -63,8 +63,14 @@ class BpeModel final : public SubwordModel {
  private:
   void encode_part(std::string_view part, bool is_first, bool is_last, SubwordScratch& scratch,
                    std::vector<TokenId>& out) const;
-  void append_symbols(std::string_view part, bool is_first, bool is_last,
-                      SubwordScratch& scratch) const;
+  /// How far a part has become symbols.
+  struct Progress {
+    std::size_t begin = 0;
+    std::uint32_t unknown_begin = 0, unknown_length = 0;  ///< not yet a symbol
+  };
+  /// Goes on until there are `most` symbols or more, or the part ends.
+  void append_symbols(std::string_view part, bool is_first, bool is_last, std::size_t most,
+                      Progress& progress, SubwordScratch& scratch) const;
 
   const Vocabulary& vocabulary_;
   const BpeOptions options_;

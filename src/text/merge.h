@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -38,9 +39,28 @@ struct MergeScratch {
   std::vector<Symbol> symbols;
   std::vector<Candidate> heap;
 
+  /// A token of a window of a long text.
+  struct Span {
+    std::uint32_t first, last;  ///< symbols of the text before merging, counted from the window's
+    Symbol symbol;
+  };
+  std::vector<Symbol> window;  ///< symbols before merging
+  std::vector<Span> tail;
+
   void clear() {
     symbols.clear();
     heap.clear();
+  }
+  /// Makes the vectors large enough for so many symbols. Pages that are never used cost nothing.
+  void reserve(std::size_t count) {
+    symbols.reserve(count);
+    heap.reserve(3 * count);
+    window.reserve(count);
+  }
+  /// The most that merging so many symbols takes, at once or in windows of that many.
+  static constexpr std::size_t bytes_for(std::size_t count) {
+    // Every pair of neighbours is a candidate, and every merge makes two more.
+    return count * (2 * sizeof(Symbol) + 3 * sizeof(Candidate) + sizeof(Span));
   }
   /// Appends a symbol after the last one.
   void append(std::uint32_t begin, std::uint32_t length, TokenId token) {
@@ -89,6 +109,81 @@ void merge_symbols(MergeScratch& scratch, const Lookup& lookup) {
     if (kept.next >= 0) at(kept.next).previous = left;
     if (consider(kept.previous)) std::push_heap(heap.begin(), heap.end(), later);
     if (consider(left)) std::push_heap(heap.begin(), heap.end(), later);
+  }
+}
+
+/// Merges a text of any length in windows of `size` symbols (at least 2), with the result of
+/// merge_symbols() over all of it. `more(most)` appends the text's next symbols to scratch.symbols
+/// until there are at least `most`; fewer are there at the end of the text only. `take(symbol)` gets
+/// the tokens in order. False where the windows don't agree: then what was taken does not count, and
+/// larger windows are needed; all of the text in one always agrees.
+///
+/// Why this is exact: merge_symbols() takes the best pair of all, so that what it does among the
+/// symbols of two neighbouring tokens of its result is what it does with these symbols alone, as long
+/// as nothing merges across the tokens' borders; and nothing does, the tokens being the result.
+/// Therefore tokens are the result of a text if and only if every two neighbours of them are the
+/// result of their own symbols. Any stretch of a result is the result of its own symbols; and where
+/// the results of two windows that overlap have one token in common, those of the first one up to it
+/// and those of the second one after it are the result of both together.
+template <class More, class Lookup, class Take>
+bool merge_in_windows(MergeScratch& scratch, std::size_t size, More more, const Lookup& lookup,
+                      const Take& take) {
+  using Span = MergeScratch::Span;
+  std::vector<Symbol>& symbols = scratch.symbols;
+  std::vector<Symbol>& window = scratch.window;
+  std::vector<Span>& tail = scratch.tail;
+  // What the text's next symbols do to the tokens before them seldom goes far.
+  const std::size_t overlap = std::max<std::size_t>(size / 16, 1);
+  window.clear();
+  tail.clear();
+  for (;;) {
+    scratch.clear();
+    for (const Symbol& symbol : window) scratch.append(symbol.begin, symbol.length, symbol.token);
+    more(size);
+    const bool is_last = symbols.size() < size;
+    if (symbols.empty()) return true;
+    window.assign(symbols.begin(), symbols.end());
+    merge_symbols(scratch, lookup);
+
+    // Up to the token that is in both windows, the first one's count.
+    std::int32_t next = 0;
+    if (!tail.empty()) {
+      std::size_t i = 0;
+      while (next >= 0 && i < tail.size()) {
+        const Symbol& symbol = symbols[static_cast<std::size_t>(next)];
+        const auto first = static_cast<std::uint32_t>(next);
+        const auto last = static_cast<std::uint32_t>(
+            symbol.next >= 0 ? static_cast<std::size_t>(symbol.next) : symbols.size());
+        if (tail[i].first == first && tail[i].last == last) break;
+        if (tail[i].first <= first)
+          take(tail[i++].symbol);
+        else
+          next = symbol.next;
+      }
+      if (next < 0 || i == tail.size()) return false;
+    }
+
+    // The next window begins at the last token that leaves it an overlap.
+    std::size_t begin = 0;
+    const std::size_t latest = is_last ? symbols.size() : symbols.size() - overlap;
+    tail.clear();
+    while (next >= 0) {
+      const Symbol& symbol = symbols[static_cast<std::size_t>(next)];
+      const std::size_t end =
+          symbol.next >= 0 ? static_cast<std::size_t>(symbol.next) : symbols.size();
+      if (end <= latest) {
+        take(symbol);
+        begin = end;
+      } else {
+        if (tail.empty()) begin = static_cast<std::size_t>(next);
+        tail.push_back({static_cast<std::uint32_t>(static_cast<std::size_t>(next) - begin),
+                        static_cast<std::uint32_t>(end - begin), symbol});
+      }
+      next = symbol.next;
+    }
+    if (is_last) return true;
+    if (begin == 0) return false;
+    window.erase(window.begin(), window.begin() + static_cast<std::ptrdiff_t>(begin));
   }
 }
 

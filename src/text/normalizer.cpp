@@ -45,6 +45,7 @@ class PlainStep : public Step {
 class FormStep final : public PlainStep {
  public:
   explicit FormStep(NormalForm form) : form_(form) {}
+  NormalBorder border() const override { return NormalBorder::before_inert; }
   void apply(WorkingText& text) const override {
     if (std::ranges::all_of(text.text, [](char c) { return static_cast<signed char>(c) >= 0; }))
       return;
@@ -69,6 +70,7 @@ class FormStep final : public PlainStep {
 
 class LowercaseStep final : public PlainStep {
  public:
+  NormalBorder border() const override { return NormalBorder::before_inert; }
   void apply(WorkingText& text) const override {
     const std::size_t first = lower_case(text.text.substr(0, text.from_first)).size();
     text.text = lower_case(text.text);
@@ -105,6 +107,7 @@ class StripStep final : public PlainStep {
 
 class StripAccentsStep final : public PlainStep {
  public:
+  NormalBorder border() const override { return NormalBorder::before_inert; }
   void apply(WorkingText& text) const override {
     rewrite(text, [](char32_t character, std::string_view bytes, std::string& out) {
       if (character < 0x300 || !is_mark(character)) out += bytes;
@@ -114,6 +117,7 @@ class StripAccentsStep final : public PlainStep {
 
 class NmtStep final : public PlainStep {
  public:
+  NormalBorder border() const override { return NormalBorder::before_inert; }
   void apply(WorkingText& text) const override {
     rewrite(text, [](char32_t c, std::string_view bytes, std::string& out) {
       const bool is_dropped = (c >= 0x1 && c <= 0x8) || c == 0xB || (c >= 0xE && c <= 0x1F) ||
@@ -186,6 +190,10 @@ class ReplaceStep final : public Step {
 class ReplaceTextStep final : public Step {
  public:
   ReplaceTextStep(std::string_view from, std::string_view to) : from_(from), to_(to) {}
+  NormalBorder border() const override {
+    return next_utf8(from_).length == from_.size() ? NormalBorder::before_inert
+                                                   : NormalBorder::none;
+  }
   void apply(WorkingText& text) const override {
     if (text.text.find(from_) == std::string::npos) return;
     const std::size_t first = text.text.starts_with(from_) ? to_.size() : text.from_first;
@@ -200,6 +208,7 @@ class ReplaceTextStep final : public Step {
 
 class ByteLevelStep final : public PlainStep {
  public:
+  NormalBorder border() const override { return NormalBorder::before_inert; }
   void apply(WorkingText& text) const override {
     const std::string_view whole = text.text;
     const std::size_t first = byte_spelling.spell(whole.substr(0, text.from_first)).size();
@@ -213,6 +222,8 @@ class ByteLevelStep final : public PlainStep {
 class PrecompiledStep final : public Step {
  public:
   explicit PrecompiledStep(std::string_view map) : map_(map) {}
+  // Within clusters of characters, the map being no longer than these.
+  NormalBorder border() const override { return NormalBorder::between_ascii; }
   void apply(WorkingText& text) const override {
     if (map_.empty()) return;
     constexpr std::size_t longest_whole = 5;
@@ -250,6 +261,7 @@ class PrecompiledStep final : public Step {
 class BertStep final : public PlainStep {
  public:
   explicit BertStep(const BertRules& rules) : rules_(rules) {}
+  NormalBorder border() const override { return NormalBorder::before_inert; }
   void apply(WorkingText& text) const override {
     if (rules_.clean_text)
       rewrite(text, [](char32_t c, std::string_view bytes, std::string& out) {
@@ -346,6 +358,29 @@ void append_steps(const JsonKeys& keys, std::vector<std::unique_ptr<Step>>& step
 
 Normalizer::Normalizer(const JsonKeys& description) {
   if (!description.members().empty()) append_steps(description, steps_, 0);
+}
+
+NormalBorder Normalizer::border() const {
+  NormalBorder border = NormalBorder::before_inert;
+  for (const auto& step : steps_) border = std::max(border, step->border());
+  return border;
+}
+
+std::size_t Normalizer::last_border(std::string_view text, std::size_t end) const {
+  const NormalBorder kind = border();
+  if (kind == NormalBorder::none) return 0;
+  const auto is_ascii = [&](std::size_t at) { return static_cast<signed char>(text[at]) >= 0; };
+  while (end-- > 1) {
+    if (is_ascii(end)) {
+      const bool is_line_end = text[end] == '\n' && text[end - 1] == '\r';
+      if (kind == NormalBorder::before_inert || (is_ascii(end - 1) && !is_line_end)) return end;
+    } else if (kind == NormalBorder::before_inert) {
+      // An ideograph from U+5000 to U+9FFF.
+      const auto lead = static_cast<unsigned char>(text[end]);
+      if (lead >= 0xE5 && lead <= 0xE9) return end;
+    }
+  }
+  return 0;
 }
 
 Bytes Normalizer::memory_bytes() const {

@@ -18,6 +18,13 @@ struct WorkingText {
   std::size_t from_first = 0;
 };
 
+/// Where a text can be cut, so that its parts are normalized each by itself as they are together.
+enum class NormalBorder {
+  before_inert,   ///< before a character that never has to do with what stands before it
+  between_ascii,  ///< between two of ASCII, but not inside of "\r\n"
+  none,
+};
+
 /// Immutable and thread-safe.
 class Normalizer {
  public:
@@ -25,6 +32,7 @@ class Normalizer {
    public:
     virtual ~Step() = default;
     virtual void apply(WorkingText& text) const = 0;
+    virtual NormalBorder border() const { return NormalBorder::none; }
     virtual Bytes memory_bytes() const = 0;
   };
 
@@ -38,6 +46,10 @@ class Normalizer {
   void apply(WorkingText& text) const {
     for (const auto& step : steps_) step->apply(text);
   }
+  /// Of all steps together.
+  NormalBorder border() const;
+  /// The last border in `text` before `end` bytes; 0 where there is none.
+  std::size_t last_border(std::string_view text, std::size_t end) const;
   Bytes memory_bytes() const;  ///< without sizeof *this
 
  private:

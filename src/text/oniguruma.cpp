@@ -4,42 +4,51 @@
 #include <fmt/format.h>
 #include <pcre2.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
+#include "text/library_tables.h"
 #include "text/regex.h"
 #include "text/unicode.h"
 
 namespace plimsoll {
 namespace {
 
-/// Oniguruma's \w, without the joiners that Rust's has.
-constexpr std::string_view onig_word = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+/// Superscript digits and fractions, which \w and \b take for a word's outside of brackets only.
+constexpr std::string_view lone_word = R"(\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
 struct NamedClass {
   std::string_view name;   ///< lower case, without spaces, "_" and "-"
   std::string_view items;  ///< for the inside of a bracket
+  std::span<const library::Range> more = {}, still_more = {};  ///< what items lack in PCRE
 };
 
-/// What POSIX brackets and properties of these names hold, over all of Unicode.
-constexpr NamedClass named_classes[] = {
-    {"alnum", R"(\p{Alphabetic}\p{M}\p{Nd})"},
-    {"alpha", R"(\p{Alphabetic}\p{M})"},
+/// POSIX brackets, over all of Unicode.
+constexpr NamedClass posix_classes[] = {
+    {"alnum", R"(\p{Alphabetic}\p{Nd})", library::more_alpha, library::more_digit},
+    {"alpha", R"(\p{Alphabetic})", library::more_alpha},
     {"ascii", R"(\x{0}-\x{7F})"},
     {"blank", R"(\p{Zs}\t)"},
-    {"cntrl", R"(\p{Cc}\p{Cf}\p{Cn}\p{Co}\p{Cs})"},
-    {"digit", R"(\p{Nd})"},
-    {"graph", R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co}\p{Cs})"},
-    {"lower", R"(\p{Lowercase})"},
-    {"print", R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}\p{Cf}\p{Co}\p{Cs})"},
-    {"punct", R"(\p{P}$+<=>\^`|~)"},
+    {"cntrl", R"(\p{Cc})"},
+    {"digit", R"(\p{Nd})", library::more_digit},
+    {"graph", R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Cf}\p{Co}\p{Cs})", library::more_graph},
+    {"lower", R"(\p{Lowercase})", library::more_lower},
+    {"print", R"(\p{L}\p{M}\p{N}\p{P}\p{S}\p{Zs}\p{Cf}\p{Co}\p{Cs})", library::more_graph},
+    {"punct", R"(\p{P}\p{S})", library::more_punct},
     {"space", white_space_class},
-    {"upper", R"(\p{Uppercase})"},
+    {"upper", R"(\p{Uppercase})", library::more_upper},
     {"xdigit", "0-9A-Fa-f"},
-    {"word", onig_word},
+    {"word", R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})", library::more_word},
+};
+
+/// What properties of these names hold; those of the POSIX brackets besides, but for "punct".
+constexpr NamedClass named_classes[] = {
+    {"punct", R"(\p{P})", library::more_points},
     {"any", R"(\x{0}-\x{10FFFF})"},
     {"assigned", ""},
     {"letter", R"(\p{L})"},
@@ -83,6 +92,25 @@ constexpr NamedClass named_classes[] = {
     {"privateuse", R"(\p{Co})"},
     {"unassigned", R"(\p{Cn})"},
 };
+
+std::string items_of(const NamedClass& known) {
+  std::string items(known.items);
+  for (const auto& ranges : {known.more, known.still_more})
+    for (const auto& [first, last] : ranges)
+      items += fmt::format("\\x{{{:X}}}-\\x{{{:X}}}", static_cast<std::uint32_t>(first),
+                           static_cast<std::uint32_t>(last));
+  return items;
+}
+
+const NamedClass* find_class(std::span<const NamedClass> classes, std::string_view name) {
+  const auto found = std::ranges::find(classes, name, &NamedClass::name);
+  return found == classes.end() ? nullptr : &*found;
+}
+
+/// The items of a POSIX bracket with a name that is known.
+std::string posix_items(std::string_view name) {
+  return items_of(*find_class(posix_classes, name));
+}
 
 /// "\p{NAME}" in PCRE's spelling where it knows the name.
 std::optional<std::string> pcre_property(const std::string& name) {
@@ -459,17 +487,18 @@ class Translator {
 
   /// \d, \p{L} and their like, behind the backslash: true where it is one, as items of a bracket
   /// and whether they are what is not meant.
-  bool escaped_set(std::string& items, bool& is_negated) {
+  bool escaped_set(bool in_set, std::string& items, bool& is_negated) {
     const char c = peek();
     is_negated = c >= 'A' && c <= 'Z';
     switch (c) {
       case 'd':
       case 'D':
-        items = R"(\p{Nd})";
+        items = posix_items("digit");
         break;
       case 'w':
       case 'W':
-        items = onig_word;
+        items = posix_items("word");
+        if (!in_set) items += lone_word;
         break;
       case 's':
       case 'S':
@@ -491,7 +520,7 @@ class Translator {
           is_negated = !is_negated;
           name.remove_prefix(1);
         }
-        items = property(name, is_negated);
+        items = property(name, in_set, is_negated);
         return true;
       }
       default:
@@ -501,7 +530,7 @@ class Translator {
     return true;
   }
 
-  std::string property(std::string_view name, bool& is_negated) const {
+  std::string property(std::string_view name, bool in_set, bool& is_negated) const {
     std::string plain;
     for (const char c : name)
       if (c != ' ' && c != '_' && c != '-')
@@ -510,8 +539,10 @@ class Translator {
       is_negated = !is_negated;
       return R"(\p{Cn})";
     }
-    for (const NamedClass& known : named_classes)
-      if (known.name == plain) return std::string(known.items);
+    for (const auto& classes :
+         {std::span<const NamedClass>(named_classes), std::span<const NamedClass>(posix_classes)})
+      if (const NamedClass* known = find_class(classes, plain))
+        return items_of(*known) + std::string(plain == "word" && !in_set ? lone_word : "");
     bool is_plain = !plain.empty();
     for (const char c : plain)
       is_plain = is_plain && ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'));
@@ -531,7 +562,7 @@ class Translator {
     if (const auto character = escaped_character(false)) return atom(*character);
     std::string items;
     bool is_negated = false;
-    if (escaped_set(items, is_negated))
+    if (escaped_set(false, items, is_negated))
       return atom(fmt::format("[{}{}]", is_negated ? "^" : "", items));
     const char c = peek();
     switch (c) {
@@ -539,7 +570,8 @@ class Translator {
       case 'B': {
         ++at_;
         const bool is_border = c == 'b';
-        return atom(fmt::format("(?:(?<=[{0}]){1}[{0}])|(?<![{0}]){2}[{0}]))", onig_word,
+        return atom(fmt::format("(?:(?<=[{0}]){1}[{0}])|(?<![{0}]){2}[{0}]))",
+                                posix_items("word") + std::string(lone_word),
                                 is_border ? "(?!" : "(?=", is_border ? "(?=" : "(?!"));
       }
       case 'A':
@@ -665,7 +697,7 @@ class Translator {
       if (auto character = escaped_character(true)) return character;
       std::string items;
       bool is_negated = false;
-      if (escaped_set(items, is_negated)) {
+      if (escaped_set(true, items, is_negated)) {
         if (is_negated)
           set.others.push_back(fmt::format("[^{}]", items));
         else
@@ -690,16 +722,14 @@ class Translator {
     std::string_view name = pattern_.substr(at_ + 2, end - at_ - 2);
     const bool is_negated = name.starts_with('^');
     if (is_negated) name.remove_prefix(1);
-    for (std::size_t i = 0; i < 14; ++i) {
-      if (named_classes[i].name != name) continue;
-      if (is_negated)
-        set.others.push_back(fmt::format("[^{}]", named_classes[i].items));
-      else
-        set.items += named_classes[i].items;
-      at_ = end + 2;
-      return true;
-    }
-    return false;
+    const NamedClass* known = find_class(posix_classes, name);
+    if (!known) return false;
+    if (is_negated)
+      set.others.push_back(fmt::format("[^{}]", items_of(*known)));
+    else
+      set.items += items_of(*known);
+    at_ = end + 2;
+    return true;
   }
 
   static std::string union_of(const Set& set) {

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -168,10 +169,14 @@ std::unique_ptr<Tokenizer> PipelineTokenizer::of_folder(const Metadata& metadata
               pipeline.boolean("marks_words").value_or(false)};
   const bool is_in_bytes = parts.pre_tokenizer.is_in_bytes();
   const bool marks_words = parts.marks_words;
+  const std::vector<AddedToken> added = read_added_tokens(pipeline);
   auto tokenizer = std::unique_ptr<PipelineTokenizer>(
-      new PipelineTokenizer(metadata, {}, std::move(parts), read_added_tokens(pipeline)));
-  tokenizer->model_ =
-      model_of(tokenizer->vocabulary(), metadata, model, is_in_bytes, marks_words);
+      new PipelineTokenizer(metadata, {}, std::move(parts), added));
+  const Vocabulary& vocabulary = tokenizer->vocabulary();
+  tokenizer->model_ = model_of(vocabulary, metadata, model, is_in_bytes, marks_words);
+  tokenizer->shows_unknown_ = std::ranges::none_of(added, [&](const AddedToken& token) {
+    return vocabulary.contains(token.token) && vocabulary.kind(token.token) == TokenKind::unknown;
+  });
   return tokenizer;
 }
 
@@ -240,6 +245,8 @@ void PipelineTokenizer::encode_text(std::string_view text, const TextPlace& plac
     text = working.text;
   }
   SubwordScratch scratch;
+  scratch.ledger = ledger();
+  scratch.reads_marks = place.may_be_special;
   const auto encode_fragment = [&](std::string_view fragment) {
     const auto begin = static_cast<std::size_t>(fragment.data() - text.data());
     const std::size_t from_first = working.from_first > begin ? working.from_first - begin : 0;
@@ -251,12 +258,61 @@ void PipelineTokenizer::encode_text(std::string_view text, const TextPlace& plac
     }
   };
   if (!special().has_normalized()) return encode_fragment(text);
-  for (const Fragment& fragment : special().split_normalized(text, place.may_be_special)) {
+  special().split_normalized(text, place.may_be_special, [&](const Fragment& fragment) {
     if (fragment.token == no_token)
       encode_fragment(fragment.text);
     else
       out.push_back(fragment.token);
+  });
+}
+
+bool PipelineTokenizer::takes_parts() const {
+  return parts_.normalizer.border() != NormalBorder::none && parts_.pre_tokenizer.takes_parts() &&
+         !special().has_normalized();
+}
+
+std::size_t PipelineTokenizer::encode_open(std::string_view text, const TextPlace& place,
+                                           std::vector<TokenId>& out) const {
+  WorkingText working;
+  std::string_view normalized = text;
+  std::size_t border = text.size();
+  const bool is_normalized = !parts_.normalizer.changes_nothing();
+  if (is_normalized) {
+    border = parts_.normalizer.last_border(text, text.size());
+    working.text = text.substr(0, border);
+    parts_.normalizer.apply(working);
+    normalized = working.text;
   }
+  std::size_t taken = 0;
+  Pieces pieces = parts_.pre_tokenizer.cut_beginning(normalized, 0, taken);
+  if (is_normalized && taken > 0) {
+    // Back to a piece's end where the text has a border too. Where a step has changed the pieces,
+    // only the last one's end is known.
+    std::size_t end = normalized.size();
+    for (;;) {
+      while (taken > end && !pieces.is_changed()) {
+        taken -= pieces.lengths.back();
+        pieces.lengths.pop_back();
+      }
+      if (taken >= end || border == 0) break;
+      const std::size_t before = parts_.normalizer.last_border(text, border);
+      WorkingText between{std::string(text.substr(before, border - before)), 0};
+      parts_.normalizer.apply(between);
+      end -= between.text.size();
+      border = before;
+    }
+    if (taken != end) return 0;
+    taken = border;
+  }
+  SubwordScratch scratch;
+  scratch.ledger = ledger();
+  scratch.reads_marks = place.may_be_special;
+  std::string_view rest = pieces.text();
+  for (const std::uint32_t length : pieces.lengths) {
+    model_->encode(rest.substr(0, length), scratch, out);
+    rest.remove_prefix(length);
+  }
+  return taken;
 }
 
 std::string PipelineTokenizer::spelled(std::string_view piece) const {
@@ -275,7 +331,8 @@ std::string PipelineTokenizer::decode(std::span<const TokenId> tokens, bool show
   for (const TokenId token : tokens) {
     if (!vocabulary().contains(token)) continue;
     const TokenKind kind = vocabulary().kind(token);
-    const bool is_mark = kind == TokenKind::control || kind == TokenKind::unknown;
+    const bool is_mark =
+        kind == TokenKind::control || (kind == TokenKind::unknown && !shows_unknown_);
     if (kind == TokenKind::unused || kind == TokenKind::undefined || (is_mark && !show_special))
       continue;
     const std::string_view text = vocabulary().text(token);

@@ -51,6 +51,9 @@ class PipelineTokenizer final : public VocabularyTokenizer {
       : VocabularyTokenizer(metadata, defaults, tokens, parts.normalizer),
         parts_(std::move(parts)) {}
 
+  bool takes_parts() const override;
+  std::size_t encode_open(std::string_view text, const TextPlace& place,
+                          std::vector<TokenId>& out) const override;
   void encode_text(std::string_view text, const TextPlace& place,
                    std::vector<TokenId>& out) const override;
   std::string decode_normal(std::string_view piece) const override;
@@ -59,6 +62,8 @@ class PipelineTokenizer final : public VocabularyTokenizer {
 
   const Parts parts_;
   std::unique_ptr<const SubwordModel> model_;
+  /// decode() shows the unknown token: a folder does not declare it special.
+  bool shows_unknown_ = false;
 };
 
 }  // namespace plimsoll

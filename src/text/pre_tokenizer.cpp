@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "text/pre_tokenizer_steps.h"
 #include "text/unicode.h"
@@ -153,6 +155,43 @@ Pieces PreTokenizer::cut(std::string_view text, std::size_t from_first) const {
   Pieces pieces(text, from_first);
   for (const auto& step : steps_) step->apply(pieces);
   return pieces;
+}
+
+bool PreTokenizer::takes_parts() const {
+  return !steps_.empty() &&
+         std::ranges::all_of(steps_, [](const auto& step) { return step->takes_parts(); });
+}
+
+Pieces PreTokenizer::cut_beginning(std::string_view text, std::size_t from_first,
+                                   std::size_t& taken) const {
+  Pieces pieces = Pieces::of_beginning(text, from_first);
+  for (const auto& step : steps_) {
+    const std::string_view open = pieces.open;
+    if (!pieces.lengths.empty()) step->apply(pieces);
+    pieces.append(step->cut_open(open, pieces.open));
+  }
+  taken = static_cast<std::size_t>(pieces.open.data() - text.data());
+  return pieces;
+}
+
+Pieces PreTokenizer::Step::cut_open(std::string_view open, std::string_view& rest) const {
+  rest = open;
+  return Pieces(open.substr(0, 0));
+}
+
+void Pieces::append(const Pieces& next) {
+  if (next.lengths.empty()) {
+    if (next.is_changed_) set_text(std::string(text()));  // something was left out
+    return;
+  }
+  lengths.insert(lengths.end(), next.lengths.begin(), next.lengths.end());
+  if (!is_changed_ && !next.is_changed_ && given_.data() + given_.size() == next.given_.data()) {
+    given_ = {given_.data(), given_.size() + next.given_.size()};
+    return;
+  }
+  std::string joined(text());
+  joined += next.text();
+  set_text(std::move(joined));
 }
 
 Bytes PreTokenizer::memory_bytes() const {

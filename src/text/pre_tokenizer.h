@@ -49,11 +49,23 @@ class Pieces {
     if (!text.empty()) lengths.push_back(static_cast<std::uint32_t>(text.size()));
   }
 
+  /// The pieces of a text that more may follow: none yet, and all of it open.
+  static Pieces of_beginning(std::string_view text, std::size_t first) {
+    Pieces pieces(text.substr(0, 0), first);
+    pieces.open = text;
+    return pieces;
+  }
+  /// Appends the pieces of what follows these in the text.
+  void append(const Pieces& next);
+
   std::vector<std::uint32_t> lengths;  ///< bytes, none of them 0; they add up to the text's
   std::size_t from_first;              ///< as in WorkingText
+  /// What follows the pieces as one piece, as far as it is known: it may go on.
+  std::string_view open;
 
   /// Of all pieces, one after the other.
   std::string_view text() const { return is_changed_ ? std::string_view(changed_) : given_; }
+  bool is_changed() const { return is_changed_; }
   void set_text(std::string text) {
     changed_ = std::move(text);
     is_changed_ = true;
@@ -72,6 +84,12 @@ class PreTokenizer {
    public:
     virtual ~Step() = default;
     virtual void apply(Pieces& pieces) const = 0;
+    /// The step can cut a text in parts: see cut_open().
+    virtual bool takes_parts() const { return false; }
+    /// The pieces at the beginning of `open`, which begins where this step has cut and may go on
+    /// behind its end, that are the same whatever follows; in their place in `rest` what is still
+    /// open for the next step. Together they may be shorter than `open`.
+    virtual Pieces cut_open(std::string_view open, std::string_view& rest) const;
     virtual Bytes memory_bytes() const = 0;
   };
 
@@ -89,6 +107,12 @@ class PreTokenizer {
   /// `text` is valid UTF-8 and outlives the pieces. Throws Error(invalid_text) where an expression
   /// takes too much work.
   Pieces cut(std::string_view text, std::size_t from_first = 0) const;
+  /// True where cut_beginning() can find something.
+  bool takes_parts() const;
+  /// The pieces of a beginning of `text` that are the same whatever follows it, none of them the
+  /// text's last one. Cutting can go on behind them as if the text began there. The pieces' source
+  /// is the first `taken` bytes.
+  Pieces cut_beginning(std::string_view text, std::size_t from_first, std::size_t& taken) const;
   /// The lengths only.
   std::vector<std::uint32_t> split(std::string_view text) const { return cut(text).lengths; }
 

@@ -125,6 +125,11 @@ class Cutter {
   bool previous_ = false;  ///< what was added last is a match
 };
 
+/// What has been added does not change by what is added next.
+bool is_final_at_once(SplitBehavior behavior) {
+  return behavior == SplitBehavior::isolated || behavior == SplitBehavior::removed;
+}
+
 class RegexStep final : public PreTokenizer::Step {
  public:
   RegexStep(Regex regex, SplitBehavior behavior, bool is_inverted)
@@ -147,6 +152,26 @@ class RegexStep final : public PreTokenizer::Step {
     });
     replace_lengths(pieces, std::move(cutter.lengths));
   }
+
+  bool takes_parts() const override { return regex_.takes_parts() && is_final_at_once(behavior_); }
+  Pieces cut_open(std::string_view open, std::string_view& rest) const override {
+    Cutter cutter(behavior_, inverted_);
+    cutter.begin_piece();
+    Regex::Matches matches(regex_, open);
+    std::size_t done = 0;
+    while (matches.next_certain()) {
+      if (matches.begin < done) continue;
+      if (matches.begin > done) cutter.add(matches.begin - done, false);
+      cutter.add(matches.end - matches.begin, true);
+      done = matches.end;
+    }
+    // What stands between matches is left out where those are what is kept.
+    const bool is_piece = behavior_ != SplitBehavior::removed || !inverted_;
+    rest = open.substr(done, is_piece && matches.open > done ? matches.open - done : 0);
+    Pieces pieces(open.substr(0, done));
+    replace_lengths(pieces, std::move(cutter.lengths));
+    return pieces;
+  }
   Bytes memory_bytes() const override { return sizeof *this + regex_.memory_bytes(); }
 
  private:
@@ -164,24 +189,40 @@ class CharacterStep final : public PreTokenizer::Step {
   void apply(Pieces& pieces) const override {
     Cutter cutter(behavior_, false);
     for_each_piece(pieces, [&](std::string_view piece) {
-      cutter.begin_piece();
-      std::size_t between = 0;
-      for_each_character(piece, [&](char32_t character, std::string_view bytes) {
-        if (!is_match_(character)) {
-          between += bytes.size();
-          return;
-        }
-        if (between > 0) cutter.add(between, false);
-        cutter.add(bytes.size(), true);
-        between = 0;
-      });
+      const std::size_t between = add_piece(piece, cutter);
       if (between > 0) cutter.add(between, false);
     });
     replace_lengths(pieces, std::move(cutter.lengths));
   }
+
+  bool takes_parts() const override { return is_final_at_once(behavior_); }
+  Pieces cut_open(std::string_view open, std::string_view& rest) const override {
+    Cutter cutter(behavior_, false);
+    const std::size_t between = add_piece(open, cutter);
+    rest = open.substr(open.size() - between);
+    Pieces pieces(open.substr(0, open.size() - between));
+    replace_lengths(pieces, std::move(cutter.lengths));
+    return pieces;
+  }
   Bytes memory_bytes() const override { return sizeof *this; }
 
  private:
+  /// Returns the bytes behind the last match, which are not yet added.
+  std::size_t add_piece(std::string_view piece, Cutter& cutter) const {
+    cutter.begin_piece();
+    std::size_t between = 0;
+    for_each_character(piece, [&](char32_t character, std::string_view bytes) {
+      if (!is_match_(character)) {
+        between += bytes.size();
+        return;
+      }
+      if (between > 0) cutter.add(between, false);
+      cutter.add(bytes.size(), true);
+      between = 0;
+    });
+    return between;
+  }
+
   IsMatch is_match_;
   SplitBehavior behavior_;
 };
@@ -245,6 +286,13 @@ class SpellingStep final : public PreTokenizer::Step {
       }
       return first_out;
     });
+  }
+
+  bool takes_parts() const override { return true; }
+  Pieces cut_open(std::string_view open, std::string_view& rest) const override {
+    // What follows would have to see its characters.
+    rest = open.substr(0, 0);
+    return Pieces(rest);
   }
   Bytes memory_bytes() const override { return sizeof *this; }
 };

@@ -42,6 +42,24 @@ std::string expand_white_space(std::string_view pattern) {
   return result;
 }
 
+/// Whether the expression may have an anchor. A bracket that holds "]" first counts as closed
+/// there, which can find one too many.
+bool looks_at_beginnings(std::string_view pattern) {
+  bool in_class = false;
+  for (std::size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '\\') {
+      if (++i < pattern.size() && (pattern[i] == 'A' || pattern[i] == 'G')) return true;
+    } else if (pattern[i] == '[') {
+      in_class = true;
+    } else if (pattern[i] == ']') {
+      in_class = false;
+    } else if (pattern[i] == '^' && !in_class) {
+      return true;
+    }
+  }
+  return false;
+}
+
 std::string pcre_message(int code) {
   std::array<unsigned char, 256> buffer{};
   pcre2_get_error_message(code, buffer.data(), buffer.size());
@@ -94,6 +112,9 @@ Regex::Regex(std::string_view pattern, Kind kind) {
                 fmt::format("the regular expression \"{}\" can't be used: {} at {} of \"{}\"",
                             pattern, pcre_message(error), offset, text),
                 "the tokenizer's files are damaged, or its expression is of an unknown kind");
+  std::uint32_t behind = 0;
+  pcre2_pattern_info(code_.get(), PCRE2_INFO_MAXLOOKBEHIND, &behind);
+  takes_parts_ = behind == 0 && (kind == Kind::literal || !looks_at_beginnings(text));
   // Where memory may not be executable this fails, and matching interprets the expression with the
   // same result.
   pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE);
@@ -102,6 +123,15 @@ Regex::Regex(std::string_view pattern, Kind kind) {
 Regex::Regex(Regex&&) noexcept = default;
 Regex& Regex::operator=(Regex&&) noexcept = default;
 Regex::~Regex() = default;
+
+const pcre2_real_code_8* Regex::partial_code() const {
+  std::call_once(partial_->once, [this] {
+    partial_->code.reset(pcre2_code_copy(code_.get()));
+    if (!partial_->code) throw std::bad_alloc();
+    pcre2_jit_compile(partial_->code.get(), PCRE2_JIT_PARTIAL_HARD);
+  });
+  return partial_->code.get();
+}
 
 Bytes Regex::memory_bytes() const {
   std::size_t size = 0;
@@ -124,24 +154,57 @@ void Regex::Matches::restart(std::string_view text) {
   last_end_ = static_cast<std::size_t>(-1);
 }
 
-bool Regex::Matches::next() {
+int Regex::Matches::match(const pcre2_real_code_8* code, unsigned options) {
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data() ? text_.data() : "");
+  options |= PCRE2_NO_UTF_CHECK;
+  int result = pcre2_match(code, subject, text_.size(), position_, options, data_, match_limits());
+  if (result == PCRE2_ERROR_JIT_STACKLIMIT)
+    result = pcre2_match(code, subject, text_.size(), position_, options | PCRE2_NO_JIT, data_,
+                         match_limits());
+  if (result < 0 && result != PCRE2_ERROR_NOMATCH && result != PCRE2_ERROR_PARTIAL)
+    throw Error(ErrorCode::invalid_text,
+                fmt::format("a piece of text of {} bytes can't be cut into words: {}", text_.size(),
+                            pcre_message(result)),
+                "break the text into lines");
+  return result;
+}
+
+bool Regex::Matches::next() {
   while (position_ <= text_.size()) {
-    int result = pcre2_match(regex_.code_.get(), subject, text_.size(), position_,
-                             PCRE2_NO_UTF_CHECK, data_, match_limits());
-    if (result == PCRE2_ERROR_JIT_STACKLIMIT)
-      result = pcre2_match(regex_.code_.get(), subject, text_.size(), position_,
-                           PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data_, match_limits());
-    if (result == PCRE2_ERROR_NOMATCH) break;
-    if (result < 0)
-      throw Error(ErrorCode::invalid_text,
-                  fmt::format("a piece of text of {} bytes can't be cut into words: {}",
-                              text_.size(), pcre_message(result)),
-                  "break the text into lines");
+    if (match(regex_.code_.get(), 0) < 0) break;
     const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data_);
     // \K in a look-ahead can put the beginning behind the end.
     if (bounds[0] == bounds[1] && bounds[1] == last_end_) {
       position_ += position_ < text_.size() ? next_utf8(text_.substr(position_)).length : 1;
+      continue;
+    }
+    end = bounds[1];
+    begin = bounds[0] < end ? bounds[0] : end;
+    position_ = last_end_ = end;
+    return true;
+  }
+  position_ = text_.size() + 1;
+  return false;
+}
+
+bool Regex::Matches::next_certain() {
+  const pcre2_real_code_8* code = regex_.partial_code();
+  open = text_.size();
+  while (position_ <= text_.size()) {
+    const int result = match(code, PCRE2_PARTIAL_HARD);
+    if (result == PCRE2_ERROR_NOMATCH) break;
+    const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(data_);
+    if (result == PCRE2_ERROR_PARTIAL) {
+      open = bounds[0];
+      break;
+    }
+    // At the very end nothing is certain, not even that there is nothing.
+    if (bounds[1] == text_.size()) {
+      open = bounds[0] < position_ ? position_ : bounds[0];
+      break;
+    }
+    if (bounds[0] == bounds[1] && bounds[1] == last_end_) {
+      position_ += next_utf8(text_.substr(position_)).length;
       continue;
     }
     end = bounds[1];

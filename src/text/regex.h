@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -47,10 +48,17 @@ class Regex {
     Matches& operator=(const Matches&) = delete;
     /// False at the end. Throws Error(invalid_text) where matching takes too much work.
     bool next();
+    /// Likewise of a text that more may follow: false too where what follows might matter. There is
+    /// no match then before `open`, where the one that is not certain begins (the text's end: none
+    /// does). The expression takes_parts().
+    bool next_certain();
+    std::size_t open = 0;
     void restart(std::string_view text);
     std::size_t begin = 0, end = 0;
 
    private:
+    int match(const pcre2_real_code_8* code, unsigned options);
+
     const Regex& regex_;
     std::string_view text_;
     std::size_t position_ = 0;
@@ -58,13 +66,27 @@ class Regex {
     pcre2_real_match_data_8* data_;
   };
 
+  /// Matching can begin anew behind a match as if the text began there: nothing looks at what
+  /// stands before it.
+  bool takes_parts() const { return takes_parts_; }
+
   Bytes memory_bytes() const;  ///< without sizeof *this
 
  private:
   struct Free {
     void operator()(pcre2_real_code_8* code) const;
   };
-  std::unique_ptr<pcre2_real_code_8, Free> code_;
+  using Code = std::unique_ptr<pcre2_real_code_8, Free>;
+  /// The same, compiled for next_certain() when it is first asked for.
+  struct PartialCode {
+    std::once_flag once;
+    Code code;
+  };
+  const pcre2_real_code_8* partial_code() const;
+
+  Code code_;
+  std::unique_ptr<PartialCode> partial_ = std::make_unique<PartialCode>();
+  bool takes_parts_ = false;
 };
 
 }  // namespace plimsoll

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <string>
 
@@ -57,17 +58,10 @@ std::size_t spaces_at_start(std::string_view text) {
   return bytes;
 }
 
-/// Where the last character of `text`, which is not empty, begins.
-std::size_t last_character(std::string_view text) {
-  std::size_t begin = text.size() - 1;
-  while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
-  return begin;
-}
-
 /// Where the white space at the end of `text` begins.
 std::size_t spaces_at_end(std::string_view text) {
   while (!text.empty()) {
-    const std::size_t begin = last_character(text);
+    const std::size_t begin = last_utf8(text);
     std::size_t length = 0;
     if (!is_white_space(decode_character(text.substr(begin), length))) break;
     text = text.substr(0, begin);
@@ -203,21 +197,33 @@ void SpecialTokens::add(const Vocabulary& vocabulary, const AddedToken& token, T
   const bool is_mark = token.is_special || kind == TokenKind::control ||
                        kind == TokenKind::unknown || vocabulary.is_end_of_generation(token.token);
   trie.insert(content, static_cast<std::int32_t>(entries_.size()));
+  if (&trie == &plain_) longest_ = std::max(longest_, content.size());
   entries_.push_back({token.token, is_mark, token.single_word, token.lstrip, token.rstrip});
 }
 
-std::vector<Fragment> SpecialTokens::split(std::string_view text,
-                                           std::span<const ByteRange> special) const {
+void SpecialTokens::split(std::string_view text, std::span<const ByteRange> special,
+                          const Take& take) const {
   const bool is_in_parts = !special.empty() && !(special.front().begin == 0 &&
                                                  special.front().end == text.size());
-  return split(text, special, is_in_parts && !marks_.is_empty() ? marks_ : plain_);
+  split(text, special, is_in_parts && !marks_.is_empty() ? marks_ : plain_, 0, nullptr, take);
 }
 
-std::vector<Fragment> SpecialTokens::split_normalized(std::string_view text,
-                                                      bool may_be_special) const {
+bool SpecialTokens::takes_parts() const {
+  return std::ranges::none_of(entries_, [](const Entry& entry) {
+    return !entry.is_mark && (entry.single_word || entry.lstrip || entry.rstrip);
+  });
+}
+
+void SpecialTokens::split_part(std::string_view text, std::size_t begin,
+                               std::vector<ByteRange>& passed, const Take& take) const {
+  split(text, {}, plain_, begin, &passed, take);
+}
+
+void SpecialTokens::split_normalized(std::string_view text, bool may_be_special,
+                                     const Take& take) const {
   const ByteRange all{0, text.size()};
-  return split(text, may_be_special ? std::span(&all, 1) : std::span<const ByteRange>(),
-               normalized_);
+  split(text, may_be_special ? std::span(&all, 1) : std::span<const ByteRange>(), normalized_, 0,
+        nullptr, take);
 }
 
 bool SpecialTokens::is_word(std::string_view character) const {
@@ -225,13 +231,12 @@ bool SpecialTokens::is_word(std::string_view character) const {
   return matches.next();
 }
 
-std::vector<Fragment> SpecialTokens::split(std::string_view text,
-                                           std::span<const ByteRange> special,
-                                           const Trie& trie) const {
-  std::vector<Fragment> fragments;
-  if (text.empty()) return fragments;
+void SpecialTokens::split(std::string_view text, std::span<const ByteRange> special,
+                          const Trie& trie, std::size_t begin_at, std::vector<ByteRange>* passed,
+                          const Take& take) const {
+  if (text.empty()) return;
   std::size_t done = 0;
-  std::size_t next = trie.is_empty() ? text.size() : 0;
+  std::size_t next = trie.is_empty() ? text.size() : begin_at;
   while (next < text.size()) {
     const Trie::Match match = trie.longest(text.substr(next));
     if (match.entry < 0) {
@@ -246,6 +251,7 @@ std::vector<Fragment> SpecialTokens::split(std::string_view text,
         // Spelled out by a user, it is passed over as a whole; what a template begins in the midst
         // of it is not.
         const auto touching = std::ranges::upper_bound(special, begin, {}, &ByteRange::end);
+        if (passed) passed->push_back({begin, end});
         next = touching != special.end() && touching->begin < end ? next + 1 : end;
         continue;
       }
@@ -253,20 +259,19 @@ std::vector<Fragment> SpecialTokens::split(std::string_view text,
     next = end;
     if (entry.single_word) {
       const bool goes_on_before =
-          begin > 0 && is_word(text.substr(last_character(text.substr(0, begin)),
-                                           begin - last_character(text.substr(0, begin))));
+          begin > 0 && is_word(text.substr(last_utf8(text.substr(0, begin)),
+                                           begin - last_utf8(text.substr(0, begin))));
       const bool goes_on_behind =
           end < text.size() && is_word(text.substr(end, next_utf8(text.substr(end)).length));
       if (goes_on_before || goes_on_behind) continue;
     }
     if (entry.lstrip) begin = std::max(spaces_at_end(text.substr(0, begin)), done);
     if (entry.rstrip) end += spaces_at_start(text.substr(end));
-    if (done < begin) fragments.push_back({.text = text.substr(done, begin - done)});
-    fragments.push_back({.text = text.substr(begin, end - begin), .token = entry.token});
+    if (done < begin) take({.text = text.substr(done, begin - done)});
+    take({.text = text.substr(begin, end - begin), .token = entry.token});
     done = end;
   }
-  if (done < text.size()) fragments.push_back({.text = text.substr(done)});
-  return fragments;
+  if (done < text.size()) take({.text = text.substr(done)});
 }
 
 Bytes SpecialTokens::memory_bytes() const {

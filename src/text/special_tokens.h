@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -51,15 +52,26 @@ class SpecialTokens {
   SpecialTokens(const Vocabulary& vocabulary, const std::vector<AddedToken>& tokens,
                 const Normalizer& normalizer);
 
-  /// The fragments of `text` in their order: at each place the longest token is taken, from left to
-  /// right. Control and unknown tokens, and those that end a generation, are found only inside of
-  /// one of `special` (disjoint, in order).
-  std::vector<Fragment> split(std::string_view text, std::span<const ByteRange> special) const;
+  using Take = std::function<void(const Fragment&)>;
+  /// Gives `take` the fragments of `text` in their order: at each place the longest token is taken,
+  /// from left to right. Control and unknown tokens, and those that end a generation, are found
+  /// only inside of one of `special` (disjoint, in order).
+  void split(std::string_view text, std::span<const ByteRange> special, const Take& take) const;
+
+  /// True where a text without marks can be split in parts: no token takes white space with it, or
+  /// looks at what stands beside it.
+  bool takes_parts() const;
+  /// Bytes of the longest token that is found in the text as it is.
+  std::size_t longest() const { return longest_; }
+  /// split() of a text without any mark that begins inside of one, `begin` bytes of which are left;
+  /// `passed` gets the places of the marks that are spelled out in it.
+  void split_part(std::string_view text, std::size_t begin, std::vector<ByteRange>& passed,
+                  const Take& take) const;
 
   /// True where some tokens are found in normalized text only: fragments are to be split by
   /// split_normalized() after that.
   bool has_normalized() const { return !normalized_.is_empty(); }
-  std::vector<Fragment> split_normalized(std::string_view text, bool may_be_special) const;
+  void split_normalized(std::string_view text, bool may_be_special, const Take& take) const;
 
   Bytes memory_bytes() const;
 
@@ -96,11 +108,12 @@ class SpecialTokens {
 
   void add(const Vocabulary& vocabulary, const AddedToken& token, Trie& trie,
            std::string_view content);
-  std::vector<Fragment> split(std::string_view text, std::span<const ByteRange> special,
-                              const Trie& trie) const;
+  void split(std::string_view text, std::span<const ByteRange> special, const Trie& trie,
+             std::size_t begin, std::vector<ByteRange>* passed, const Take& take) const;
   bool is_word(std::string_view character) const;
 
   std::vector<Entry> entries_;
+  std::size_t longest_ = 0;
   Trie plain_;       ///< of tokens that are found in the text as it is
   Trie normalized_;  ///< of those that are found in normalized text
   /// Of the first kind and of all marks as they are: where only a part of a text may hold marks, they

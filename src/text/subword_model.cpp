@@ -6,6 +6,21 @@
 
 namespace plimsoll {
 
+void SubwordScratch::make_room(Bytes bytes, std::size_t piece_bytes) {
+  if (ledger == nullptr || bytes <= room.bytes()) return;
+  try {
+    if (room.bytes() > 0)
+      room.resize(bytes);
+    else
+      room = ledger->reserve(Account::text, bytes);
+  } catch (const Error& error) {
+    throw Error(error.code(),
+                fmt::format("a piece of text of {} takes {} of working memory to tokenize: {}",
+                            format_bytes(piece_bytes), format_bytes(bytes), error.message()),
+                "break the text into lines, or give more memory");
+  }
+}
+
 void append_fallback(const Vocabulary& vocabulary, std::string_view character, bool by_bytes,
                      std::vector<TokenId>& out) {
   if (by_bytes) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/ledger.h"
 #include "file/metadata.h"
 
 namespace plimsoll {
@@ -48,6 +49,30 @@ class Tokenizer {
   /// found only where no byte of them is input. Plain text is tokenized across the parts' borders.
   std::vector<TokenId> encode(std::span<const TextPart> parts) const;
 
+  /// Where in a text that comes in parts the next one begins.
+  struct Progress {
+    bool is_first = true;     ///< nothing has been taken yet
+    bool is_at_start = true;  ///< that, or directly behind a special token
+    std::size_t passed = 0;   ///< bytes at the beginning that belong to a mark that is spelled out
+  };
+  /// Of a text that more may follow: appends the tokens of a beginning that are the same whatever
+  /// follows, and returns its bytes; the rest has to be given again, with more behind it. 0 where
+  /// nothing is certain: a piece is not at its end, or this tokenizer needs the text as a whole.
+  /// `text` is of whole characters, valid UTF-8.
+  virtual std::size_t encode_beginning(std::string_view text, Progress& progress,
+                                       std::vector<TokenId>& out) const = 0;
+  /// The end of such a text.
+  virtual void encode_end(std::string_view text, Progress progress,
+                          std::vector<TokenId>& out) const = 0;
+
+  /// From now on the working memory of encoding is counted there, in Account::text; encoding throws
+  /// Error(budget_exceeded) where it does not fit. `ledger` outlives the tokenizer's use.
+  void count_in(Ledger& ledger) { ledger_ = &ledger; }
+  /// What encoding a text of so many bytes takes besides the text and its ids (4 bytes each, never
+  /// more of them than bytes): no more than this unless one piece of the text is far beyond what
+  /// vocabularies know. The same for any long text where it is tokenized in parts.
+  virtual Bytes work_bytes(std::size_t text_bytes) const = 0;
+
   /// The bytes that a token stands for in running text; may be part of a UTF-8 character. Control
   /// tokens give nothing unless `show_special`.
   virtual std::string bytes_of(TokenId token, bool show_special = false) const = 0;
@@ -77,10 +102,15 @@ class Tokenizer {
   /// What the tokenizer holds in memory.
   virtual Bytes memory_bytes() const = 0;
 
+ protected:
+  Ledger* ledger() const { return ledger_; }
+
  private:
   /// Control tokens are found only inside of one of `special`, which are disjoint and in order.
   virtual std::vector<TokenId> encode_marked(std::string_view text,
                                              std::span<const ByteRange> special) const = 0;
+
+  Ledger* ledger_ = nullptr;
 };
 
 /// Turns a stream of tokens into text that never ends inside a UTF-8 character. One per generated

@@ -50,6 +50,10 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, const Metadata& metadat
   by_text_.reserve(count);
   for (TokenId id = 0; id < vocabulary.size(); ++id)
     if (!vocabulary.text(id).empty() && vocabulary.is_plain(id)) by_text_.push_back(id);
+  for (TokenId id = 0; id < vocabulary.size(); ++id)
+    if (vocabulary.is_own_mark(id) && vocabulary.find(vocabulary.text(id)) == id)
+      marks_.push_back(id);
+  by_text_.insert(by_text_.end(), marks_.begin(), marks_.end());
   std::ranges::stable_sort(by_text_, {}, [&](TokenId id) { return vocabulary.text(id); });
   // Of duplicates the last one has the text.
   const auto last = std::unique(by_text_.rbegin(), by_text_.rend(), [&](TokenId a, TokenId b) {
@@ -67,13 +71,16 @@ UnigramModel::UnigramModel(const Vocabulary& vocabulary, const Metadata& metadat
 }
 
 template <class Take>
-void UnigramModel::for_each_beginning(std::string_view text, Take take) const {
+void UnigramModel::for_each_beginning(std::string_view text, bool reads_marks, Take take) const {
   const auto byte = static_cast<std::uint8_t>(text[0]);
   auto low = by_text_.begin() + first_bytes_[byte];
   auto high = by_text_.begin() + first_bytes_[byte + 1u];
   for (std::size_t length = 1; low != high; ++length) {
     // All of [low, high) begin with `length` bytes of the text; the shortest stands first.
-    if (vocabulary_.text(*low).size() == length) take(*low++, length);
+    if (vocabulary_.text(*low).size() == length) {
+      if (reads_marks || !std::ranges::binary_search(marks_, *low)) take(*low, length);
+      ++low;
+    }
     if (length == text.size()) return;
     const auto next = static_cast<std::uint8_t>(text[length]);
     const auto byte_at = [&](TokenId id) {
@@ -86,17 +93,18 @@ void UnigramModel::for_each_beginning(std::string_view text, Take take) const {
   }
 }
 
-TokenId UnigramModel::find(std::string_view text) const {
+TokenId UnigramModel::find(std::string_view text, bool reads_marks) const {
   TokenId found = no_token;
-  for_each_beginning(text, [&](TokenId token, std::size_t length) {
+  for_each_beginning(text, reads_marks, [&](TokenId token, std::size_t length) {
     if (length == text.size()) found = token;
   });
   return found;
 }
 
 /// A token of the best path, or a run of unknown characters.
-void UnigramModel::append(std::string_view text, std::vector<TokenId>& out) const {
-  if (const TokenId token = find(text); token != no_token) return out.push_back(token);
+void UnigramModel::append(std::string_view text, bool reads_marks,
+                          std::vector<TokenId>& out) const {
+  if (const TokenId token = find(text, reads_marks); token != no_token) return out.push_back(token);
   if (options_.falls_back_to_bytes) {
     const std::size_t before = out.size();
     for (const char c : text) {
@@ -111,48 +119,152 @@ void UnigramModel::append(std::string_view text, std::vector<TokenId>& out) cons
   out.push_back(options_.unknown);
 }
 
+namespace {
+
+/// The best paths to the places of a piece, from the last place on that all of them go through.
+/// Whatever follows, the way to that place stays, and is taken: a piece of any length is worked off
+/// with the memory of a window, unless its best paths keep apart.
+class Paths {
+ public:
+  /// `longest`: bytes of the longest token.
+  Paths(UnigramScratch& scratch, std::string_view piece, std::size_t longest)
+      : scores_(scratch.scores), steps_(scratch.steps), live_(scratch.live), piece_(piece),
+        reach_(std::max<std::size_t>(longest, 4)), next_commit_(unigram_window) {
+    const std::size_t held = std::min(piece.size(), unigram_window + reach_) + 1;
+    scores_.assign(held, 0);
+    steps_.assign(held, 0);
+  }
+
+  double score(std::size_t place) const { return scores_[place - scores_begin_]; }
+  void consider(std::size_t begin, std::size_t end, double score) {
+    double& best = scores_[end - scores_begin_];
+    std::uint32_t& step = steps_[end - begin_];
+    if (step > 0 && score <= best) return;
+    best = score;
+    step = static_cast<std::uint32_t>(end - begin);
+  }
+
+  /// Makes room for what begins at `place`; `make_room(bytes)` first. `take(begin, end)` gets the
+  /// tokens that are certain.
+  template <class MakeRoom, class Take>
+  void advance(std::size_t place, const MakeRoom& make_room, const Take& take) {
+    if (place < scores_begin_ + unigram_window || piece_.size() <= unigram_window + reach_) return;
+    const auto ahead = scores_.begin() + static_cast<std::ptrdiff_t>(place - scores_begin_);
+    std::copy(ahead, scores_.end(), scores_.begin());
+    scores_begin_ = place;
+    if (place >= next_commit_) {
+      if (const std::size_t common = common_place(place); common > begin_) {
+        take_until(common, take);
+        steps_.erase(steps_.begin(), steps_.begin() + static_cast<std::ptrdiff_t>(common - begin_));
+        begin_ = common;
+      }
+      // Paths that keep apart are gone back on less and less often.
+      next_commit_ = place + std::max(unigram_window, place - begin_);
+    }
+    const std::size_t wanted =
+        std::min(piece_.size(), place + unigram_window + reach_) - begin_ + 1;
+    if (wanted > steps_.capacity()) {
+      const std::size_t capacity = std::min(2 * wanted, piece_.size() + 1);
+      make_room((capacity + steps_.capacity()) * sizeof(std::uint32_t));
+      steps_.reserve(capacity);
+    }
+    steps_.resize(wanted, 0);
+  }
+
+  template <class Take>
+  void finish(const Take& take) {
+    take_until(piece_.size(), take);
+  }
+
+ private:
+  /// The last place that the best paths to all places from `place` on go through.
+  std::size_t common_place(std::size_t place) {
+    live_.clear();
+    for (std::size_t end = place; end - begin_ < steps_.size(); ++end)
+      if (end == begin_ || steps_[end - begin_] > 0) live_.push_back(end);
+    std::ranges::make_heap(live_);
+    for (;;) {
+      const std::size_t last = live_.front();
+      while (!live_.empty() && live_.front() == last) {
+        std::ranges::pop_heap(live_);
+        live_.pop_back();
+      }
+      if (live_.empty()) return last;
+      live_.push_back(last - steps_[last - begin_]);
+      std::ranges::push_heap(live_);
+    }
+  }
+
+  template <class Take>
+  void take_until(std::size_t end, const Take& take) {
+    // Backwards along the path, turning its steps round, then forwards.
+    std::size_t at = end;
+    std::uint32_t step = steps_[at - begin_];
+    while (at > begin_) {
+      at -= step;
+      std::swap(step, steps_[at - begin_]);
+    }
+    while (at < end) {
+      const std::size_t next = at + steps_[at - begin_];
+      take(at, next);
+      at = next;
+    }
+  }
+
+  std::vector<double>& scores_;         ///< of the places from scores_begin_ on
+  std::vector<std::uint32_t>& steps_;   ///< bytes of the best path's last token; 0: no path
+  std::vector<std::size_t>& live_;
+  const std::string_view piece_;
+  const std::size_t reach_;
+  std::size_t scores_begin_ = 0;
+  std::size_t begin_ = 0;  ///< what lies before is taken
+  std::size_t next_commit_;
+};
+
+}  // namespace
+
 void UnigramModel::encode(std::string_view piece, SubwordScratch& scratch,
                           std::vector<TokenId>& out) const {
-  std::vector<SubwordScratch::Best>& best = scratch.best;
-  best.assign(piece.size() + 1, {0, -1, no_token});
+  constexpr std::size_t none = static_cast<std::size_t>(-1);
+  std::size_t unknown_begin = none, unknown_end = 0;  // a run of unknown characters
+  const auto flush_unknown = [&] {
+    if (unknown_begin == none) return;
+    append(piece.substr(unknown_begin, unknown_end - unknown_begin), scratch.reads_marks, out);
+    unknown_begin = none;
+  };
+  const auto take = [&](std::size_t begin, std::size_t end) {
+    const TokenId token = find(piece.substr(begin, end - begin), scratch.reads_marks);
+    // The unknown token, spelled out, is one of a run of unknown characters.
+    if (token != no_token && token != options_.unknown) {
+      flush_unknown();
+      out.push_back(token);
+      return;
+    }
+    if (unknown_begin == none) unknown_begin = begin;
+    unknown_end = end;
+  };
+  const auto make_room = [&](Bytes bytes) { scratch.make_room(bytes, piece.size()); };
+
+  Paths paths(scratch.unigram, piece, vocabulary_.longest_text());
   for (std::size_t begin = 0; begin < piece.size();) {
-    const double score_here = best[begin].score;
+    paths.advance(begin, make_room, take);
+    const double score_here = paths.score(begin);
     const std::size_t character = next_utf8(piece.substr(begin)).length;
-    const auto consider = [&](std::size_t end, double score, TokenId token) {
-      SubwordScratch::Best& target = best[end];
-      if (target.begin >= 0 && score <= target.score) return;
-      target = {score, static_cast<std::int32_t>(begin), token};
-    };
     bool has_character = false;
-    for_each_beginning(piece.substr(begin), [&](TokenId token, std::size_t length) {
-      consider(begin + length, score_of(token) + score_here, token);
-      has_character = has_character || length == character;
-    });
-    if (!has_character) consider(begin + character, unknown_score_ + score_here, no_token);
+    for_each_beginning(piece.substr(begin), scratch.reads_marks,
+                       [&](TokenId token, std::size_t length) {
+                         paths.consider(begin, begin + length, score_of(token) + score_here);
+                         has_character = has_character || length == character;
+                       });
+    if (!has_character) paths.consider(begin, begin + character, unknown_score_ + score_here);
     begin += character;
   }
-  // Backwards along the best path, then in order: the beginnings are kept in place of the scores.
-  std::size_t count = 0;
-  for (auto end = static_cast<std::int32_t>(piece.size()); end > 0; ++count) {
-    const SubwordScratch::Best here = best[static_cast<std::size_t>(end)];
-    best[piece.size() - count].score = static_cast<double>(end);
-    best[piece.size() - count].token = here.token;
-    end = here.begin;
-  }
-  std::size_t begin = 0;
-  for (std::size_t i = count; i > 0;) {
-    const SubwordScratch::Best& first = best[piece.size() - --i];
-    auto end = static_cast<std::size_t>(first.score);
-    const bool is_unknown = first.token == no_token;
-    while (is_unknown && i > 0 && best[piece.size() - (i - 1)].token == no_token)
-      end = static_cast<std::size_t>(best[piece.size() - --i].score);
-    append(piece.substr(begin, end - begin), out);
-    begin = end;
-  }
+  paths.finish(take);
+  flush_unknown();
 }
 
 Bytes UnigramModel::memory_bytes() const {
-  return sizeof *this + by_text_.capacity() * sizeof(TokenId) +
+  return sizeof *this + (by_text_.capacity() + marks_.capacity()) * sizeof(TokenId) +
          scores_.capacity() * sizeof(float) + exact_scores_.capacity() * sizeof(double);
 }
 

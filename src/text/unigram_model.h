@@ -30,13 +30,14 @@ class UnigramModel final : public SubwordModel {
   }
   /// Calls `take(token, length)` for every token that `text` begins with, shorter ones first.
   template <class Take>
-  void for_each_beginning(std::string_view text, Take take) const;
-  TokenId find(std::string_view text) const;
-  void append(std::string_view text, std::vector<TokenId>& out) const;
+  void for_each_beginning(std::string_view text, bool reads_marks, Take take) const;
+  TokenId find(std::string_view text, bool reads_marks) const;
+  void append(std::string_view text, bool reads_marks, std::vector<TokenId>& out) const;
 
   const Vocabulary& vocabulary_;
   const UnigramOptions options_;
   std::vector<TokenId> by_text_;                ///< ascending by text
+  std::vector<TokenId> marks_;                  ///< those that only count where marks are read
   std::array<std::uint32_t, 257> first_bytes_;  ///< where the texts with each first byte begin
   std::vector<float> scores_;                   ///< natural logarithms, by token
   std::vector<double> exact_scores_;            ///< where they are no floats

@@ -40,6 +40,12 @@ Utf8Step next_utf8(std::string_view text) {
   return {Utf8Step::Kind::character, lead.length};
 }
 
+std::size_t last_utf8(std::string_view text) {
+  std::size_t begin = text.size() - 1;
+  while (begin > 0 && (text[begin] & 0xC0) == 0x80) --begin;
+  return begin;
+}
+
 std::optional<std::size_t> find_invalid_utf8(std::string_view text) {
   std::size_t position = 0;
   while (position < text.size()) {

@@ -22,6 +22,9 @@ struct Utf8Step {
 /// What stands at the beginning of `text`, which is not empty.
 Utf8Step next_utf8(std::string_view text);
 
+/// Where the last character of `text`, which is well formed and not empty, begins.
+std::size_t last_utf8(std::string_view text);
+
 /// Offset of the first byte that is not part of a character; empty when the text is well formed.
 std::optional<std::size_t> find_invalid_utf8(std::string_view text);
 

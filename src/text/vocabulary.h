@@ -62,10 +62,18 @@ class Vocabulary {
     return of == TokenKind::normal || of == TokenKind::byte ||
            (of == TokenKind::user_defined && !is_added(id));
   }
-  /// find() among plain tokens.
-  TokenId find_plain(std::string_view text) const {
+  /// True for a mark of the model's own vocabulary that is not declared beside it. Where marks are
+  /// read, only the model can find it.
+  bool is_own_mark(TokenId id) const {
+    const TokenKind of = kind(id);
+    return declares_added_ && (of == TokenKind::control || of == TokenKind::unknown) &&
+           !is_added(id);
+  }
+  /// find() among plain tokens, and among the model's own marks if `reads_marks`.
+  TokenId find_plain(std::string_view text, bool reads_marks = false) const {
     const TokenId id = find(text);
-    return id != no_token && is_plain(id) ? id : no_token;
+    if (id == no_token || is_plain(id) || (reads_marks && is_own_mark(id))) return id;
+    return no_token;
   }
   /// True for a token that was added beside the model's own vocabulary (as a folder's files tell).
   bool is_added(TokenId id) const;

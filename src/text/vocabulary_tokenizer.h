@@ -24,6 +24,10 @@ class VocabularyTokenizer : public Tokenizer {
   bool is_end_of_generation(TokenId token) const final;
   bool is_control(TokenId token) const final;
   std::optional<TokenId> find(std::string_view piece) const final;
+  std::size_t encode_beginning(std::string_view text, Progress& progress,
+                               std::vector<TokenId>& out) const final;
+  void encode_end(std::string_view text, Progress progress, std::vector<TokenId>& out) const final;
+  Bytes work_bytes(std::size_t text_bytes) const final;
 
  protected:
   /// Where a stretch of plain text stands.
@@ -48,6 +52,16 @@ class VocabularyTokenizer : public Tokenizer {
  private:
   std::vector<TokenId> encode_marked(std::string_view text,
                                      std::span<const ByteRange> special) const final;
+  /// Appends the tokens of text without special tokens, a long one in parts.
+  void encode_plain(std::string_view text, TextPlace place, std::vector<TokenId>& out) const;
+  /// The working memory that is counted as long as the result lives.
+  Reservation reserve_work(std::size_t text_bytes) const;
+
+  /// True where encode_open() can find something.
+  virtual bool takes_parts() const = 0;
+  /// As encode_beginning(), of text without special tokens (not empty).
+  virtual std::size_t encode_open(std::string_view text, const TextPlace& place,
+                                  std::vector<TokenId>& out) const = 0;
   /// Appends the tokens of `text` (valid UTF-8, not empty, without special tokens).
   virtual void encode_text(std::string_view text, const TextPlace& place,
                            std::vector<TokenId>& out) const = 0;

@@ -30,7 +30,7 @@ void WordPieceModel::encode(std::string_view piece, SubwordScratch& scratch,
     scratch.text += piece.substr(begin, length);
     TokenId token = no_token;
     while (length > 0) {
-      token = vocabulary_.find_plain(scratch.text);
+      token = vocabulary_.find_plain(scratch.text, scratch.reads_marks);
       if (token != no_token) break;
       do {
         --length;
@@ -43,9 +43,9 @@ void WordPieceModel::encode(std::string_view piece, SubwordScratch& scratch,
   }
 }
 
-void WordLevelModel::encode(std::string_view piece, SubwordScratch&,
+void WordLevelModel::encode(std::string_view piece, SubwordScratch& scratch,
                             std::vector<TokenId>& out) const {
-  TokenId token = vocabulary_.find_plain(piece);
+  TokenId token = vocabulary_.find_plain(piece, scratch.reads_marks);
   if (token == no_token) token = unknown_;
   if (token == no_token) refuse_character(piece);
   out.push_back(token);

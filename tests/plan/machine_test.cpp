@@ -64,6 +64,7 @@ TEST(Machine, IsMeasuredOnceAndKept) {
     expect_rate(speeds.read_bytes_per_second);
     expect_rate(speeds.cached_read_bytes_per_second);
     expect_rate(speeds.dispatch_seconds);
+    EXPECT_GE(speeds.product_start_seconds, speeds.dispatch_seconds);
     EXPECT_GT(speeds.compute_factor, 0);
     EXPECT_LE(speeds.compute_factor, speeds.workers);
   }

@@ -1,5 +1,6 @@
 // tokenizer.json of many parts against the ids that the makers' library gives, and the folders that
 // have other files than that.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -15,6 +16,7 @@
 #include "file/model_file.h"
 #include "support/temporary_folder.h"
 #include "text/tokenizer.h"
+#include "tokenizer_folder.h"
 
 namespace plimsoll {
 namespace {
@@ -24,36 +26,6 @@ using Json = nlohmann::json;
 
 const std::string golden = PLIMSOLL_MODELS "/../tests/text/golden/tokenizers.json";
 const std::string cases = PLIMSOLL_SHARED "/cases/";
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-/// What opening a folder needs besides its tokenizer, for so many tokens.
-void write_model(const std::string& folder, std::int64_t rows) {
-  constexpr std::int64_t width = 32;
-  const Json config = {{"architectures", {"LlamaForCausalLM"}},
-                       {"model_type", "llama"},
-                       {"hidden_size", width},
-                       {"intermediate_size", width},
-                       {"num_hidden_layers", 1},
-                       {"num_attention_heads", 1},
-                       {"num_key_value_heads", 1},
-                       {"max_position_embeddings", 64},
-                       {"rms_norm_eps", 1e-5},
-                       {"vocab_size", rows},
-                       {"tie_word_embeddings", true},
-                       {"hidden_act", "silu"}};
-  write_text(folder + "/config.json", config.dump());
-  const Json header = {{"model.embed_tokens.weight",
-                        {{"dtype", "F16"}, {"shape", {rows, width}}, {"data_offsets", {0, rows * width * 2}}}}};
-  const std::string text = header.dump();
-  std::string bytes(8, '\0');
-  const std::uint64_t length = text.size();
-  std::memcpy(bytes.data(), &length, sizeof length);
-  write_text(folder + "/model.safetensors",
-             bytes + text + std::string(static_cast<std::size_t>(rows * width * 2), '\0'));
-}
 
 class HfTokenizer : public ::testing::Test {
  protected:
@@ -130,6 +102,50 @@ TEST_F(HfTokenizer, FindsMarksInPartsWhateverIsNormalized) {
   EXPECT_EQ(opened->encode("A<m>B<N>", true), (Ids{2, 4, 3, 5}));
   const std::vector<TextPart> parts = {{"<M>", false}, {"A<M>B", true}, {"<M>", false}};
   EXPECT_EQ(opened->encode(parts), (Ids{4, 0, 4}));
+}
+
+TEST_F(HfTokenizer, MergesAcrossCharactersThatBecomeNothing) {
+  // Neither a token for "x" nor one for what is unknown: what stands around it is neighbours, at
+  // the beginnings of words too.
+  Json tokenizer;
+  tokenizer["model"] = {{"type", "BPE"},
+                        {"vocab", {{"▁", 0}, {"a", 1}, {"b", 2}, {"▁▁", 3}, {"b▁", 4}, {"▁▁a", 5}}},
+                        {"merges", {"▁ ▁", "▁▁ a"}}};
+  const auto opened = open(tokenizer);
+  EXPECT_EQ(opened->encode("▁x▁a"), (Ids{5}));
+  EXPECT_EQ(opened->encode("b▁x▁"), (Ids{2, 3}));
+  EXPECT_EQ(opened->encode("axb▁"), (Ids{1, 2, 0}));
+  EXPECT_EQ(opened->encode("▁▁xa"), (Ids{5}));
+}
+
+TEST_F(HfTokenizer, FindsAnUnknownTokenThatIsNotDeclared) {
+  // Only the model finds it then, where control tokens are parsed; spelled out beside a character
+  // without a token, it is unknown with it.
+  Json vocabulary = Json::array();
+  for (const auto& [text, score] :
+       {std::pair("<unk>", 0.0), {"▁", -2.0}, {"a", -3.0}, {"▁a", -4.0}})
+    vocabulary.push_back({text, score});
+  Json tokenizer;
+  tokenizer["model"] = {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", vocabulary}};
+  const auto unigram = open(tokenizer);
+  EXPECT_EQ(unigram->encode("a<unk>a", true), (Ids{2, 0, 2}));
+  EXPECT_EQ(unigram->encode("▁<unk>", true), (Ids{1, 0}));
+  EXPECT_EQ(unigram->encode("x<unk>a", true), (Ids{0, 2}));
+  EXPECT_EQ(unigram->encode("a<unk>a"), (Ids{2, 0, 2}));  // unknown for being unknown
+  for (int byte = 0; byte < 256; ++byte)
+    vocabulary.push_back({fmt::format("<0x{:02X}>", byte), -9.0});
+  tokenizer["model"]["vocab"] = vocabulary;
+  tokenizer["model"]["byte_fallback"] = true;
+  const auto bytes = open(tokenizer, 512);
+  EXPECT_EQ(bytes->encode("a<unk>a", true), (Ids{2, 0, 2}));
+  EXPECT_EQ(bytes->encode("a<unk>a"), (Ids{2, 64, 121, 114, 111, 66, 2}));
+  EXPECT_EQ(bytes->encode("é<unk>a", true), (Ids{199, 173, 64, 121, 114, 111, 66, 2}));
+  EXPECT_EQ(bytes->decode(Ids{2, 0, 2}), "a <unk> a");
+
+  Json two = words({"<unk>", "a"});
+  two["pre_tokenizer"] = {{"type", "WhitespaceSplit"}};
+  EXPECT_EQ(open(two)->encode("a <unk> b", true), (Ids{1, 0, 0}));
+  EXPECT_EQ(open(two)->decode(Ids{1, 0}), "a <unk>");
 }
 
 TEST_F(HfTokenizer, GivesAddedTokensTheIdsOfTheLibrary) {

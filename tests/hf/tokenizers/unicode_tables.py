@@ -19,7 +19,7 @@ STEPS = {
     "accents": (normalizers.StripAccents(), None), "nmt": (normalizers.Nmt(), None), "bert": (normalizers.BertNormalizer(), None), "bert_clean": (normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False), None),
     "punctuation": (None, pre_tokenizers.Punctuation()), "digits": (None, pre_tokenizers.Digits(True)), "whitespace": (None, pre_tokenizers.Whitespace()), "whitespace_split": (None, pre_tokenizers.WhitespaceSplit()), "scripts": (None, pre_tokenizers.UnicodeScripts()), "bert_words": (None, pre_tokenizers.BertPreTokenizer()),
 }
-for name in (r"\p{L}", r"\p{N}", r"\p{P}", r"\p{S}", r"\p{M}", r"\p{Lu}", r"\p{Ll}", r"\w", r"\d", r"\s", r"[[:alpha:]]", r"[[:alnum:]]", r"[[:punct:]]", r"[[:lower:]]", r"[[:upper:]]", r"[[:print:]]", r"[[:graph:]]", r"[[:cntrl:]]", r"[[:blank:]]", r"[[:word:]]", r"\p{Han}", r"\p{Greek}", r"(?i:s)", r"(?i:k)", r"\p{Hiragana}", r"\p{Cyrillic}", r"\p{Latin}", r"\p{Alphabetic}"):
+for name in (r"\p{L}", r"\p{N}", r"\p{P}", r"\p{S}", r"\p{M}", r"\p{Lu}", r"\p{Ll}", r"\w", r"\d", r"\s", r"[[:alpha:]]", r"[[:alnum:]]", r"[[:punct:]]", r"[[:lower:]]", r"[[:upper:]]", r"[[:print:]]", r"[[:graph:]]", r"[[:cntrl:]]", r"[[:blank:]]", r"[[:word:]]", r"[[:digit:]]", r"[[:space:]]", r"[[:xdigit:]]", r"[[:ascii:]]", r"\p{punct}", r"[\w]", r"\p{Han}", r"\p{Greek}", r"(?i:s)", r"(?i:k)", r"\p{Hiragana}", r"\p{Cyrillic}", r"\p{Latin}", r"\p{Alphabetic}"):
     STEPS["regex " + name] = (None, vocabularies.rx(name))
 
 
