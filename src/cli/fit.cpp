@@ -11,8 +11,10 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/bounded.h"
 #include "base/error.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/input.h"
@@ -21,6 +23,7 @@
 #include "cli/terminal.h"
 #include "engine/own_text.h"
 #include "fit/analysis.h"
+#include "fit/fit_memory.h"
 #include "fit/recipes.h"
 #include "plan/facts.h"
 #include "plan/machine.h"
@@ -32,9 +35,6 @@ namespace {
 
 /// What the model writes to be measured on is the same every time.
 constexpr std::uint64_t own_text_seed = 1;
-/// Besides what the Ledger knows of: rows and blocks on their way from file to file.
-constexpr Bytes buffer_bytes = 48 * MiB;
-
 struct FitCommand {
   CommonOptions common;
   std::optional<Bytes> size;
@@ -111,15 +111,18 @@ class Fitting {
         fitted_(checked_output(), model_.file, uses_),
         context_(make_context(command.common)) {
     context_->ledger.set_budget(budget_);
-    runtime_ = context_->ledger.reserve(Account::runtime,
-                                        runtime_bytes(model_.facts, context_->threads.size()) +
-                                            model_.facts.text_bytes + buffer_bytes);
   }
 
   void run() {
     const auto start = std::chrono::steady_clock::now();
     if (command_.format) check_format();
     const bool copies = target_ && *target_ >= fitted_.header_bytes() + source_bytes();
+    is_thorough_ = command_.is_thorough() && !copies;
+    if (!copies) {
+      refuse_too_small();
+      find_known();
+    }
+    plan_memory();
     const QualityModel quality = copies ? prior() : know_quality();
     if (command_.format)
       take_format(quality);
@@ -173,41 +176,140 @@ class Fitting {
     return std::ranges::count_if(uses_, [](const TensorUse& use) { return !use.slot.is_vector(); });
   }
 
+  /// Before anything is measured: the sizes of all formats are in the header.
+  void refuse_too_small() const {
+    if (command_.format) return;
+    if (!target_) return refuse_unless_it_fits(make_plan(model_.facts, running(prior())), false);
+    const FileChoices choices =
+        file_choices(uses_, prior(), rounding(), Reader::llama_cpp, rounding_formats());
+    const Selection smallest = frontier(choices.choices).smallest;
+    const Bytes least = smallest.bytes + fitted_.header_bytes();
+    if (*target_ >= least) return;
+    throw Error(
+        ErrorCode::budget_refused,
+        fmt::format("{} ({} bytes) are too few: the smallest file takes {} ({} bytes) and loses "
+                    "about {} nats ({})",
+                    format_bytes(*target_), *target_, format_bytes(least), least,
+                    format_nats(smallest.loss), plimsoll::describe(QualitySource::prior)),
+        fmt::format("give --size {} or more", least));
+  }
+
+  /// What was measured before, and of which text that would be.
+  void find_known() {
+    if (!is_thorough_) return;
+    fingerprint_ = of_text_ = model_fingerprint(model_.file);
+    if (command_.text) {
+      text_ =
+          read_text_file(*command_.text, [this](Bytes bytes) { refuse_long_text(bytes, budget_); });
+      of_text_ += fmt::format("-{:016x}", hash_text(*text_));
+    }
+    known_ = load_quality(cache_folder(), of_text_, uses_);
+    if (known_ && known_->source != source()) known_.reset();
+  }
+
+  /// What the fit holds at its peak within a budget: of a smaller one it measures on less text.
+  Bytes needed_within(Bytes budget, Bytes held) const {
+    const Description& d = model_.facts.description;
+    const int workers = context_->threads.size();
+    const CalibrationSize size = size_within(budget - std::min(budget, held));
+    Bytes most = writing_bytes(d, uses_, size, is_thorough_, workers);
+    if (is_thorough_ && !known_) most = std::max(most, analysis_bytes(d, uses_, size, workers));
+    if (is_thorough_ && !text_) most = std::max(most, text_bytes(size));
+    const Bytes peak = bounded_sum({held, most});
+    return peak + peak / 512;  // page tables
+  }
+
+  CalibrationSize size_within(Bytes room) const {
+    return calibration_size(model_.facts.description, model_.facts.parameters, matrices(), room);
+  }
+
+  /// Least that writing a text takes: one sequence, with the smallest weights.
+  Bytes text_bytes(const CalibrationSize& size) const {
+    PlanRequest request = text_request(1, size);
+    request.budget = 1;
+    return make_plan(model_.facts, request).peak_bytes;
+  }
+  PlanRequest text_request(std::int64_t sequences, const CalibrationSize& size) const {
+    PlanRequest request;
+    request.threads = context_->threads.size();
+    request.policy = WeightPolicy::fit;
+    request.logit_rows = sequences;
+    request.context = size.sequence_tokens * sequences;
+    request.quality = known_ ? *known_ : prior();
+    // Where the next token is drawn from, and what each sequence has.
+    request.runtime_bytes =
+        static_cast<Bytes>(sequences) * 64 * KiB +
+        2 * sizeof(float) * static_cast<Bytes>(model_.facts.description.vocabulary);
+    return request;
+  }
+
+  /// Reserves what is on the heap besides, or refuses at once, with what would do.
+  void plan_memory() {
+    const Description& d = model_.facts.description;
+    const int workers = context_->threads.size();
+    const Bytes process = runtime_bytes(model_.facts, workers) + model_.facts.text_bytes;
+    const Bytes held = process + fitting_heap_bytes(d, uses_, is_thorough_);
+    if (const Bytes needed = needed_within(budget_, held); needed > budget_) {
+      Bytes low = budget_, high = needed;
+      while (needed_within(high, held) > high && high < most_bytes) high *= 2;
+      while (high - low > page_bytes) {
+        const Bytes middle = low + (high - low) / 2;
+        (needed_within(middle, held) > middle ? low : high) = middle;
+      }
+      // One process and the next differ by some pages.
+      constexpr Bytes slack = 256 * KiB;
+      const Bytes least = round_up(high + slack, page_bytes);
+      const Bytes fast = process + fitting_heap_bytes(d, uses_, false) +
+                         writing_bytes(d, uses_, {}, false, workers) + slack;
+      std::string hint = command_.has_target() ? fmt::format("give --memory {} or more", least)
+                                               : std::string("take a machine with more memory");
+      if (is_thorough_ && fast + fast / 512 <= budget_)
+        hint += fmt::format(", or --effort fast, which takes {}", format_bytes(fast));
+      throw Error(ErrorCode::budget_refused,
+                  fmt::format("fitting this model{} takes {} ({} bytes) itself; the budget is {}",
+                              is_thorough_ ? " thoroughly" : "", format_bytes(least), least,
+                              format_bytes(budget_)),
+                  hint);
+    }
+    runtime_ = context_->ledger.reserve(Account::runtime, held);
+    if (is_thorough_) size_ = size_within(budget_ - held);
+  }
+
   QualityModel know_quality() {
-    const std::string fingerprint = model_fingerprint(model_.file), folder = cache_folder();
     if (command_.is_dense()) return prior();
-    if (!command_.is_thorough()) {
+    if (!is_thorough_) {
       if (std::optional<QualityModel> known = quality_of(model_, command_.common, budget_))
         return *known;
       return prior();
     }
-    size_ = calibration_size(model_.facts.description, model_.facts.parameters, matrices(),
-                             context_->ledger.budget() - context_->ledger.used());
-    std::string of_text = fingerprint;
-    if (command_.text) {
-      const std::string text =
-          read_text_file(*command_.text, [this](Bytes bytes) { refuse_long_text(bytes, budget_); });
-      of_text += fmt::format("-{:016x}", hash_text(text));
-      calibration_ = calibrate_on(model_.tokenizer->encode(text), bos(), size_);
+    const std::string folder = cache_folder();
+    if (text_) {
+      calibration_ = calibrate_on(model_.tokenizer->encode(*text_), bos(), size_);
+      text_ = std::string();
     } else {
       write_text();
     }
-    if (std::optional<QualityModel> known = load_quality(folder, of_text, uses_);
-        known && known->source == source())
-      return *known;
+    if (known_) return *known_;
     QualityModel quality;
     {
       ProgressBar bar("measuring", ProgressBar::Unit::chunks);
       AnalysisOptions options;
       options.source = source();
+      if (!folder.empty()) options.interim = fmt::format("{}/measuring-{}.part", folder, of_text_);
+      options.resumed = [&](std::int64_t layers) {
+        resumed_layers_ = layers;
+        if (!command_.common.json)
+          notice(fmt::format("going on with an interrupted measuring: {} of {} layers are done",
+                             layers, model_.facts.description.layers));
+      };
       quality =
           analyse(*context_, model_.file, model_.facts.description, uses_, calibration_.moments,
                   calibration_.probes, options, [&bar](std::int64_t done, std::int64_t total) {
                     bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
                   });
     }
-    save_quality(folder, of_text, quality, uses_);
-    if (of_text != fingerprint) save_quality(folder, fingerprint, quality, uses_);
+    save_quality(folder, of_text_, quality, uses_);
+    if (of_text_ != fingerprint_) save_quality(folder, fingerprint_, quality, uses_);
     return quality;
   }
 
@@ -216,38 +318,53 @@ class Fitting {
   }
 
   void write_text() {
-    const std::int64_t sequences = size_.moments + size_.probes;
-    PlanNeeds needs;
-    needs.policy = WeightPolicy::fit;
-    needs.logit_rows = std::min<std::int64_t>(sequences, 32);
-    needs.context = size_.sequence_tokens * needs.logit_rows;
-    needs.counts_process = false;
-    needs.budget = budget_ - std::min(budget_, context_->ledger.used());
+    const std::int64_t sequences = size_.moments + size_.probes, tokens = size_.sequence_tokens;
+    const std::string folder = cache_folder();
+    const std::string path = folder.empty() ? folder
+                                            : fmt::format("{}/text-{}-{}-{}.json", folder,
+                                                          fingerprint_, sequences, tokens);
+    std::vector<Sequence> texts =
+        load_sequences(path, sequences, tokens, model_.facts.description.vocabulary);
+    if (texts.empty()) {
+      texts = write_text(sequences, tokens);
+      save_sequences(path, texts);
+    }
+    calibration_.probes.assign(texts.begin(), texts.begin() + size_.probes);
+    for (Sequence& probe : calibration_.probes)
+      probe.resize(static_cast<std::size_t>(size_.probe_tokens));
+    calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
+  }
+
+  std::vector<Sequence> write_text(std::int64_t sequences, std::int64_t tokens) {
+    const Bytes room = budget_ - std::min(budget_, context_->ledger.used());
+    // As many at a time as there is room for.
+    Plan plan;
+    PlanRequest request;
+    for (std::int64_t together = std::min<std::int64_t>(sequences, 32); together > 0;
+         together /= 2) {
+      request = text_request(together, size_);
+      request.budget = room;
+      plan = make_plan(model_.facts, request);
+      if (plan.fits) break;
+    }
     // A large model in half of its bytes writes as good a text in half of the time.
     constexpr std::int64_t large = 100'000'000;
-    const Bytes room = *needs.budget;
-    Plan plan = plan_model(model_, command_.common, needs);
     if (model_.facts.parameters > large && plan.formats.empty()) {
-      needs.budget = std::min(room, plan.peak_bytes / 100 * 55);
-      if (Plan smaller = plan_model(model_, command_.common, needs); smaller.fits)
-        plan = std::move(smaller);
+      request.budget = std::min(room, plan.peak_bytes / 100 * 55);
+      if (Plan smaller = make_plan(model_.facts, request); smaller.fits) plan = std::move(smaller);
     }
     std::vector<Sequence> texts;
     {
       ProgressBar bar("writing a text to measure on", ProgressBar::Unit::tokens);
       const Engine engine(*context_, model_, plan);
-      texts = write_own_text(engine, sequences, size_.sequence_tokens, own_text_seed,
-                             [&bar](std::int64_t done, std::int64_t total) {
-                               bar.update(static_cast<std::uint64_t>(done),
-                                          static_cast<std::uint64_t>(total));
-                             });
+      texts = write_own_text(
+          engine, sequences, tokens, own_text_seed, [&bar](std::int64_t done, std::int64_t total) {
+            bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
+          });
     }
     for (const Account account : {Account::weights, Account::kv, Account::activations})
       context_->ledger.set_cap(account, Ledger::no_cap);
-    calibration_.probes.assign(texts.begin(), texts.begin() + size_.probes);
-    for (Sequence& probe : calibration_.probes)
-      probe.resize(static_cast<std::size_t>(size_.probe_tokens));
-    calibration_.moments.assign(texts.begin() + size_.probes, texts.end());
+    return texts;
   }
 
   bool takes_format(const TensorUse& use) const {
@@ -331,24 +448,15 @@ class Fitting {
       choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, rounding_formats());
       best = within_target();
     }
-    if (!best) {
-      const Selection smallest = frontier(choices.choices).smallest;
-      throw Error(
-          ErrorCode::budget_refused,
-          fmt::format("{} ({} bytes) are too few: the smallest file takes {} ({} bytes) and loses "
-                      "{} nats",
-                      format_bytes(*target_), *target_, format_bytes(smallest.bytes + header),
-                      smallest.bytes + header, format_nats(smallest.loss)),
-          fmt::format("give --size {} or more", smallest.bytes + header));
-    }
+    if (!best) throw Error(ErrorCode::internal, "a target that was found to be enough is not");
     kl_nats_ = best->loss;
     file_bytes_ = best->bytes + header;
     for (std::size_t i = 0; i < uses_.size(); ++i)
       formats_.push_back(choices.formats[i][static_cast<std::size_t>(best->choices[i])]);
   }
 
-  /// So that running the file, with what else a run needs, stays below the line.
-  void choose_for_memory(const QualityModel& quality) {
+  /// What the result is run with.
+  PlanRequest running(const QualityModel& quality) const {
     PlanRequest request;
     request.budget = *command_.common.memory;
     request.threads = context_->threads.size();
@@ -356,7 +464,12 @@ class Fitting {
     request.policy = WeightPolicy::fit;
     request.quality = quality;
     request.rounding = rounding();
-    const Plan plan = make_plan(model_.facts, request);
+    return request;
+  }
+
+  /// So that running the file, with what else a run needs, stays below the line.
+  void choose_for_memory(const QualityModel& quality) {
+    const Plan plan = make_plan(model_.facts, running(quality));
     refuse_unless_it_fits(plan, false);
     kl_nats_ = plan.kl_nats;
     file_bytes_ = fitted_.header_bytes();
@@ -413,8 +526,7 @@ class Fitting {
   void write(const QualityModel& quality) {
     ProgressBar bar("rounding", ProgressBar::Unit::bytes);
     const auto progress = [&bar](FitProgress at) { bar.update(at.done, at.total); };
-    if (!command_.is_thorough() || is_copy())
-      return fitted_.write(*context_, formats_, {}, progress);
+    if (!is_thorough_ || is_copy()) return fitted_.write(*context_, formats_, {}, progress);
     Weights weights = Weights::without_matrices(*context_, model_.file, model_.facts.description);
     LayerRunner runner(*context_, model_.facts.description, weights, size_.sequence_tokens);
     MomentsWalk walk(*context_, model_.file, model_.facts.description, weights, runner,
@@ -436,6 +548,7 @@ class Fitting {
           {"seconds", seconds_},
           {"peak_bytes", process_memory().peak}};
       if (tensors_without_format_ > 0) json["tensors_without_format"] = tensors_without_format_;
+      if (resumed_layers_ > 0) json["resumed_layers"] = resumed_layers_;
       if (has_levels()) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
       if (!has_named_tokenizer()) json["tokenizer_has_gguf_name"] = false;
       print_json(json);
@@ -485,6 +598,11 @@ class Fitting {
   FittedFile fitted_;
   std::unique_ptr<Context> context_;
   Reservation runtime_;
+  bool is_thorough_ = false;  ///< measures, and feeds errors back
+  std::string fingerprint_, of_text_;
+  std::optional<std::string> text_;    ///< that --text names
+  std::optional<QualityModel> known_;  ///< measured before, on that
+  std::int64_t resumed_layers_ = 0;    ///< that an interrupted measuring had done
   CalibrationSize size_{};
   Calibration calibration_;
   std::vector<const Format*> formats_;

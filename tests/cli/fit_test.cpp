@@ -1,6 +1,7 @@
 // plimsoll fit, as its users run it.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 
 #include "cli/program.h"
@@ -84,16 +85,54 @@ TEST_F(FitCommand, BesideASizeMemoryBoundsTheFittingItself) {
     invocation.environment = {{"XDG_CACHE_HOME", cache.path().string()}};
     return run_program(invocation);
   };
-  const Outcome refused = fit_within("64MiB");
-  EXPECT_NE(refused.exit_code, 0);
-  EXPECT_EQ(refused.json()["error"]["code"], "budget_exceeded") << refused.out;
+  // At once, before anything was measured or written, with hints that work.
+  const Outcome refused = fit_within("40MiB");
+  EXPECT_EQ(refused.exit_code, 3);
+  const nlohmann::json error = refused.json()["error"];
+  EXPECT_EQ(error["code"], "budget_refused") << refused.out;
   EXPECT_FALSE(std::filesystem::exists(output_));
-  const nlohmann::json json = fit_within("110MiB").json();
-  ASSERT_TRUE(json.contains("peak_bytes")) << json;
+  EXPECT_EQ(cache.count(), 0u);
+  const std::string hint = error["hint"];
+  EXPECT_NE(hint.find("--effort fast"), std::string::npos) << hint;
+  const std::string least = hint.substr(hint.find("--memory ") + 9, hint.find(" or") - 14);
+  const nlohmann::json json = fit_within(std::to_string(std::stoll(least))).json();
+  ASSERT_TRUE(json.contains("peak_bytes")) << json << hint;
   EXPECT_EQ(json["quality"], "own_text");
-  EXPECT_LE(json["peak_bytes"], 110 << 20);
+  EXPECT_LE(json["peak_bytes"], std::stoll(least));
+  const nlohmann::json fast =
+      fit({"--bits", "4.5", "--memory", "40MiB", "--effort", "fast", "--json"}).json();
+  ASSERT_TRUE(fast.contains("peak_bytes")) << fast;
+  EXPECT_LE(fast["peak_bytes"], 40 << 20);
+  // Fast has a least, too.
+  const nlohmann::json little =
+      fit({"--bits", "4.5", "--memory", "10MiB", "--effort", "fast", "--json"}).json()["error"];
+  EXPECT_EQ(little["code"], "budget_refused") << little;
+  const std::string least_fast = little["hint"].get<std::string>().substr(14);
+  const nlohmann::json again =
+      fit({"--bits", "4.5", "--memory", std::to_string(std::stoll(least_fast)), "--effort", "fast",
+           "--json"})
+          .json();
+  ASSERT_TRUE(again.contains("peak_bytes")) << again << little;
+  EXPECT_LE(again["peak_bytes"], std::stoll(least_fast));
 }
 #endif
+
+// What the header tells is refused before anything is measured.
+TEST_F(FitCommand, WhatIsTooSmallIsRefusedAtOnce) {
+  TemporaryFolder cache;
+  for (const auto& [option, value] :
+       {std::pair("--bits", "1.2"), {"--size", "500KB"}, {"--memory", "6MiB"}}) {
+    Invocation invocation{{"fit", bundled_model, "-o", output_, option, value, "--json"}};
+    invocation.environment = {{"XDG_CACHE_HOME", cache.path().string()}};
+    const auto start = std::chrono::steady_clock::now();
+    const Outcome outcome = run_program(invocation);
+    EXPECT_EQ(outcome.exit_code, 3) << outcome.out;
+    EXPECT_EQ(outcome.json()["error"]["code"], "budget_refused");
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+    EXPECT_EQ(cache.count(), 0u) << "nothing was measured or written";
+    EXPECT_FALSE(std::filesystem::exists(output_));
+  }
+}
 
 TEST_F(FitCommand, OneFormatForAll) {
   for (const char* name : {"Q4_K", "Q4_0", "IQ4_XS"}) {
