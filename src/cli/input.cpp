@@ -104,7 +104,7 @@ bool LineBlocks::next(std::string& line) {
     if (rest_.empty()) return has_begun && !line.empty();
     const std::size_t end = std::min(rest_.find('\n'), rest_.size());
     if (line.size() + end > most_)
-      throw Error(ErrorCode::budget_exceeded,
+      throw Error(ErrorCode::budget_refused,
                   fmt::format("a line of more than {} comes in, and {} are there to hold it",
                               format_bytes(line.size()), format_bytes(most_)),
                   "break it up, or give more memory");

@@ -46,7 +46,7 @@ class LineBlocks {
  public:
   /// `most`: bytes of a line.
   LineBlocks(BlockReader reader, Bytes most) : reader_(std::move(reader)), most_(most) {}
-  /// False at the end. Throws Error(budget_exceeded) for a longer line.
+  /// False at the end. Throws Error(budget_refused) for a longer line.
   bool next(std::string& line);
 
  private:

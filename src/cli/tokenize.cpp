@@ -77,10 +77,10 @@ class Room {
   /// Bytes of text that can be held at once.
   Bytes text() const { return std::clamp(room_ / of_byte_, least_text, most_text); }
   Bytes request() const { return std::clamp(room_ / room_of_request_byte, least_text, most_text); }
-  /// Throws Error(budget_exceeded) where so many ids are too many.
+  /// Throws Error(budget_refused) where so many ids are too many.
   void check_ids(std::size_t count) const {
     if (count * 3 * sizeof(TokenId) <= room_) return;
-    throw Error(ErrorCode::budget_exceeded,
+    throw Error(ErrorCode::budget_refused,
                 fmt::format("the text has more than {} tokens, and there is no room to hold them",
                             grouped(static_cast<std::int64_t>(count))),
                 "give more memory, or leave --json away: the table needs none");

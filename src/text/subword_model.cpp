@@ -14,7 +14,7 @@ void SubwordScratch::make_room(Bytes bytes, std::size_t piece_bytes) {
     else
       room = ledger->reserve(Account::text, bytes);
   } catch (const Error& error) {
-    throw Error(error.code(),
+    throw Error(ErrorCode::budget_refused,
                 fmt::format("a piece of text of {} takes {} of working memory to tokenize: {}",
                             format_bytes(piece_bytes), format_bytes(bytes), error.message()),
                 "break the text into lines, or give more memory");

@@ -27,7 +27,7 @@ struct UnigramScratch {
 /// Working memory, reused from piece to piece.
 struct SubwordScratch {
   /// Makes `bytes` of room, counted in the ledger if there is one, for a piece of so many bytes.
-  /// Throws Error(budget_exceeded) with both.
+  /// Throws Error(budget_refused) with both.
   void make_room(Bytes bytes, std::size_t piece_bytes);
 
   Ledger* ledger = nullptr;
@@ -40,7 +40,7 @@ struct SubwordScratch {
 
 /// Merges a piece that is longer than a window. `make_more()` gives a new "more" of
 /// merge_in_windows() that begins at the piece's beginning; what `take` appends to `out` is taken
-/// back where windows have to be larger. Throws Error(budget_exceeded) where there is no room for
+/// back where windows have to be larger. Throws Error(budget_refused) where there is no room for
 /// those.
 template <class MakeMore, class Lookup, class Take>
 void merge_long_piece(SubwordScratch& scratch, std::size_t piece_bytes, std::vector<TokenId>& out,

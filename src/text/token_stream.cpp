@@ -33,7 +33,7 @@ void TokenStream::check(std::size_t from, bool is_end) {
 
 void TokenStream::push(std::string_view bytes, std::vector<TokenId>& out) {
   if (pending_.size() + bytes.size() > most_)
-    throw Error(ErrorCode::budget_exceeded,
+    throw Error(ErrorCode::budget_refused,
                 fmt::format("the text goes on for more than {} from byte {} on without a place "
                             "where it can be cut, and {} are there to hold it",
                             format_bytes(pending_.size()), done_, format_bytes(most_)),

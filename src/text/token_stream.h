@@ -19,7 +19,7 @@ class TokenStream {
 
   /// Appends the tokens that have become certain with these bytes, which may end inside of a
   /// character. Throws Error(invalid_text) with the offset of what is no UTF-8,
-  /// Error(budget_exceeded) where more than `most` bytes have no place at which they can be cut.
+  /// Error(budget_refused) where more than `most` bytes have no place at which they can be cut.
   void push(std::string_view bytes, std::vector<TokenId>& out);
   /// Appends what is left. Nothing can be pushed after that.
   void finish(std::vector<TokenId>& out);

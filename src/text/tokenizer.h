@@ -66,7 +66,7 @@ class Tokenizer {
                           std::vector<TokenId>& out) const = 0;
 
   /// From now on the working memory of encoding is counted there, in Account::text; encoding throws
-  /// Error(budget_exceeded) where it does not fit. `ledger` outlives the tokenizer's use.
+  /// Error(budget_refused) where it does not fit. `ledger` outlives the tokenizer's use.
   void count_in(Ledger& ledger) { ledger_ = &ledger; }
   /// What encoding a text of so many bytes takes besides the text and its ids (4 bytes each, never
   /// more of them than bytes): no more than this unless one piece of the text is far beyond what

@@ -134,7 +134,7 @@ void VocabularyTokenizer::encode_end(std::string_view text, Progress progress,
 Bytes VocabularyTokenizer::work_bytes(std::size_t text_bytes) const {
   const std::size_t at_once = takes_parts() ? std::min(text_bytes, 2 * part_bytes) : text_bytes;
   const std::size_t symbols = std::min(text_bytes, merge_window);
-  return at_once * work_of_byte + MergeScratch::bytes_for(symbols) + 64 * KiB;
+  return at_once * work_of_byte + MergeScratch::bytes_for(symbols) + 4 * KiB;
 }
 
 Reservation VocabularyTokenizer::reserve_work(std::size_t text_bytes) const {
@@ -143,7 +143,7 @@ Reservation VocabularyTokenizer::reserve_work(std::size_t text_bytes) const {
   try {
     return ledger()->reserve(Account::text, work);
   } catch (const Error& error) {
-    throw Error(error.code(),
+    throw Error(ErrorCode::budget_refused,
                 fmt::format("tokenizing a text of {} takes {} of working memory: {}",
                             format_bytes(text_bytes), format_bytes(work), error.message()),
                 "give a shorter text, or more memory");

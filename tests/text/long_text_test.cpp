@@ -5,15 +5,18 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/ledger.h"
 #include "file/model_file.h"
 #include "support/temporary_folder.h"
 #include "text/merge.h"
@@ -277,6 +280,248 @@ TEST(LongText, TokenizersOfFoldersTakeParts) {
     const auto tokenizer =
         Tokenizer::from_metadata(ModelFile::open(folder.path().string()).metadata());
     expect_parts_equal(*tokenizer, 3000, 60);
+  }
+}
+
+/// Greedy merging by its definition, of a list of texts that only neighbours change; `priority_of`
+/// gives no value for a pair that does not merge. Slow, but for the index of the pairs.
+template <class Symbol, class PriorityOf, class Join>
+std::vector<Symbol> merge_by_definition(std::vector<Symbol> symbols, const PriorityOf& priority_of,
+                                        const Join& join) {
+  std::vector<std::size_t> next(symbols.size()), previous(symbols.size());
+  std::set<std::pair<double, std::size_t>> pairs;
+  std::vector<std::optional<double>> known(symbols.size());
+  const std::size_t count = symbols.size();
+  const auto look = [&](std::size_t left) {
+    if (left >= count) return;
+    if (known[left]) pairs.erase({*known[left], left});
+    known[left].reset();
+    if (next[left] >= count) return;
+    known[left] = priority_of(symbols[left], symbols[next[left]]);
+    if (known[left]) pairs.insert({*known[left], left});
+  };
+  for (std::size_t i = 0; i < count; ++i) {
+    next[i] = i + 1;
+    previous[i] = i == 0 ? count : i - 1;
+  }
+  for (std::size_t i = 0; i < count; ++i) look(i);
+  std::vector<bool> is_gone(count);
+  while (!pairs.empty()) {
+    const std::size_t left = pairs.begin()->second, right = next[left];
+    if (known[right]) pairs.erase({*known[right], right});
+    known[right].reset();
+    is_gone[right] = true;
+    symbols[left] = join(symbols[left], symbols[right]);
+    next[left] = next[right];
+    if (next[left] < count) previous[next[left]] = left;
+    look(left);
+    look(previous[left]);
+  }
+  std::vector<Symbol> merged;
+  for (std::size_t i = 0; i < count; ++i)
+    if (!is_gone[i]) merged.push_back(symbols[i]);
+  return merged;
+}
+
+/// Long texts that are one piece each.
+std::vector<std::string> long_pieces(std::mt19937& random) {
+  const std::size_t bytes = 20'000 + below(random, 40'000);
+  std::string pattern = letters(random, "acgt", 1 + below(random, 9)), repeated;
+  while (repeated.size() < bytes) repeated += pattern;
+  return {letters(random, "acgt", bytes), std::string(bytes, 'a'), letters(random, "ac", bytes),
+          repeated, letters(random, "aaaaaaaaaaaaaaaaaaaaaac", bytes)};
+}
+
+/// Any texts over "acgt".
+std::vector<std::string> random_words(std::mt19937& random, std::size_t count,
+                                      std::size_t longest) {
+  std::vector<std::string> words = {"a", "c", "g", "t"};
+  while (words.size() < count) {
+    // Grown out of others half of the time, as trained ones are.
+    std::string word = random() % 2
+                           ? words[below(random, words.size())] + words[below(random, words.size())]
+                           : letters(random, "aacgt", 2 + below(random, longest));
+    if (word.size() <= longest && std::ranges::find(words, word) == words.end())
+      words.push_back(word);
+    else if (random() % 50 == 0)
+      break;
+  }
+  return words;
+}
+
+TEST(LongText, BytePairsInWindowsAreThoseOfTheWhole) {
+  std::mt19937 random(17);
+  for (int round = 0; round < 12; ++round) {
+    const VocabularyBuilder builder = byte_pairs(random, "gpt-2", 20 + below(random, 400));
+    const auto tokenizer = builder.build();
+    std::map<std::pair<std::string, std::string>, double> ranks;
+    for (std::size_t i = 0; i < builder.merges.size(); ++i) {
+      const std::size_t space = builder.merges[i].find(' ');
+      ranks[{builder.merges[i].substr(0, space), builder.merges[i].substr(space + 1)}] =
+          static_cast<double>(i);
+    }
+    for (const std::string& text : long_pieces(random)) {
+      std::vector<std::string> symbols;
+      for (const char c : text) symbols.emplace_back(1, c);
+      const auto merged = merge_by_definition(
+          symbols,
+          [&](const std::string& left, const std::string& right) -> std::optional<double> {
+            const auto rank = ranks.find({left, right});
+            return rank == ranks.end() ? std::nullopt : std::optional(rank->second);
+          },
+          std::plus<>());
+      Ids wanted;
+      for (const std::string& one : merged) wanted.push_back(*tokenizer->find(one));
+      ASSERT_TRUE(tokenizer->encode(text) == wanted)
+          << "round " << round << ": " << text.substr(0, 60);
+    }
+  }
+}
+
+TEST(LongText, ScoredPairsInWindowsAreThoseOfTheWhole) {
+  std::mt19937 random(19);
+  for (int round = 0; round < 16; ++round) {
+    VocabularyBuilder builder;
+    builder.model = "llama";
+    builder.add("<unk>", VocabularyBuilder::unknown);
+    builder.add("<s>", VocabularyBuilder::control);
+    builder.add("</s>", VocabularyBuilder::control);
+    std::map<std::string, double> scores;
+    for (const std::string& word : random_words(random, 10 + below(random, 150), 12)) {
+      // With ties in half of the rounds.
+      const auto score = static_cast<float>(-static_cast<int>(below(random, round % 2 ? 5 : 9999)));
+      builder.add(word, VocabularyBuilder::normal, score);
+      scores[word] = static_cast<double>(score);
+    }
+    builder.add("\u2581", VocabularyBuilder::normal, -1e6f);
+    builder.more = [](GgufWriter& writer) {
+      writer.add_bool("tokenizer.ggml.add_space_prefix", false);
+    };
+    const auto tokenizer = builder.build();
+    for (const std::string& text : long_pieces(random)) {
+      std::vector<std::string> symbols;
+      for (const char c : text) symbols.emplace_back(1, c);
+      const auto merged = merge_by_definition(
+          symbols,
+          [&](const std::string& left, const std::string& right) -> std::optional<double> {
+            const auto score = scores.find(left + right);
+            return score == scores.end() ? std::nullopt : std::optional(-score->second);
+          },
+          std::plus<>());
+      Ids wanted;
+      for (const std::string& one : merged) wanted.push_back(*tokenizer->find(one));
+      ASSERT_TRUE(tokenizer->encode(text) == wanted)
+          << "round " << round << ": " << text.substr(0, 60);
+    }
+  }
+}
+
+TEST(LongText, UnigramInWindowsIsThatOfTheWhole) {
+  std::mt19937 random(23);
+  for (int round = 0; round < 16; ++round) {
+    VocabularyBuilder builder;
+    builder.model = "t5";
+    builder.add("<pad>", VocabularyBuilder::control);
+    builder.add("</s>", VocabularyBuilder::control);
+    builder.add("<unk>", VocabularyBuilder::unknown, 0);
+    std::map<std::string, double> scores;
+    double worst = 0;
+    std::size_t longest = 0;
+    for (const std::string& word : random_words(random, 10 + below(random, 150), 12)) {
+      if (word == "g" && round % 3 == 0) continue;  // unknown then, but in longer ones
+      // As bad as long in half of the rounds: then many paths are equally good, and keep apart.
+      const float score = round % 2 ? -0.5f * static_cast<float>(word.size())
+                                    : -static_cast<float>(1 + below(random, 900)) / 100;
+      builder.add(word, VocabularyBuilder::normal, score);
+      scores[word] = static_cast<double>(score);
+      worst = std::min(worst, scores[word]);
+      longest = std::max(longest, word.size());
+    }
+    builder.more = [](GgufWriter& writer) {
+      writer.add_bool("tokenizer.ggml.add_space_prefix", false);
+    };
+    const auto tokenizer = builder.build();
+    for (const std::string& text : long_pieces(random)) {
+      std::vector<double> best(text.size() + 1, 0);
+      std::vector<std::size_t> from(text.size() + 1, text.size() + 1);
+      from[0] = 0;
+      for (std::size_t begin = 0; begin < text.size(); ++begin) {
+        for (std::size_t size = 1; size <= longest && begin + size <= text.size(); ++size) {
+          const auto token = scores.find(text.substr(begin, size));
+          if (token == scores.end() && size > 1) continue;
+          const double score = best[begin] + (token == scores.end() ? worst - 10 : token->second);
+          if (from[begin + size] <= text.size() && score <= best[begin + size]) continue;
+          best[begin + size] = score;
+          from[begin + size] = begin;
+        }
+      }
+      Ids wanted;
+      std::size_t end = text.size();
+      for (bool was_unknown = false; end > 0; end = from[end]) {
+        const std::string one = text.substr(from[end], end - from[end]);
+        const bool is_unknown = !scores.contains(one);
+        if (!is_unknown) wanted.push_back(*tokenizer->find(one));
+        if (is_unknown && !was_unknown) wanted.push_back(2);
+        was_unknown = is_unknown;
+      }
+      std::ranges::reverse(wanted);
+      const Ids found = tokenizer->encode(text);
+      ASSERT_TRUE(found == wanted) << "round " << round << ": " << text.substr(0, 60);
+    }
+  }
+}
+
+TEST(LongText, WorkIsCountedAndBounded) {
+  std::mt19937 random(29);
+  const auto tokenizer = byte_pairs(random, "gpt-2", 200).build();
+  Ledger ledger;
+  tokenizer->count_in(ledger);
+  const std::string text = letters(random, "acgt", 3'000'000);
+  const Ids ids = tokenizer->encode(text);
+  EXPECT_EQ(ledger.used(), 0u);
+  EXPECT_GT(ledger.peak(Account::text), 0u);
+  EXPECT_LT(ledger.peak(Account::text), 6 * MiB);
+  EXPECT_LE(tokenizer->work_bytes(text.size()), 6 * MiB);
+  EXPECT_EQ(tokenizer->work_bytes(text.size()), tokenizer->work_bytes(100 * text.size()));
+
+  ledger.set_budget(64 * KiB);
+  try {
+    tokenizer->encode(text);
+    FAIL() << "tokenized";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::budget_refused);
+    EXPECT_NE(error.message().find("2.86 MiB"), std::string::npos) << error.message();
+  }
+  EXPECT_EQ(tokenizer->encode("a short one").size() > 0, true);
+}
+
+TEST(LongText, StreamsRefuseWhatHasNoEnd) {
+  std::mt19937 random(31);
+  const auto tokenizer = byte_pairs(random, "gpt-2", 50).build();
+  TokenStream stream(*tokenizer, MiB);
+  const std::string zeros(64 * KiB, '\0');
+  Ids ids;
+  stream.push("some words before ", ids);
+  try {
+    for (int i = 0; i < 64; ++i) stream.push(zeros, ids);
+    FAIL() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::budget_refused);
+    EXPECT_NE(error.message().find("1.00 MiB"), std::string::npos) << error.message();
+  }
+
+  // Bytes that are no UTF-8 are found where they are, whatever the blocks.
+  TokenStream broken(*tokenizer, MiB);
+  std::string text = prose(random, 200'000);
+  while (static_cast<signed char>(text.back()) < 0) text.pop_back();
+  broken.push(text + "\xE6\xBC", ids);  // may still become a character
+  try {
+    broken.push("x", ids);
+    FAIL() << "taken";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::invalid_text);
+    EXPECT_NE(error.message().find(std::to_string(text.size())), std::string::npos)
+        << error.message();
   }
 }
 
