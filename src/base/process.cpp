@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "base/region.h"
 #include "base/small_file.h"
 
 namespace plimsoll {
@@ -34,21 +35,21 @@ ProcessMemory process_memory() {
   return memory;
 }
 
-void hold_program() {
-  // The first object is the program itself; the others are libraries, of which little is used.
+Bytes program_bytes() {
+  Bytes bytes = 0;
   dl_iterate_phdr(
-      [](dl_phdr_info* object, std::size_t, void*) {
-        constexpr std::uintptr_t page = 4096;
+      [](dl_phdr_info* object, std::size_t, void* data) {
         for (int i = 0; i < object->dlpi_phnum; ++i) {
           const ElfW(Phdr)& segment = object->dlpi_phdr[i];
           if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
           const std::uintptr_t begin = object->dlpi_addr + segment.p_vaddr;
-          for (std::uintptr_t at = begin; at < begin + segment.p_memsz; at += page)
-            static_cast<void>(*reinterpret_cast<const volatile char*>(at));
+          *static_cast<Bytes*>(data) +=
+              round_up(begin + segment.p_memsz, page_bytes) - round_down(begin, page_bytes);
         }
-        return 1;
+        return 0;
       },
-      nullptr);
+      &bytes);
+  return bytes;
 }
 
 void restart_peak() {

@@ -19,10 +19,9 @@ struct ProcessMemory {
 /// From /proc/self/status. Throws Error(internal) when /proc is not there.
 ProcessMemory process_memory();
 
-/// Touches all of the program's own code and constants, so that what is measured afterwards does
-/// not grow with the code that happens to run: which of its pages the kernel maps together is
-/// different from start to start.
-void hold_program();
+/// Code and constants of the program and of every library that it has loaded: the most that may be
+/// resident of them, the same from start to start.
+Bytes program_bytes();
 
 /// Lets ProcessMemory::peak count from now on, where the kernel allows that (proc(5), clear_refs,
 /// since Linux 4.0); otherwise it goes on as it was.

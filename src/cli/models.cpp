@@ -17,9 +17,6 @@
 namespace plimsoll {
 namespace {
 
-/// A run has read its prompt (some thousand tokens) and more options before it measures itself.
-constexpr Bytes prompt_allowance = 320 * KiB;
-
 std::vector<std::string> names_to_suggest(const Places& places) {
   std::vector<std::string> names;
   for (const KnownModel& known : known_models()) {
@@ -98,7 +95,6 @@ Error renamed(const Error& error, const Offer& offer) {
 Plan plan_headers(const Offer& offer, const CommonOptions& options) {
   const OpenModel model = OpenModel::open(offer.preview_path);
   PlanNeeds needs;
-  needs.still_to_come = prompt_allowance;
   PlanRequest request = plan_request(model, options, needs);
   request.policy = WeightPolicy::fit;
   if (const auto note = model.file.metadata().string(quality_key))

@@ -48,9 +48,6 @@ struct PlanOptions {
   static constexpr std::int64_t most_sessions = 1024;
 };
 
-/// A run has read its prompt (some thousand tokens) and more options before it measures itself.
-constexpr Bytes prompt_allowance = 320 * KiB;
-
 /// One plan of a model, with what it is held against.
 class Planning {
  public:
@@ -61,7 +58,6 @@ class Planning {
     needs.policy = WeightPolicy::fit;
     needs.shows_losses = true;
     needs.sessions = options.sessions.value_or(1);
-    needs.still_to_come = prompt_allowance;
     if (options.speed > 0) {
       machine_ = machine_for_floor(formats_of_any_plan(model_.facts), budget(), threads());
       needs.speed = {options.speed, &*machine_};

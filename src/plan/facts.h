@@ -11,9 +11,10 @@ namespace plimsoll {
 /// From the header alone; reads no tensor. Refers to the file. Throws as describe() and find_tensors() do.
 ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer);
 
-/// What this process holds now besides the text account (program, libraries, stacks, heap), and
-/// what of it will still come while running: measured. Call it after the model's header and
-/// tokenizer are in memory.
+/// What this process holds besides the text account (program, libraries, stacks, heap), and what of
+/// it will still come while running, a prompt of usual length included: declared, and the same from
+/// start to start, unless the process holds more than that by now. Call it after the model's header
+/// and tokenizer are in memory.
 Bytes runtime_bytes(const ModelFacts& facts, int threads);
 
 /// The budget where the user gave none: what this machine or container really has to give. With

@@ -147,8 +147,9 @@ Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const Held
 /// Parts of the budget, as divisors.
 constexpr Bytes kv_share = 8;
 constexpr Bytes activations_share = 32;
-/// What the process holds is counted in steps of this part.
-constexpr Bytes process_step = 128;
+/// Weights are chosen for at least so many workers where they fit, so that the same weights come
+/// out for fewer: each takes scratch, a stack and staging.
+constexpr int usual_threads = 4;
 
 /// Context and chunk, when the weights will get what they leave; the plan has the smallest weights.
 /// Fits if anything does.
@@ -220,14 +221,26 @@ HeldWeights keep_speed(const ModelFacts& facts, const PlanRequest& request,
 Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const FormatChoices& choices,
                  const Plan& frame) {
   if (!frame.fits) return frame;
-  const Bytes process = round_up(frame.account(Account::runtime) + frame.account(Account::text),
-                                 round_up(request.budget / process_step, page_bytes));
-  const Bytes staging =
-      choices.most_staging_bytes_per_worker() * static_cast<Bytes>(request.threads);
-  const Bytes besides =
-      process + std::max(staging, frame.account(Account::kv) + frame.account(Account::activations));
-  const Bytes resident = resident_limit(request.budget);
-  const Bytes limit = resident - std::min(resident, besides);
+  const auto left_for_weights = [&](const PlanRequest& workers, const Plan& with) {
+    const Bytes staging =
+        choices.most_staging_bytes_per_worker() * static_cast<Bytes>(workers.threads);
+    const Bytes besides =
+        with.account(Account::runtime) + with.account(Account::text) +
+        std::max(staging, with.account(Account::kv) + with.account(Account::activations));
+    const Bytes resident = resident_limit(request.budget);
+    return resident - std::min(resident, besides);
+  };
+  Bytes limit = left_for_weights(request, frame);
+  if (request.threads < usual_threads) {
+    PlanRequest usual = request;
+    usual.threads = usual_threads;
+    usual.runtime_bytes +=
+        stack_bytes_per_thread * static_cast<Bytes>(usual_threads - request.threads);
+    const Plan with = sized(facts, usual, choices.smallest(), frame.context, frame.chunk_tokens);
+    // Not below what is little already, where every byte counts.
+    const Bytes little = 2 * choices.smallest().bytes;
+    limit = std::max(with.fits ? left_for_weights(usual, with) : 0, std::min(limit, little));
+  }
   const HeldWeights weights = request.speed ? keep_speed(facts, request, choices, limit,
                                                          std::min(usual_prompt, frame.context))
                                             : choices.best(limit);

@@ -46,6 +46,9 @@ struct SpeedFloor {
   const Machine* machine = nullptr;
 };
 
+/// Of the runtime account, each worker's part.
+constexpr Bytes stack_bytes_per_thread = 48 * KiB;
+
 struct PlanRequest {
   Bytes budget = 0;
   /// Tokens of KV cache of each session; without it, the most useful that fits.
@@ -56,9 +59,10 @@ struct PlanRequest {
       1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
   std::int64_t chunk_tokens =
       256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
-  /// What the process holds besides the accounts: measured (see runtime_bytes), not guessed.
+  /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
-  /// Measured anew, the process may hold so much more: what a refusal offers instead has it to spare.
+  /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
+  /// spare.
   Bytes runtime_slack = 0;
   WeightPolicy policy = WeightPolicy::exact;
   /// What rounding costs; without it, prior_quality().
@@ -88,14 +92,13 @@ struct Plan {
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
-  std::int64_t largest_context =
-      0;  ///< that would fit this budget, up to what the model was trained for or what was asked for;
-          ///< 0 for none
+  std::int64_t largest_context = 0;  ///< that would fit this budget, up to what the model was
+                                     ///< trained for or what was asked for; 0 for none
   std::int64_t offered_context = 0;  ///< the same with the request's slack to spare
   Bytes slack_bytes = 0;             ///< the request's
   /// Peak with the smallest chunk and least_context tokens (short_context, or what the model was
-  /// trained for), and with every tensor in its smallest format where the policy is to fit; and what
-  /// that loses.
+  /// trained for), and with every tensor in its smallest format where the policy is to fit; and
+  /// what that loses.
   Bytes least_bytes = 0;
   std::int64_t least_context = 0;
   double least_kl_nats = 0;

@@ -1,12 +1,11 @@
 #!/bin/sh
 # The suite `memory`: is the predicted peak kept? For a few models and contexts, `plimsoll plan` says a number of bytes;
 # `plimsoll run` then gets exactly that number as its budget and
-#   - the kernel's own peak (VmHWM) is at most the prediction and within 3 % of it,
+#   - the kernel's own peak (VmHWM) is at most the prediction and within 3 % of it, or 2 MiB: code is counted as declared,
 #   - inside a memory control group with that limit and no swap, every one of RUNS runs survives,
 #   - loading peaks at most 16 MiB above running, by the plan and by the kernel.
 # Models of F16 also get budgets that their weights do not fit, so that these are rounded while loading: half as many runs
-# inside a group of just that budget, all of which survive, with a peak as predicted to 2 % (6 % for the bundled model,
-# where the process is half of it).
+# inside a group of just that budget, all of which survive, with a peak as predicted to 2 % or 2 MiB.
 # Where no control group can be made (needs root), that part is skipped loudly.
 #
 #   tests/memory/run.sh [BUILD_DIR [MODEL...]]     BUILD_DIR: default out/release, with plimsoll and plimsoll_make_model
@@ -98,6 +97,11 @@ fail() { # MESSAGE
 mib() { awk -v bytes="$1" 'BEGIN { printf "%.2f", bytes / 1048576 }'; }
 ratio() { awk -v part="$1" -v whole="$2" 'BEGIN { printf "%.4f", part / whole }'; }
 
+is_close() { # PEAK PREDICTED PERCENT
+  [ $(($1 * 100)) -ge $(($2 * (100 - $3))) ] || [ $(($1 + 2 * 1024 * 1024)) -ge "$2" ] ||
+    fail "peak of $1 bytes is more than $3 % and 2 MiB below the predicted $2"
+}
+
 check_case() { # NAME FILE CONTEXT
   if ! "$plimsoll" plan "$2" --context "$3" --threads $threads --json >"$work/plan.json" 2>"$work/plan.err"; then
     echo "SKIPPED: $1, context $3: $(tail -n 1 "$work/plan.err")"
@@ -149,7 +153,7 @@ check_case() { # NAME FILE CONTEXT
   [ "$planned" -gt $((predicted - predicted / 100)) ] ||
     fail "predicted $predicted bytes, but given just these the run planned for $planned"
   [ "$peak" -le "$predicted" ] || fail "peak of $peak bytes is above the predicted $predicted"
-  [ $((peak * 100)) -ge $((predicted * 97)) ] || fail "peak of $peak bytes is more than 3 % below the predicted $predicted"
+  is_close "$peak" "$predicted" 3
   [ "$loading" -le $((running + slack)) ] || fail "planned loading takes $loading bytes, running $running"
   [ "$load_peak" -gt 0 ] || fail "a run of one token ended with an error"
   [ "$load_peak" -le $((peak + slack)) ] || fail "loading peaks at $load_peak bytes, running at $peak"
@@ -160,7 +164,7 @@ fraction() { # KEY
   sed -n 's/.*"'"$1"'": *\([0-9.e+-]*\).*/\1/p' | head -n 1
 }
 
-check_rounding() { # NAME FILE BUDGET_MIB PERCENT
+check_rounding() { # NAME FILE BUDGET_MIB
   budget=$(($3 * 1024 * 1024))
   question=$(prompt "$2" 100)
   survived=0 peak=0 group_peak=0 wanted=$(((runs + 1) / 2))
@@ -191,8 +195,7 @@ check_rounding() { # NAME FILE BUDGET_MIB PERCENT
     "$(ratio "$peak" "$predicted")" "$(mib "$group_peak")" "$(fraction load_seconds <"$work/run.json" | cut -c 1-5)" \
     "$survived" "$wanted"
   [ "$peak" -le "$budget" ] || fail "peak of $peak bytes is above the budget of $budget"
-  [ $((peak * 100)) -ge $((predicted * (100 - $4))) ] ||
-    fail "peak of $peak bytes is more than $4 % below the predicted $predicted"
+  is_close "$peak" "$predicted" 2
 }
 
 if ! has_groups; then
@@ -219,9 +222,9 @@ for model in "$@"; do
   file=$(model_file "$model")
   [ -f "$file" ] || continue
   case $model in
-    bundled) check_rounding "$model" "$file" 12 6 ;;
-    qwen-0.5b-F16) check_rounding "$model" "$file" 300 2 ;;
-    llama-1b-F16) check_rounding "$model" "$file" 700 2 ;;
+    bundled) check_rounding "$model" "$file" 12 ;;
+    qwen-0.5b-F16) check_rounding "$model" "$file" 300 ;;
+    llama-1b-F16) check_rounding "$model" "$file" 700 ;;
   esac
 done
 if [ $failures -gt 0 ]; then

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "plan/facts.h"
 #include "plan/fitted_plan.h"
 
 namespace plimsoll {
@@ -78,11 +79,32 @@ TEST_F(FittedPlan, NeitherContextNorChunkEatTheWeights) {
   EXPECT_GT(asked.kl_nats, small.kl_nats);
 }
 
-TEST_F(FittedPlan, SmallDifferencesOfTheProcessChangeNothing) {
-  PlanRequest later = request(700 * MiB);
-  const Plan one = make_plan(facts_, later);
-  later.runtime_bytes += 200 * KiB;
-  EXPECT_EQ(make_plan(facts_, later).formats, one.formats);
+TEST_F(FittedPlan, FewWorkersGetTheSameWeights) {
+  PlanRequest wanted = request(700 * MiB);
+  wanted.threads = 1;
+  const Plan one = make_plan(facts_, wanted);
+  ASSERT_FALSE(one.formats.empty());
+  for (const int threads : {2, 3, 4}) {
+    wanted.threads = threads;
+    wanted.runtime_bytes += stack_bytes_per_thread;
+    const Plan more = make_plan(facts_, wanted);
+    ASSERT_TRUE(more.fits);
+    EXPECT_EQ(more.formats, one.formats) << threads;
+    EXPECT_EQ(more.context, one.context);
+  }
+}
+
+/// What a process holds at a moment differs from start to start.
+TEST_F(FittedPlan, PagesMoreOrLessOfTheProcessChangeNothing) {
+  const Bytes before = runtime_bytes(facts_, 2);
+  for (const std::size_t bytes : {5000, 20000, 60000}) {
+    const std::vector<char> held(bytes, 'x');
+    EXPECT_EQ(runtime_bytes(facts_, 2), before);
+  }
+  EXPECT_EQ(runtime_bytes(facts_, 3), before + stack_bytes_per_thread);
+  // What is more than declared is counted.
+  const std::vector<char> held(12 * MiB, 'x');
+  EXPECT_GE(runtime_bytes(facts_, 2), before + 7 * MiB);
 }
 
 TEST_F(FittedPlan, BelowTheLeastItIsRefusedWithWhatWouldDo) {
