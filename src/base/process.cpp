@@ -4,12 +4,14 @@
 #include <link.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/error.h"
 #include "base/region.h"
 #include "base/small_file.h"
+#include "base/threads.h"
 
 namespace plimsoll {
 namespace {
@@ -35,21 +37,38 @@ ProcessMemory process_memory() {
   return memory;
 }
 
-Bytes program_bytes() {
-  Bytes bytes = 0;
+namespace {
+
+/// Calls body(begin, bytes) for the pages of every segment of code or constants: of the program and
+/// of all libraries.
+void for_each_segment(FunctionRef<void(std::uintptr_t, Bytes)> body) {
   dl_iterate_phdr(
       [](dl_phdr_info* object, std::size_t, void* data) {
         for (int i = 0; i < object->dlpi_phnum; ++i) {
           const ElfW(Phdr)& segment = object->dlpi_phdr[i];
           if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
-          const std::uintptr_t begin = object->dlpi_addr + segment.p_vaddr;
-          *static_cast<Bytes*>(data) +=
-              round_up(begin + segment.p_memsz, page_bytes) - round_down(begin, page_bytes);
+          const std::uintptr_t address = object->dlpi_addr + segment.p_vaddr;
+          const std::uintptr_t begin = round_down(address, page_bytes);
+          (*static_cast<FunctionRef<void(std::uintptr_t, Bytes)>*>(data))(
+              begin, round_up(address + segment.p_memsz, page_bytes) - begin);
         }
         return 0;
       },
-      &bytes);
+      &body);
+}
+
+}  // namespace
+
+Bytes program_bytes() {
+  Bytes bytes = 0;
+  for_each_segment([&bytes](std::uintptr_t, Bytes segment) { bytes += segment; });
   return bytes;
+}
+
+void release_program() {
+  for_each_segment([](std::uintptr_t begin, Bytes bytes) {
+    madvise(reinterpret_cast<void*>(begin), bytes, MADV_DONTNEED);  // as it was is no error
+  });
 }
 
 void restart_peak() {

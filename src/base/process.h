@@ -22,6 +22,9 @@ ProcessMemory process_memory();
 /// Code and constants of the program and of every library that it has loaded: the most that may be
 /// resident of them, the same from start to start.
 Bytes program_bytes();
+/// Unmaps their pages, which come back from the file (or the page cache) when they are touched: what
+/// only opening a model has used is held no longer.
+void release_program();
 
 /// Lets ProcessMemory::peak count from now on, where the kernel allows that (proc(5), clear_refs,
 /// since Linux 4.0); otherwise it goes on as it was.

@@ -19,17 +19,15 @@ namespace {
 /// plan: what it really holds at a moment differs by some pages from start to start. Checked by the
 /// suite memory; docs/decisions/memory.md says what was measured.
 ///
-/// Of code and constants, what is ever resident, in thirty-seconds: which pages the kernel maps
-/// around those that are touched is different from start to start (two thirds for one answer, three
-/// quarters at most were seen).
-constexpr Bytes touched_parts = 25, all_parts = 32;
+/// Of code and constants, what running touches (docs/decisions/memory.md).
+constexpr Bytes touched_parts = 17, all_parts = 32;
 /// Heap: a prompt and what parsing leaves behind, and what the allocator adds to the text account.
-constexpr Bytes heap_bytes = 704 * KiB, heap_divisor_of_text = 32;
+constexpr Bytes heap_bytes = 640 * KiB, heap_divisor_of_text = 32;
 /// A process that holds more than was declared counts so many more.
 constexpr Bytes declared_step = 128 * KiB;
 
 /// What comes after planning: heap for the sequence and its text, and for each worker a stack.
-constexpr Bytes later_bytes = 192 * KiB;
+constexpr Bytes later_bytes = 128 * KiB;
 
 /// `declared`, or as many steps more as `held` takes.
 Bytes at_least(Bytes declared, Bytes held) {
@@ -66,6 +64,7 @@ ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
 
 Bytes runtime_bytes(const ModelFacts& facts, int threads) {
   trim_allocator();
+  release_program();
   const ProcessMemory held = process_memory();
   const Bytes code = at_least(program_bytes() / all_parts * touched_parts, held.file_mapped);
   const Bytes heap = at_least(heap_bytes + facts.text_bytes / heap_divisor_of_text,

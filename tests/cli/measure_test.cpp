@@ -41,7 +41,7 @@ TEST_F(Measure, RefusesWhatCannotFit) {
 
 TEST_F(Measure, IsKeptAndUsed) {
   const auto plan = [this](const char* option) {
-    return run({"plan", bundled_model, "--memory", "18MiB", option, "--json"}).json()["quality"];
+    return run({"plan", bundled_model, "--memory", "15MiB", option, "--json"}).json()["quality"];
   };
   EXPECT_EQ(plan("--no-measure"), "prior");
   EXPECT_EQ(run({"measure", bundled_model, "--memory", "32MiB"}).exit_code, 0);
