@@ -7,6 +7,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "cli/commands.h"
@@ -70,11 +71,28 @@ std::map<std::string_view, FormatTotal> totals_by_format(const ModelFile& file) 
   return totals;
 }
 
-Bytes memory_bytes(const TensorInfo& tensor) {
-  // Vectors are kept as f32 whatever the file has.
-  if (tensor.rank == 1) return static_cast<Bytes>(tensor.columns()) * sizeof(float);
-  return Matrix::memory_bytes({&tensor, tensor.format});
-}
+/// What tensors take in memory: vectors are kept as f32 whatever the file has. Which ones are
+/// vectors follows from their roles, or from their shapes in a model that is not known.
+class MemoryBytes {
+ public:
+  explicit MemoryBytes(const ModelFile& file) {
+    try {
+      for (const TensorUse& use : find_tensors(file, describe(file)))
+        if (use.slot.is_vector()) vectors_.insert(use.info);
+    } catch (const Error&) {
+      for (const TensorInfo& tensor : file.tensors())
+        if (tensor.rank == 1) vectors_.insert(&tensor);
+    }
+  }
+
+  Bytes of(const TensorInfo& tensor) const {
+    if (vectors_.contains(&tensor)) return static_cast<Bytes>(tensor.columns()) * sizeof(float);
+    return Matrix::memory_bytes({&tensor, tensor.format});
+  }
+
+ private:
+  std::set<const TensorInfo*> vectors_;
+};
 
 // --- JSON ---
 
@@ -160,12 +178,13 @@ Json whole_json(const ModelFile& file, const Reading& reading) {
     metadata[std::string(entry.key)] = value_json(entry.value);
   json["metadata"] = std::move(metadata);
   Json tensors = Json::array();
+  const MemoryBytes memory(file);
   for (const TensorInfo& tensor : file.tensors()) {
     tensors.push_back({{"name", tensor.name},
                        {"format", tensor.format->name},
                        {"shape", shape_json(tensor)},
                        {"file_bytes", tensor.bytes},
-                       {"memory_bytes", memory_bytes(tensor)}});
+                       {"memory_bytes", memory.of(tensor)}});
   }
   json["tensors"] = std::move(tensors);
   return json;
@@ -250,13 +269,14 @@ std::string tensor_table(const ModelFile& file, const Terminal& terminal) {
       terminal.styled(Style::dim, fmt::format("\n{:<{}}  {:<8}{:>16}  {:>9}  {:>9}", "tensor",
                                               widest, "format", "shape", "in file", "in memory")) +
       "\n";
+  const MemoryBytes memory(file);
   for (const TensorInfo& tensor : file.tensors()) {
     std::string shape;
     for (int i = 0; i < tensor.rank; ++i)
       shape += fmt::format("{}{}", i ? "x" : "", tensor.shape[static_cast<std::size_t>(i)]);
     out += fmt::format("{:<{}}  {:<8}{:>16}  {:>9}  {:>9}\n", printable_line(tensor.name, 200),
                        widest, tensor.format->name, shape, format_bytes(tensor.bytes),
-                       format_bytes(memory_bytes(tensor)));
+                       format_bytes(memory.of(tensor)));
   }
   return out;
 }

@@ -284,6 +284,32 @@ TEST(Plan, SpeedFloorsAreKeptOrRefused) {
   }
 }
 
+// What was answered in between, and how fast, changes nothing.
+TEST(Plan, TheSameFloorGivesTheSamePlan) {
+  const TemporaryFolder cache;
+  const auto with = [&cache](std::vector<std::string> arguments) {
+    Invocation invocation{std::move(arguments)};
+    invocation.arguments.insert(invocation.arguments.end(),
+                                {"--memory", enough_memory, "--threads", "2", "--json"});
+    invocation.environment = {{"XDG_CACHE_HOME", cache.path().string()}};
+    return run_program(invocation).json();
+  };
+  const nlohmann::json any = with({"plan", "--speed", "0.01"});
+  const std::string floor = std::to_string(any["decode_tokens_per_second"].get<double>());
+  const auto plan = [&] {
+    const nlohmann::json found = with({"plan", "--speed", floor});
+    return nlohmann::json{found["formats"], found["kl_nats"], found["decode_tokens_per_second"]};
+  };
+  const nlohmann::json before = plan();
+  std::string prompt;
+  for (int i = 0; i < 200; ++i) prompt += "file ";
+  for (int i = 0; i < 3; ++i) {
+    const nlohmann::json run = with({"run", "--prompt", prompt, "--tokens", "20"});
+    EXPECT_EQ(run["finish_reason"], "length") << run;
+    EXPECT_EQ(plan(), before);
+  }
+}
+
 TEST(Plan, SessionsMultiplyTheCache) {
   const auto plan = [](const std::string& sessions) {
     return run_program({"plan", "--json", "--context", "256", "--sessions", sessions}).json();
