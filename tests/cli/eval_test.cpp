@@ -326,10 +326,10 @@ TEST_F(EvalBudgets, TableAndPageTellThemApart) {
   const Outcome plain = eval("22.65MiB,21.15MiB", {"--html", page});
   EXPECT_EQ(plain.exit_code, 0) << plain.error;
   for (const char* part :
-       {"budget ", "predicted", "\n25.2 MiB ", "\n23.8 MiB ", "weights in memory"})
+       {"budget ", "predicted", "\n22.6 MiB ", "\n21.1 MiB ", "weights in memory"})
     EXPECT_NE(plain.out.find(part), std::string::npos) << part << plain.out;
   const std::string html = content(page);
-  for (const char* part : {"under 2 budgets", "25.2 MiB", "23.8 MiB", "-f16, predicted",
+  for (const char* part : {"under 2 budgets", "22.6 MiB", "21.1 MiB", "-f16, predicted",
                            "formats in memory", "prior: kind and depth of tensors"})
     EXPECT_NE(html.find(part), std::string::npos) << part;
   // Alone there is nothing to tell apart.
