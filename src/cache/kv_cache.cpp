@@ -5,8 +5,9 @@
 namespace plimsoll {
 
 Bytes KvCache::memory_bytes(const KvShape& shape, std::int64_t context) {
-  return round_up(static_cast<Bytes>(shape.layers * 2 * shape.kv_heads * context * shape.head_dim) *
-                      sizeof(std::uint16_t),
+  const auto rows = static_cast<Bytes>(shape.layers * 2 * shape.kv_heads * context);
+  return round_up(rows * (static_cast<Bytes>(shape.head_dim) * sizeof(std::int16_t) +
+                          sizeof(std::uint16_t)),
                   page_bytes);
 }
 
@@ -25,9 +26,12 @@ void KvCache::truncate(std::int64_t length) {
   length_ = length;
 }
 
-std::uint16_t* KvCache::at(std::int64_t layer, std::int64_t which, std::int64_t head) const {
-  return memory_.as<std::uint16_t>() +
-         ((layer * 2 + which) * shape_.kv_heads + head) * context_ * shape_.head_dim;
+KvCache::Rows KvCache::at(std::int64_t layer, std::int64_t which, std::int64_t head) const {
+  const std::int64_t all = shape_.layers * 2 * shape_.kv_heads * context_;
+  const std::int64_t first = ((layer * 2 + which) * shape_.kv_heads + head) * context_;
+  std::int16_t* const codes = memory_.as<std::int16_t>();
+  auto* const units = reinterpret_cast<std::uint16_t*>(codes + all * shape_.head_dim);
+  return {codes + first * shape_.head_dim, units + first};
 }
 
 }  // namespace plimsoll
