@@ -6,9 +6,9 @@ namespace plimsoll {
 
 Bytes KvCache::memory_bytes(const KvShape& shape, std::int64_t context) {
   const auto rows = static_cast<Bytes>(shape.layers * 2 * shape.kv_heads * context);
-  return round_up(rows * (static_cast<Bytes>(shape.head_dim) * sizeof(std::int16_t) +
-                          sizeof(std::uint16_t)),
-                  page_bytes);
+  return round_up(
+      rows * (static_cast<Bytes>(shape.head_dim) * sizeof(std::int16_t) + sizeof(std::uint16_t)),
+      page_bytes);
 }
 
 KvCache::KvCache(Ledger& ledger, const KvShape& shape, std::int64_t context)

@@ -17,7 +17,8 @@ struct KvShape {
 };
 
 /// Codes of keys and values lie as [layer][key or value][kv head][position][head_dim], so that a
-/// head's positions follow each other, then their units without the last dimension. Not thread-safe; different heads may be written at the same time.
+/// head's positions follow each other, then their units without the last dimension. Not
+/// thread-safe; different heads may be written at the same time.
 class KvCache {
  public:
   static Bytes memory_bytes(const KvShape& shape, std::int64_t context);

@@ -104,8 +104,8 @@ HWY_INLINE void prefetch_row(const std::int16_t* row, std::int64_t head_dim) {
   for (std::int64_t d = 0; d < head_dim; d += kCacheLineHalves) prefetch_to_l2(row + d);
 }
 
-/// The largest magnitude of n floats; NaN if there is a NaN or an infinity, which no code could stand
-/// for. As bits, magnitudes have the order of integers, and those two are the largest.
+/// The largest magnitude of n floats; NaN if there is a NaN or an infinity, which no code could
+/// stand for. As bits, magnitudes have the order of integers, and those two are the largest.
 HWY_INLINE float largest_of(const float* x, std::int64_t n) {
   const IntTag tag;
   Ints max = hn::Zero(tag);

@@ -1,10 +1,10 @@
-// Attention in f32, for processors whose 16-bit products are no faster. Few rows read K and V as they
-// are, each load shared by all of them; for many K is transposed and V converted once, and scores
-// and outputs are register-tiled products. Units are multiplied into scores and probabilities. To be
-// included by attention-inl.h inside its namespaces.
+// Attention in f32, for processors whose 16-bit products are no faster. Few rows read K and V as
+// they are, each load shared by all of them; for many K is transposed and V converted once, and
+// scores and outputs are register-tiled products. Units are multiplied into scores and
+// probabilities. To be included by attention-inl.h inside its namespaces.
 //
-// A score is four sums, of the dimensions d = 0, 1, 2 and 3 modulo 4, added in one order by both; an
-// output is a sum over positions in their order.
+// A score is four sums, of the dimensions d = 0, 1, 2 and 3 modulo 4, added in one order by both;
+// an output is a sum over positions in their order.
 
 static_assert(kLanes == 4);
 /// Up to as many rows, preparing tiles would take longer.
@@ -26,9 +26,9 @@ HWY_INLINE Vector load_codes(const std::int16_t* p) {
 /// What a difference of maxima means.
 HWY_INLINE Vector power(Vector x) { return exp_nonpositive(x); }
 
-/// Turns a row's scores of the tile at `base`, still without units, into probabilities relative to the
-/// row's maximum times the values' units, 0 where the row does not see the position, and updates the row's maximum and sums. Returns the
-/// factor for its earlier outputs. Not inlined, so
+/// Turns a row's scores of the tile at `base`, still without units, into probabilities relative to
+/// the row's maximum times the values' units, 0 where the row does not see the position, and
+/// updates the row's maximum and sums. Returns the factor for its earlier outputs. Not inlined, so
 /// that every path rounds alike.
 HWY_NOINLINE float softmax_tile(const Work& work, std::int64_t row, std::int64_t base, float* s) {
   const AttentionTask& task = work.task;
@@ -147,8 +147,8 @@ void add_all_values(const Work& work, const float* probabilities, const float* c
 
 /// Raw scores of four positions, whose K rows are given, for kRows rows.
 template <int kRows>
-HWY_INLINE void dot_four(const float* const* q, std::int64_t head_dim,
-                         const std::int16_t* const* k, float* scores) {
+HWY_INLINE void dot_four(const float* const* q, std::int64_t head_dim, const std::int16_t* const* k,
+                         float* scores) {
   Vector acc[kRows][4];
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -180,7 +180,8 @@ void dot_rows(const Work& work, const float* const* q, std::int64_t base, Range 
   for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
     const std::int16_t* k[4];
     for (int i = 0; i < 4; ++i)
-      k[i] = task.k.codes + (base + min_of(max_of(p + i, seen.begin), seen.end - 1)) * task.kv_stride;
+      k[i] =
+          task.k.codes + (base + min_of(max_of(p + i, seen.begin), seen.end - 1)) * task.kv_stride;
     dot_four<kRows>(q, task.head_dim, k, work.scores + p);
   }
 }
@@ -317,12 +318,11 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
     corrections[r] = softmax_tile(work, row + r, base, work.scores + r * kAttentionTile);
   float* const outputs = work.outputs + row * work.padded_dim;
   if (kFew)
-    add_all_values<CodeValues, kRows>(work, work.scores + in_tile.begin, corrections,
-                                      seen.end - seen.begin, task.v.codes + seen.begin * task.kv_stride,
-                                      task.kv_stride, outputs);
+    add_all_values<CodeValues, kRows>(
+        work, work.scores + in_tile.begin, corrections, seen.end - seen.begin,
+        task.v.codes + seen.begin * task.kv_stride, task.kv_stride, outputs);
   else
-    add_all_values<FloatValues, kRows>(work, work.scores + in_tile.begin, corrections,
-                                       seen.end - seen.begin,
-                                       work.values + in_tile.begin * work.padded_dim,
-                                       work.padded_dim, outputs);
+    add_all_values<FloatValues, kRows>(
+        work, work.scores + in_tile.begin, corrections, seen.end - seen.begin,
+        work.values + in_tile.begin * work.padded_dim, work.padded_dim, outputs);
 }

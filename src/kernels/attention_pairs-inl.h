@@ -1,7 +1,7 @@
-// Attention in pairs of 16-bit integers, which processors multiply and add at twice the rate of f32,
-// and which the cache keeps K and V in (kernels.h: CachedRows). Queries and probabilities get a scale
-// per row, and as many bits as the sums of 32 bits have room for. Such sums are exact, so that their
-// order is free. To be included by attention-inl.h inside its namespaces, after
+// Attention in pairs of 16-bit integers, which processors multiply and add at twice the rate of
+// f32, and which the cache keeps K and V in (kernels.h: CachedRows). Queries and probabilities get
+// a scale per row, and as many bits as the sums of 32 bits have room for. Such sums are exact, so
+// that their order is free. To be included by attention-inl.h inside its namespaces, after
 //
 //   Pairs                 a register of pairs, or of sums of 32 bits; the plain type, since
 //   compilers
@@ -9,9 +9,9 @@
 //   pair_dot(sums, a, b)  sums + a.low * b.low + a.high * b.high in every lane of 32 bits
 //   no_pairs(), load_pairs(p), splat_pair(p), float_sums(sums)
 //
-// A pair of a product with K is two neighbouring dimensions, as they lie. One of a product with V is
-// two neighbouring positions: their rows are interleaved, which leaves dimensions in another order
-// until a part ends.
+// A pair of a product with K is two neighbouring dimensions, as they lie. One of a product with V
+// is two neighbouring positions: their rows are interleaved, which leaves dimensions in another
+// order until a part ends.
 
 constexpr IntTag kIntTag{};
 constexpr std::int64_t kTilePairs = kAttentionTile / 2;
@@ -24,8 +24,8 @@ HWY_INLINE Vector power(Vector x) { return exp2_nonpositive(x); }
 
 HWY_INLINE void store_pairs(Ints pairs, float* p) { store(hn::BitCast(kTag, pairs), p); }
 
-/// Two vectors of floats below 2^15, times `factor`, as neighbouring codes. Sums with 1.5 * 2^23 have
-/// the nearest integer in their low bits.
+/// Two vectors of floats below 2^15, times `factor`, as neighbouring codes. Sums with 1.5 * 2^23
+/// have the nearest integer in their low bits.
 HWY_INLINE Ints make_codes(Vector a, Vector b, Vector factor) {
   const hn::ScalableTag<std::uint16_t> tag;
   const Vector magic = splat(12582912.0f);
@@ -57,7 +57,8 @@ void prepare_queries(const Work& work) {
 /// K or V of a tile, in whole pairs of vectors. Positions outside `seen` repeat its ends; no row
 /// gives them weight.
 struct TileRows {
-  /// Where head_dim is not whole pairs, copies the rows into `padded`, [kAttentionTile][padded_dim].
+  /// Where head_dim is not whole pairs, copies the rows into `padded`,
+  /// [kAttentionTile][padded_dim].
   TileRows(const Work& work, const CachedRows& source, std::int64_t base, Range positions,
            float* padded)
       : seen{positions.begin - base, positions.end - base},
@@ -209,8 +210,8 @@ HWY_INLINE void dot_four(const float* queries, const std::int16_t* const* keys, 
   }
 }
 
-/// As score_rows, of all that is seen, with keys as they lie. The first rows ask for the next tile's
-/// keys and values: what few rows compute takes less time than memory's latency.
+/// As score_rows, of all that is seen, with keys as they lie. The first rows ask for the next
+/// tile's keys and values: what few rows compute takes less time than memory's latency.
 template <int kRows>
 HWY_NOINLINE void dot_rows(const Work& work, const Tile& tile, std::int64_t row, float* scores) {
   const AttentionTask& task = work.task;
@@ -490,9 +491,9 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   for (std::int64_t first = 0; first < all; --tiles) {
     const std::int64_t width = divide_up(all - first, tiles);
     with_constant<kVectorTile>(width, [&](auto vectors) HWY_ATTR {
-      add_pairs<kRows, decltype(vectors)::value>(
-          work.scores, corrections, units, work.values + first * kLanes, work.padded_dim,
-          outputs + first * kLanes);
+      add_pairs<kRows, decltype(vectors)::value>(work.scores, corrections, units,
+                                                 work.values + first * kLanes, work.padded_dim,
+                                                 outputs + first * kLanes);
     });
     first += width;
   }

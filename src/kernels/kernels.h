@@ -55,8 +55,8 @@ struct DenseView {
 
 /// A row of K or V as the cache keeps it: 16-bit codes and their unit, a bf16. Codes are such that
 /// no sum over a tile of positions or over a head's dimensions leaves 31 bits, beside codes of
-/// queries and probabilities that have about as many bits: 12.5 for keys of 64 dimensions and 12 for
-/// values, where f16 has 11. A row with a NaN or an infinity has NaN for its unit.
+/// queries and probabilities that have about as many bits: 12.5 for keys of 64 dimensions and 12
+/// for values, where f16 has 11. A row with a NaN or an infinity has NaN for its unit.
 struct CachedRows {
   const std::int16_t* codes;   ///< [position][stride]
   const std::uint16_t* units;  ///< [position]
@@ -65,9 +65,10 @@ constexpr float value_code_limit = 4095;
 /// Largest code of keys and of queries: the sum of head_dim products of them fits 31 bits.
 float key_code_limit(std::int64_t head_dim);
 
-/// Positions of a part: what a query sees is summed in parts that begin at multiples of it, each for
-/// itself, and the parts are added up in order. So a query's parts can be given to several workers,
-/// and what it comes to depends on positions alone: never on the queries, passes or workers beside.
+/// Positions of a part: what a query sees is summed in parts that begin at multiples of it, each
+/// for itself, and the parts are added up in order. So a query's parts can be given to several
+/// workers, and what it comes to depends on positions alone: never on the queries, passes or
+/// workers beside.
 constexpr std::int64_t attention_part = 1024;
 
 /// Attention of a few consecutive queries over one KV head: the `heads` query heads of its group

@@ -466,8 +466,8 @@ class Probe {
     for (std::int64_t p = 0; p < positions; ++p) {
       const float* const x = x_.data() + p * head_dim;
       kernels.cache_row(x, head_dim, key_code_limit(head_dim), keys + p * head_dim, &units[p]);
-      kernels.cache_row(x + positions * head_dim, head_dim, value_code_limit,
-                        values + p * head_dim, &units[positions + p]);
+      kernels.cache_row(x + positions * head_dim, head_dim, value_code_limit, values + p * head_dim,
+                        &units[positions + p]);
     }
     const Region scratch(
         ledger(), Account::activations,

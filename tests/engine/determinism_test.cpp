@@ -1,6 +1,6 @@
-// The same request gives the same bits, whatever runs beside it, however it is split into passes and
-// however many threads there are: every family and instruction set. What is named Deep takes minutes
-// and belongs to `./test determinism`.
+// The same request gives the same bits, whatever runs beside it, however it is split into passes
+// and however many threads there are: every family and instruction set. What is named Deep takes
+// minutes and belongs to `./test determinism`.
 #include <gtest/gtest.h>
 
 #include <algorithm>

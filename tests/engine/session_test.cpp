@@ -67,9 +67,10 @@ class EveryFamily : public ::testing::TestWithParam<FamilyCase> {
   std::string path_;
 };
 
-/// Another instruction set's order of summation may turn the rounding of an activation to 8 bits the
-/// other way, which is a step of 1/127 of its block: noise at the scale of quantisation, far below
-/// what a mistake would make. Dense models have only f32 rounding, and rounded keys and values.
+/// Another instruction set's order of summation may turn the rounding of an activation to 8 bits
+/// the other way, which is a step of 1/127 of its block: noise at the scale of quantisation, far
+/// below what a mistake would make. Dense models have only f32 rounding, and rounded keys and
+/// values.
 double summation_noise(FormatId id) { return format(id).kind == Format::Kind::coded ? 1e-3 : 1e-6; }
 
 TEST_P(EveryFamily, ThreadsDoNotChangeTheResult) {

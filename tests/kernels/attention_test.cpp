@@ -85,8 +85,7 @@ struct Problem {
   }
   float value(std::int64_t position, std::int64_t d) const {
     const auto at = static_cast<std::size_t>(position * kv_stride + d);
-    return static_cast<float>(v.codes[at]) *
-           float_of(v.units[static_cast<std::size_t>(position)]);
+    return static_cast<float>(v.codes[at]) * float_of(v.units[static_cast<std::size_t>(position)]);
   }
   static float float_of(std::uint16_t bfloat) {
     return std::bit_cast<float>(static_cast<std::uint32_t>(bfloat) << 16);
@@ -261,8 +260,8 @@ TEST_P(Attention, WindowOfOneReturnsTheValue) {
   const Guarded<float> out = problem.attend(fast(), 0, shape.queries);
   for (std::int64_t i = 0; i < shape.queries; ++i) {
     for (std::int64_t d = 0; d < 3 * 32; ++d) {
-      ASSERT_NEAR(out[i * problem.row_stride + d], problem.value(problem.first_position + i, d % 32),
-                  4 * 0x1p-24);
+      ASSERT_NEAR(out[i * problem.row_stride + d],
+                  problem.value(problem.first_position + i, d % 32), 4 * 0x1p-24);
     }
   }
 }
@@ -276,11 +275,9 @@ TEST_P(Attention, VeryNegativeScores) {
     const Guarded<float> out = problem.attend(fast(), 0, queries);
     for (std::int64_t d = 0; d < 16; ++d) {
       double mean = 0.0;
-      for (std::int64_t p = 0; p < 90; ++p)
-        mean += problem.value(p, d) / 90.0;
-      ASSERT_NEAR(
-          out[(queries - 1) * problem.row_stride + d], mean,
-          in_pairs(GetParam()) ? 6 * 0.29 / 8191 : 6 * std::sqrt(90.0) * 0x1p-24);
+      for (std::int64_t p = 0; p < 90; ++p) mean += problem.value(p, d) / 90.0;
+      ASSERT_NEAR(out[(queries - 1) * problem.row_stride + d], mean,
+                  in_pairs(GetParam()) ? 6 * 0.29 / 8191 : 6 * std::sqrt(90.0) * 0x1p-24);
     }
   }
 }
@@ -317,7 +314,8 @@ TEST_P(Determinism, OutputsDoNotDependOnTheChunk) {
 TEST_P(Determinism, OutputsDoNotDependOnTheChunkAcrossParts) {
   for (const std::int64_t window : {std::int64_t{0}, std::int64_t{3}, attention_part - 2,
                                     attention_part, attention_part + 90, 2 * attention_part + 5}) {
-    for (const std::int64_t last : {attention_part + 2, 2 * attention_part, 3 * attention_part + 9}) {
+    for (const std::int64_t last :
+         {attention_part + 2, 2 * attention_part, 3 * attention_part + 9}) {
       const Shape shape = {.head_dim = window == 3 ? 20 : 32,
                            .heads = 2,
                            .queries = 40,
@@ -393,9 +391,8 @@ TEST_P(Determinism, LaterNanReachesNoEarlierQuery) {
 TEST_P(Determinism, PartsMakeTheWhole) {
   for (const std::int32_t head_dim : {20, 64}) {
     for (const std::int64_t window : {std::int64_t{0}, std::int64_t{70}, attention_part + 150}) {
-      for (const std::int64_t positions :
-           {std::int64_t{1}, std::int64_t{65}, attention_part, attention_part + 1,
-            3 * attention_part + 40}) {
+      for (const std::int64_t positions : {std::int64_t{1}, std::int64_t{65}, attention_part,
+                                           attention_part + 1, 3 * attention_part + 40}) {
         const Shape shape = {.head_dim = head_dim,
                              .heads = 3,
                              .positions = positions,
@@ -407,7 +404,8 @@ TEST_P(Determinism, PartsMakeTheWhole) {
         const std::int64_t begin = window > 0 ? std::max<std::int64_t>(0, positions - window) : 0;
         std::vector<float> outputs, states;
         std::int64_t parts = 0;
-        for (std::int64_t part = begin / attention_part; part * attention_part < positions; ++part) {
+        for (std::int64_t part = begin / attention_part; part * attention_part < positions;
+             ++part) {
           float state[6] = {};
           const Guarded<float> out = problem.attend(kernels(), 0, 1, part, state);
           outputs.insert(outputs.end(), out.data(), out.data() + problem.row_stride);

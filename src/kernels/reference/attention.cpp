@@ -61,10 +61,12 @@ class Total {
  public:
   void add(const float* outputs, float maximum, float sum, std::int32_t count) {
     const double new_maximum = std::max(maximum_, static_cast<double>(maximum));
-    const double earlier = std::exp(maximum_ - new_maximum), later = std::exp(maximum - new_maximum);
+    const double earlier = std::exp(maximum_ - new_maximum),
+                 later = std::exp(maximum - new_maximum);
     maximum_ = new_maximum;
     sum_ = sum_ * earlier + sum * later;
-    for (std::int32_t d = 0; d < count; ++d) outputs_[d] = outputs_[d] * earlier + outputs[d] * later;
+    for (std::int32_t d = 0; d < count; ++d)
+      outputs_[d] = outputs_[d] * earlier + outputs[d] * later;
   }
   void write(std::int32_t count, float* out) const {
     for (std::int32_t d = 0; d < count; ++d) out[d] = static_cast<float>(outputs_[d] / sum_);
