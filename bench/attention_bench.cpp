@@ -6,11 +6,11 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/cpu.h"
 #include "base/ledger.h"
 #include "base/region.h"
-#include "format/half.h"
 #include "kernels/kernels.h"
 
 namespace plimsoll {
@@ -38,11 +38,19 @@ void measure(benchmark::State& state, Isa isa) {
   const std::int64_t kv_halves = kKvHeads * positions * head_dim;  // [KV head][position][head_dim]
   const std::int64_t q_floats = queries * heads * head_dim;
   Ledger ledger;
-  const Region k = array<std::uint16_t>(ledger, kv_halves);
-  const Region v = array<std::uint16_t>(ledger, kv_halves);
-  for (std::int64_t i = 0; i < kv_halves; ++i) {
-    k.as<std::uint16_t>()[i] = float_to_half(small_number(i));
-    v.as<std::uint16_t>()[i] = float_to_half(small_number(i + 5));
+  const Region k = array<std::int16_t>(ledger, kv_halves);
+  const Region v = array<std::int16_t>(ledger, kv_halves);
+  const Region units = array<std::uint16_t>(ledger, 2 * kKvHeads * positions);
+  const Kernels& kernels = kernels_for(isa);
+  std::vector<float> row(static_cast<std::size_t>(head_dim));
+  for (std::int64_t p = 0; p < kKvHeads * positions; ++p) {
+    for (std::int64_t d = 0; d < head_dim; ++d)
+      row[static_cast<std::size_t>(d)] = small_number(p * head_dim + d);
+    kernels.cache_row(row.data(), head_dim, key_code_limit(head_dim),
+                      k.as<std::int16_t>() + p * head_dim, units.as<std::uint16_t>() + p);
+    for (float& x : row) x = 1.0f - x;
+    kernels.cache_row(row.data(), head_dim, value_code_limit, v.as<std::int16_t>() + p * head_dim,
+                      units.as<std::uint16_t>() + kKvHeads * positions + p);
   }
   const Region q = array<float>(ledger, q_floats);
   for (std::int64_t i = 0; i < q_floats; ++i) q.as<float>()[i] = small_number(i + 3);
@@ -63,11 +71,12 @@ void measure(benchmark::State& state, Isa isa) {
   task.head_dim = static_cast<std::int32_t>(head_dim);
   task.scale = 0.125f;
   task.scratch = scratch.as<float>();
-  const Kernels& kernels = kernels_for(isa);
   std::int64_t kv_head = 0;
   for (auto _ : state) {
-    task.k = k.as<std::uint16_t>() + kv_head * positions * head_dim;
-    task.v = v.as<std::uint16_t>() + kv_head * positions * head_dim;
+    task.k = {k.as<std::int16_t>() + kv_head * positions * head_dim,
+              units.as<std::uint16_t>() + kv_head * positions};
+    task.v = {v.as<std::int16_t>() + kv_head * positions * head_dim,
+              units.as<std::uint16_t>() + (kKvHeads + kv_head) * positions};
     kernels.attention(task);
     kv_head = (kv_head + 1) % kKvHeads;
     benchmark::ClobberMemory();
@@ -97,7 +106,9 @@ void register_all() {
         bench->Args({head_dim, heads, 4, 1024});
       }
       for (const std::int64_t heads : {1, 4})
-        for (const std::int64_t queries : {32, 64}) bench->Args({head_dim, heads, queries, 1024});
+        for (const std::int64_t queries : {32, 64})
+          for (const std::int64_t positions : {1024, 16384})
+            bench->Args({head_dim, heads, queries, positions});
     }
     bench->Args({80, 4, 32, 1024})->Args({256, 2, 32, 1024});
   }

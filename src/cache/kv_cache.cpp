@@ -8,9 +8,11 @@ namespace plimsoll {
 
 Bytes KvCache::memory_bytes(const KvShape& shape, std::int64_t context) {
   const auto count = [](std::int64_t n) { return static_cast<std::uint64_t>(n); };
-  return round_up(bounded_product({sizeof(std::uint16_t), 2, count(shape.layers),
-                                   count(shape.kv_heads), count(shape.head_dim), count(context)}),
-                  page_bytes);
+  const Bytes row_bytes = bounded_sum(
+      {bounded_product({count(shape.head_dim), sizeof(std::int16_t)}), sizeof(std::uint16_t)});
+  return round_up(
+      bounded_product({2, count(shape.layers), count(shape.kv_heads), count(context), row_bytes}),
+      page_bytes);
 }
 
 KvCache::KvCache(Ledger& ledger, const KvShape& shape, std::int64_t context)
@@ -28,9 +30,12 @@ void KvCache::truncate(std::int64_t length) {
   length_ = length;
 }
 
-std::uint16_t* KvCache::at(std::int64_t layer, std::int64_t which, std::int64_t head) const {
-  return memory_.as<std::uint16_t>() +
-         ((layer * 2 + which) * shape_.kv_heads + head) * context_ * shape_.head_dim;
+KvCache::Rows KvCache::at(std::int64_t layer, std::int64_t which, std::int64_t head) const {
+  const std::int64_t all = shape_.layers * 2 * shape_.kv_heads * context_;
+  const std::int64_t first = ((layer * 2 + which) * shape_.kv_heads + head) * context_;
+  std::int16_t* const codes = memory_.as<std::int16_t>();
+  auto* const units = reinterpret_cast<std::uint16_t*>(codes + all * shape_.head_dim);
+  return {codes + first * shape_.head_dim, units + first};
 }
 
 }  // namespace plimsoll

@@ -1,5 +1,5 @@
-// The KV cache: keys and values of every position, in f16, charged to the Ledger and present from
-// the start.
+// The KV cache: keys and values of every position, in 16 bits (kernels/kernels.h: CachedRows),
+// charged to the Ledger and present from the start.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +16,9 @@ struct KvShape {
   std::int64_t head_dim;
 };
 
-/// Keys and values lie as f16 [layer][key or value][kv head][position][head_dim], so that a head's
-/// positions follow each other. Not thread-safe; different heads may be written at the same time.
+/// Codes of keys and values lie as [layer][key or value][kv head][position][head_dim], so that a
+/// head's positions follow each other, then their units without the last dimension. Not
+/// thread-safe; different heads may be written at the same time.
 class KvCache {
  public:
   static Bytes memory_bytes(const KvShape& shape, std::int64_t context);
@@ -27,8 +28,13 @@ class KvCache {
 
   std::int64_t context() const { return context_; }  ///< positions there is room for
   std::int64_t length() const { return length_; }    ///< positions filled
-  std::uint16_t* keys(std::int64_t layer, std::int64_t head) const { return at(layer, 0, head); }
-  std::uint16_t* values(std::int64_t layer, std::int64_t head) const { return at(layer, 1, head); }
+  /// Of one head, to write [position][head_dim] and [position].
+  struct Rows {
+    std::int16_t* codes;
+    std::uint16_t* units;
+  };
+  Rows keys(std::int64_t layer, std::int64_t head) const { return at(layer, 0, head); }
+  Rows values(std::int64_t layer, std::int64_t head) const { return at(layer, 1, head); }
 
   /// Positions [length, length + count) have been written in every layer.
   void advance(std::int64_t count);
@@ -36,7 +42,7 @@ class KvCache {
   void truncate(std::int64_t length);
 
  private:
-  std::uint16_t* at(std::int64_t layer, std::int64_t which, std::int64_t head) const;
+  Rows at(std::int64_t layer, std::int64_t which, std::int64_t head) const;
 
   KvShape shape_;
   std::int64_t context_;

@@ -3,17 +3,17 @@
 // arXiv:2205.14135). A row is one query head of one query; its outputs stay in scratch, scaled by
 // e^(old maximum - new maximum) whenever its maximum rises.
 //
-//   - one query or a few (decode, verification): K and V are read as they are, each load shared by
-//   all heads; scores are dot products across
-//     lanes. Bound by memory.
-//   - several queries (prefill): each tile's K is transposed and its V converted in scratch, once
-//   for all rows; scores are a register-tiled product with positions as lanes. Bound by arithmetic:
-//   in pairs of 16-bit integers where the processor adds those twice as fast as it does f32
-//   (attention_pairs-inl.h), else in f32 (attention_floats-inl.h).
+//   - few rows (decode, verification): scores are dot products across lanes. Bound by memory.
+//   - many rows (prefill): each tile's K is transposed in scratch, once for all rows; scores are a
+//   register-tiled product with positions as lanes. Bound by arithmetic.
 //
-// Tiles start at multiples of kAttentionTile whatever the task's first position, and a tile that a
-// row does not see leaves the row untouched, so that splitting a prompt into other chunks of
-// several queries changes no bit of a result. Positions outside the task's range are never read.
+// The arithmetic is pairs of 16-bit integers where the processor adds those twice as fast as it
+// does f32 (attention_pairs-inl.h), else f32 (attention_floats-inl.h).
+//
+// A row's bits depend on its query and on what it sees, never on the rows beside it, nor on which
+// of the two ways was taken: tiles and parts start at multiples of their lengths whatever the
+// task's first position, each part is summed for itself and then added to those before it, and what
+// a row does not see leaves it untouched. Positions outside the task's range are never read.
 #include "kernels/functions-inl.h"
 #include "kernels/scratch.h"
 #include "kernels/vector-inl.h"
@@ -26,20 +26,10 @@ constexpr std::int64_t kTileVectors = kAttentionTile / kLanes;
 /// Rows x vectors of a register tile: 24 of 32 or 12 of 16 registers hold sums.
 constexpr int kRowTile = 6;
 constexpr int kVectorTile = kRegisters == 32 ? 4 : 2;
-
-/// Vectors of dimensions beside fewer rows: wider, since one pass over whole rows of V is what the
-/// processor's own prefetcher follows.
-constexpr int vector_tile(int rows) {
-  if (rows == 1) return 8;
-  return rows <= 3 ? 2 * kVectorTile : kVectorTile;
-}
+/// Rows of a tile of dot products, times four positions.
+constexpr int kDotRows = kRegisters == 32 ? 6 : 3;
 
 constexpr std::int64_t kCacheLineHalves = 32;
-/// Up to as many queries go one by one: preparing tiles for them would take longer (measured: even
-/// at six), and what verifies a guess should be what would have computed it.
-constexpr std::int64_t kFewQueries = 5;
-/// Heads of a decode tile, times four positions.
-constexpr int kHeadTile = kRegisters == 32 ? 6 : 3;
 
 struct Range {
   std::int64_t begin;
@@ -69,9 +59,10 @@ struct Work {
         queries(sums + rows * kWidestVector),
         key_scales(queries + rows * (padded_dim / 2)),
         value_scales(key_scales + kAttentionTile),
-        row(value_scales + kAttentionTile),
-        maxima(row + padded_dim),
-        query_scales(maxima + divide_up(rows, kWidestVector) * kWidestVector) {}
+        maxima(value_scales + kAttentionTile),
+        query_scales(maxima + divide_up(rows, kWidestVector) * kWidestVector),
+        total_maxima(query_scales + divide_up(rows, kWidestVector) * kWidestVector),
+        total_sums(total_maxima + divide_up(rows, kWidestVector) * kWidestVector) {}
 
   const AttentionTask& task;
   std::int64_t rows;  // row = query * heads + head
@@ -86,234 +77,77 @@ struct Work {
   float* queries;       // [rows][padded_dim / 2]
   float* key_scales;    // [kAttentionTile]
   float* value_scales;  // [kAttentionTile]
-  float* row;           // [padded_dim]
   float* maxima;        // [rows]
   float* query_scales;  // [rows]
+  // Of the parts before this one; the outputs are where the task's are.
+  float* total_maxima;  // [rows]
+  float* total_sums;    // [rows]
+  Range part = {0, 0};  // that the rows' outputs, sums and maxima are about
 
-  /// The positions that a query sees.
-  Range visible(std::int64_t query) const {
+  /// The positions that a query sees, of all and of the part.
+  Range visible_of_all(std::int64_t query) const {
     const std::int64_t end = task.first_position + query + 1;
-    const Range all = {task.window > 0 ? max_of(end - task.window, 0) : 0, end};
-    return task.part_end > 0 ? intersect(all, {task.part_begin, task.part_end}) : all;
+    return {task.window > 0 ? max_of(end - task.window, 0) : 0, end};
   }
+  Range visible(std::int64_t query) const { return intersect(visible_of_all(query), part); }
 
   const float* query_row(std::int64_t r) const {
     return task.q + r / task.heads * task.q_stride + r % task.heads * task.head_dim;
   }
+  float* out_row(std::int64_t r) const {
+    return task.out + r / task.heads * task.out_stride + r % task.heads * task.head_dim;
+  }
 };
-
-/// Turns a row's scores of the tile at `base` into probabilities relative to the row's maximum, 0
-/// where the row does not see the position, and updates the row's maximum and sums. Returns the
-/// factor for its earlier outputs. Not inlined, so that every path rounds alike.
-HWY_NOINLINE float softmax_tile(const Work& work, std::int64_t row, std::int64_t base, float* s) {
-  const AttentionTask& task = work.task;
-  const Range tile = {base, base + kAttentionTile};
-  const Range seen = intersect(tile, work.visible(row / task.heads));
-  const Vector lowest = splat(kLowest);
-  const Vector factor = splat(task.scale);
-  const bool all = seen.begin == tile.begin && seen.end == tile.end;
-
-  Vector x[kTileVectors];
-  for (std::int64_t i = 0; i < kTileVectors; ++i) x[i] = hn::Mul(load(s + i * kLanes), factor);
-  if (task.soft_cap > 0.0f) {
-    const Vector cap = splat(task.soft_cap);
-    const Vector inverse = splat(1.0f / task.soft_cap);
-    for (std::int64_t i = 0; i < kTileVectors; ++i)
-      x[i] = hn::Mul(cap, tanh_any(hn::Mul(x[i], inverse)));
-  }
-  Mask seen_lanes[kTileVectors];
-  if (!all) {
-    const IntTag tag;
-    const auto begin = hn::Set(tag, static_cast<std::int32_t>(seen.begin - base));
-    const auto end = hn::Set(tag, static_cast<std::int32_t>(seen.end - base));
-    for (std::int64_t i = 0; i < kTileVectors; ++i) {
-      const auto position = hn::Iota(tag, static_cast<std::int32_t>(i * kLanes));
-      // begin <= position < end
-      const auto lanes = hn::AndNot(hn::Lt(position, begin), hn::Lt(position, end));
-      seen_lanes[i] = hn::RebindMask(kTag, lanes);
-      x[i] = hn::IfThenElse(seen_lanes[i], x[i], lowest);
-    }
-  }
-
-  Vector max = x[0];
-  for (std::int64_t i = 1; i < kTileVectors; ++i) max = hn::Max(max, x[i]);
-  const float old_max = work.maxima[row];
-  const float tile_max = max_lanes(max);
-  const float new_max = tile_max > old_max ? tile_max : old_max;
-  float correction = 1.0f;
-  if (new_max != old_max) {
-    work.maxima[row] = new_max;
-    correction = hn::GetLane(exp_nonpositive(splat(old_max - new_max)));
-  }
-
-  float* row_sums = work.sums + row * kWidestVector;
-  const Vector shift = splat(new_max);
-  Vector sum = hn::Mul(load(row_sums), splat(correction));
-  for (std::int64_t i = 0; i < kTileVectors; ++i) {
-    Vector p = exp_nonpositive(hn::Sub(x[i], shift));
-    if (!all) p = hn::IfThenElseZero(seen_lanes[i], p);
-    store(p, s + i * kLanes);
-    sum = hn::Add(sum, p);
-  }
-  store(sum, row_sums);
-  return correction;
-}
-
-struct FloatValues {
-  using Element = float;
-  static HWY_INLINE Vector load_vector(const float* p) { return load(p); }
-};
-
-struct HalfValues {
-  using Element = std::uint16_t;
-  static HWY_INLINE Vector load_vector(const std::uint16_t* p) { return load_half(p); }
-};
-
-/// outputs = outputs * correction + probabilities * values, for kRows rows and kVectors vectors of
-/// dimensions, over `count` positions.
-template <typename Values, int kRows, int kVectors>
-void add_values(const float* probabilities, const float* corrections, std::int64_t count,
-                const typename Values::Element* values, std::int64_t value_stride, float* outputs,
-                std::int64_t output_stride) {
-  Vector acc[kRows][kVectors];
-  PLIMSOLL_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    const Vector correction = splat(corrections[r]);
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectors; ++v)
-      acc[r][v] = hn::Mul(load(outputs + r * output_stride + v * kLanes), correction);
-  }
-  for (std::int64_t p = 0; p < count; ++p, values += value_stride) {
-    Vector value[kVectors];
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectors; ++v) value[v] = Values::load_vector(values + v * kLanes);
-    PLIMSOLL_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const Vector probability = splat(probabilities[r * kAttentionTile + p]);
-      PLIMSOLL_UNROLL
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = hn::MulAdd(probability, value[v], acc[r][v]);
-    }
-  }
-  PLIMSOLL_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectors; ++v) store(acc[r][v], outputs + r * output_stride + v * kLanes);
-  }
-}
-
-/// The same for all dimensions, in register tiles of nearly equal width.
-template <typename Values, int kRows>
-void add_all_values(const Work& work, const float* probabilities, const float* corrections,
-                    std::int64_t count, const typename Values::Element* values,
-                    std::int64_t value_stride, float* outputs) {
-  std::int64_t tiles = divide_up(work.dim_vectors, vector_tile(kRows));
-  for (std::int64_t first = 0; first < work.dim_vectors; --tiles) {
-    const std::int64_t width = divide_up(work.dim_vectors - first, tiles);
-    with_constant<vector_tile(kRows)>(width, [&](auto vectors) HWY_ATTR {
-      add_values<Values, kRows, decltype(vectors)::value>(
-          probabilities, corrections, count, values + first * kLanes, value_stride,
-          outputs + first * kLanes, work.padded_dim);
-    });
-    first += width;
-  }
-}
-
-// ---- one query ----
-
-/// Raw scores of four positions, whose K rows are given, for kHeads heads.
-template <int kHeads>
-HWY_INLINE void score_four(const float* q, std::int64_t head_dim, const std::uint16_t* const* k,
-                           float* scores) {
-  Vector acc[kHeads][4];
-  PLIMSOLL_UNROLL
-  for (int h = 0; h < kHeads; ++h) {
-    PLIMSOLL_UNROLL
-    for (int i = 0; i < 4; ++i) acc[h][i] = hn::Zero(kTag);
-  }
-  for (std::int64_t d = 0; d < head_dim; d += kLanes) {
-    Vector key[4];
-    PLIMSOLL_UNROLL
-    for (int i = 0; i < 4; ++i) key[i] = load_half(k[i] + d);
-    PLIMSOLL_UNROLL
-    for (int h = 0; h < kHeads; ++h) {
-      const Vector query = load(q + h * head_dim + d);
-      PLIMSOLL_UNROLL
-      for (int i = 0; i < 4; ++i) acc[h][i] = hn::MulAdd(query, key[i], acc[h][i]);
-    }
-  }
-  PLIMSOLL_UNROLL
-  for (int h = 0; h < kHeads; ++h) {
-    hn::StoreU(sum_lanes_of_four(acc[h][0], acc[h][1], acc[h][2], acc[h][3]), hn::Full128<float>(),
-               scores + h * kAttentionTile);
-  }
-}
 
 /// Asks for a row of K or V.
-HWY_INLINE void prefetch_row(const std::uint16_t* row, std::int64_t head_dim) {
+HWY_INLINE void prefetch_row(const std::int16_t* row, std::int64_t head_dim) {
   for (std::int64_t d = 0; d < head_dim; d += kCacheLineHalves) prefetch_to_l2(row + d);
 }
 
-/// Raw scores of all heads for positions `seen` of the tile at `base`. With `prefetch`, asks for
-/// the next tile's K and V on the way.
-void score_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position,
-                bool prefetch) {
-  const AttentionTask& task = work.task;
-  for (std::int64_t p = base + (seen.begin - base) / 4 * 4; p < seen.end; p += 4) {
-    const std::uint16_t* k[4];
-    for (int i = 0; i < 4; ++i) {
-      const std::int64_t position = min_of(max_of(p + i, seen.begin), seen.end - 1);
-      k[i] = task.k + position * task.kv_stride;
-      if (prefetch) {
-        const std::int64_t next = min_of(position + kAttentionTile, last_position);
-        prefetch_row(task.k + next * task.kv_stride, task.head_dim);
-        prefetch_row(task.v + next * task.kv_stride, task.head_dim);
-      }
-    }
-    float* scores = work.scores + (p - base);
-    std::int64_t tiles = divide_up(task.heads, kHeadTile);
-    for (std::int64_t h = 0; h < task.heads; --tiles) {
-      const std::int64_t count = divide_up(task.heads - h, tiles);
-      with_constant<kHeadTile>(count, [&](auto heads) HWY_ATTR {
-        score_four<decltype(heads)::value>(task.q + h * task.head_dim, task.head_dim, k,
-                                           scores + h * kAttentionTile);
-      });
-      h += count;
-    }
+/// The largest magnitude of n floats; NaN if there is a NaN or an infinity, which no code could
+/// stand for. As bits, magnitudes have the order of integers, and those two are the largest.
+HWY_INLINE float largest_of(const float* x, std::int64_t n) {
+  const IntTag tag;
+  Ints max = hn::Zero(tag);
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) max = hn::Max(max, hn::BitCast(tag, hn::Abs(load(x + i))));
+  if (i < n) max = hn::Max(max, hn::BitCast(tag, hn::Abs(load_first(x + i, n - i))));
+  const std::int32_t bits = hn::GetLane(hn::MaxOfLanes(tag, max));
+  return bits < 0x7f800000 ? __builtin_bit_cast(float, bits) : __builtin_nanf("");
+}
+
+/// The codes nearest to x * inverse, which is below 2^15 everywhere; zeros where that is 0.
+HWY_INLINE void round_row(const float* x, std::int64_t n, float inverse, std::int16_t* codes) {
+  const hn::Rebind<std::int16_t, IntTag> tag;
+  const Vector factor = splat(inverse);
+  if (inverse == 0.0f) {
+    for (std::int64_t i = 0; i < n; ++i) codes[i] = 0;
+    return;
+  }
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes)
+    hn::StoreU(hn::DemoteTo(tag, hn::NearestInt(hn::Mul(load(x + i), factor))), tag, codes + i);
+  if (i < n) {
+    std::int16_t rest[kLanes];
+    hn::StoreU(hn::DemoteTo(tag, hn::NearestInt(hn::Mul(load_first(x + i, n - i), factor))), tag,
+               rest);
+    for (std::int64_t j = 0; i + j < n; ++j) codes[i + j] = rest[j];
   }
 }
 
-/// head_dim is whole vectors.
-void attend_one(const Work& work) {
-  const AttentionTask& task = work.task;
-  const Range visible = work.visible(0);
-  // Where V is read in several passes or rows are apart, the processor's prefetcher loses its way
-  // (measured: half the speed of memory, against nearly all of it in one pass); where it does not,
-  // asking as well costs it a third.
-  const std::int64_t row_tile = divide_up(task.heads, divide_up(task.heads, kRowTile));
-  const bool prefetch =
-      work.dim_vectors > vector_tile(static_cast<int>(row_tile)) || task.kv_stride != task.head_dim;
-  for (std::int64_t base = visible.begin / kAttentionTile * kAttentionTile; base < visible.end;
-       base += kAttentionTile) {
-    const Range seen = intersect(visible, {base, base + kAttentionTile});
-    score_tile(work, base, seen, visible.end - 1, prefetch);
-    float corrections[kAttentionScoreRows];
-    for (std::int64_t h = 0; h < task.heads; ++h)
-      corrections[h] = softmax_tile(work, h, base, work.scores + h * kAttentionTile);
-    std::int64_t tiles = divide_up(task.heads, kRowTile);
-    for (std::int64_t h = 0; h < task.heads; --tiles) {
-      const std::int64_t count = divide_up(task.heads - h, tiles);
-      with_constant<kRowTile>(count, [&](auto heads) HWY_ATTR {
-        add_all_values<HalfValues, decltype(heads)::value>(
-            work, work.scores + h * kAttentionTile + (seen.begin - base), corrections + h,
-            seen.end - seen.begin, task.v + seen.begin * task.kv_stride, task.kv_stride,
-            work.outputs + h * work.padded_dim);
-      });
-      h += count;
+/// The units of positions `seen` of the tile at `base`, zeros beside them.
+HWY_INLINE void load_units(const std::uint16_t* units, std::int64_t base, Range seen, float* out) {
+  for (std::int64_t p = base; p < base + kAttentionTile; p += kLanes, out += kLanes) {
+    if (p >= seen.begin && p + kLanes <= seen.end) {
+      store(load_bfloat(units + p), out);
+      continue;
     }
+    std::uint16_t some[kLanes] = {};
+    for (std::int64_t i = max_of(p, seen.begin); i < min_of(p + kLanes, seen.end); ++i)
+      some[i - p] = units[i];
+    store(load_bfloat(some), out);
   }
 }
-
-// ---- several queries ----
 
 /// Transposes a square of vectors in registers.
 HWY_INLINE void transpose(Vector (&m)[kLanes]) {
@@ -368,69 +202,144 @@ HWY_INLINE void transpose(Vector (&m)[kLanes]) {
 #include "kernels/attention_floats-inl.h"
 #endif
 
-void attend_many(const Work& work) {
+/// All rows meet the positions of work.part that they see.
+void attend_part(const Work& work) {
   const AttentionTask& task = work.task;
-  const Range visible = {work.visible(0).begin, work.visible(task.queries - 1).end};
-  prepare_queries(work);
-  for (std::int64_t base = visible.begin / kAttentionTile * kAttentionTile; base < visible.end;
-       base += kAttentionTile) {
-    const Range seen = intersect(visible, {base, base + kAttentionTile});
-    convert_tile(work, base, seen);
-    std::int64_t tiles = divide_up(work.rows, kRowTile);
-    for (std::int64_t row = 0; row < work.rows; --tiles) {
-      const std::int64_t count = divide_up(work.rows - row, tiles);
-      with_constant<kRowTile>(
-          count, [&](auto rows) HWY_ATTR { attend_rows<decltype(rows)::value>(work, row, base); });
-      row += count;
-    }
-  }
-}
-
-/// out = outputs / sum. `maximum_unit` is what the rows' maxima are counted in.
-void write_outputs(const Work& work, float maximum_unit) {
-  const AttentionTask& task = work.task;
-  for (std::int64_t row = 0; row < work.rows; ++row) {
-    float* out = task.out + row / task.heads * task.out_stride + row % task.heads * task.head_dim;
-    const float* outputs = work.outputs + row * work.padded_dim;
-    const float sum = sum_lanes(load(work.sums + row * kWidestVector));
-    if (task.log_sums) task.log_sums[row] = work.maxima[row] * maximum_unit + __builtin_logf(sum);
-    const Vector factor = splat(1.0f / sum);
-    std::int64_t d = 0;
-    for (; d + kLanes <= task.head_dim; d += kLanes)
-      store(hn::Mul(load(outputs + d), factor), out + d);
-    if (d < task.head_dim)
-      store_first(hn::Mul(load(outputs + d), factor), out + d, task.head_dim - d);
-  }
-}
-
-}  // namespace
-
-void attention(const AttentionTask& task) {
-  const bool one_by_one = task.queries <= kFewQueries && task.head_dim % kLanes == 0 &&
-                          task.heads <= kAttentionScoreRows;
-  if (one_by_one && task.queries > 1) {
-    AttentionTask one = task;
-    one.queries = 1;
-    for (std::int64_t query = 0; query < task.queries; ++query) {
-      one.q = task.q + query * task.q_stride;
-      one.out = task.out + query * task.out_stride;
-      one.first_position = task.first_position + query;
-      attention(one);
-    }
-    return;
-  }
-  const Work work(task);
   for (std::int64_t row = 0; row < work.rows; ++row) work.maxima[row] = kLowest;
   for (std::int64_t i = 0; i < work.rows * kWidestVector; i += kLanes)
     store(hn::Zero(kTag), work.sums + i);
   for (std::int64_t i = 0; i < work.rows * work.padded_dim; i += kLanes)
     store(hn::Zero(kTag), work.outputs + i);
-  if (one_by_one) {
-    attend_one(work);
-    write_outputs(work, 1.0f);
-  } else {
-    attend_many(work);
-    write_outputs(work, kMaximumUnit);
+  const bool few = work.rows <= kFewRows;
+  const Range visible = {work.visible(0).begin, work.visible(task.queries - 1).end};
+  for (std::int64_t base = visible.begin / kAttentionTile * kAttentionTile; base < visible.end;
+       base += kAttentionTile) {
+    const Range seen = intersect(visible, {base, base + kAttentionTile});
+    const Tile tile = few ? prepare_tile<true>(work, base, seen, visible.end - 1)
+                          : prepare_tile<false>(work, base, seen, visible.end - 1);
+    std::int64_t tiles = divide_up(work.rows, kRowTile);
+    for (std::int64_t row = 0; row < work.rows; --tiles) {
+      const std::int64_t count = divide_up(work.rows - row, tiles);
+      with_constant<kRowTile>(count, [&](auto rows) HWY_ATTR {
+        if (few)
+          attend_rows<decltype(rows)::value, true>(work, tile, row);
+        else
+          attend_rows<decltype(rows)::value, false>(work, tile, row);
+      });
+      row += count;
+    }
+  }
+  finish_part(work);
+}
+
+/// What a row has come to: outputs / sum are its result.
+struct RowState {
+  float maximum;
+  float sum;
+};
+
+/// Adds a later part's row to `out` and `total`. Not inlined, so that it rounds alike wherever the
+/// parts come from.
+HWY_NOINLINE void add_part(const float* outputs, RowState part, std::int64_t head_dim, float* out,
+                           RowState& total) {
+  const float maximum = part.maximum > total.maximum ? part.maximum : total.maximum;
+  const Vector earlier = power(splat(total.maximum - maximum));
+  const Vector later = power(splat(part.maximum - maximum));
+  const auto add = [&](Vector of_part, Vector of_total)
+                       HWY_ATTR { return hn::MulAdd(of_part, later, hn::Mul(of_total, earlier)); };
+  total = {maximum, hn::GetLane(add(splat(part.sum), splat(total.sum)))};
+  std::int64_t d = 0;
+  for (; d + kLanes <= head_dim; d += kLanes) store(add(load(outputs + d), load(out + d)), out + d);
+  if (const std::int64_t rest = head_dim - d; rest > 0)
+    store_first(add(load_first(outputs + d, rest), load_first(out + d, rest)), out + d, rest);
+}
+
+/// out = outputs * factor; they may be the same.
+void scale_row(const float* outputs, float factor, std::int64_t head_dim, float* out) {
+  const Vector f = splat(factor);
+  std::int64_t d = 0;
+  for (; d + kLanes <= head_dim; d += kLanes) store(hn::Mul(load(outputs + d), f), out + d);
+  if (const std::int64_t rest = head_dim - d; rest > 0)
+    store_first(hn::Mul(load_first(outputs + d, rest), f), out + d, rest);
+}
+
+/// After attend_part: adds what the rows saw of the part to what they saw before, and finishes
+/// those that see nothing later.
+void keep_part(const Work& work) {
+  const AttentionTask& task = work.task;
+  for (std::int64_t row = 0; row < work.rows; ++row) {
+    const Range all = work.visible_of_all(row / task.heads);
+    if (all.end <= work.part.begin || all.begin >= work.part.end) continue;
+    const float* const outputs = work.outputs + row * work.padded_dim;
+    float* const out = work.out_row(row);
+    const RowState state = {work.maxima[row], sum_lanes(load(work.sums + row * kWidestVector))};
+    const bool first = all.begin >= work.part.begin, last = all.end <= work.part.end;
+    if (first && last) {
+      scale_row(outputs, 1.0f / state.sum, task.head_dim, out);
+      continue;
+    }
+    RowState total = state;
+    if (first) {
+      scale_row(outputs, 1.0f, task.head_dim, out);
+    } else {
+      total = {work.total_maxima[row], work.total_sums[row]};
+      add_part(outputs, state, task.head_dim, out, total);
+    }
+    work.total_maxima[row] = total.maximum;
+    work.total_sums[row] = total.sum;
+    if (last) scale_row(out, 1.0f / total.sum, task.head_dim, out);
+  }
+}
+
+}  // namespace
+
+void cache_row(const float* x, std::int64_t n, float limit, std::int16_t* codes,
+               std::uint16_t* unit) {
+  const float largest = largest_of(x, n);
+  float inverse = 0.0f;
+  *unit = largest == largest ? 0 : 0x7fc0;
+  if (largest >= least_activation) {
+    // The next bf16 from largest / limit up.
+    const std::uint32_t bits = (__builtin_bit_cast(std::uint32_t, largest / limit) + 0xffff) >> 16;
+    *unit = static_cast<std::uint16_t>(bits);
+    inverse = 1.0f / __builtin_bit_cast(float, bits << 16);
+  }
+  round_row(x, n, inverse, codes);
+}
+
+void attention(const AttentionTask& task) {
+  Work work(task);
+  prepare_queries(work);
+  if (task.part_states) {
+    work.part = {task.part * attention_part, (task.part + 1) * attention_part};
+    attend_part(work);
+    for (std::int64_t row = 0; row < work.rows; ++row) {
+      scale_row(work.outputs + row * work.padded_dim, 1.0f, task.head_dim, work.out_row(row));
+      task.part_states[2 * row] = work.maxima[row];
+      task.part_states[2 * row + 1] = sum_lanes(load(work.sums + row * kWidestVector));
+    }
+    return;
+  }
+  const std::int64_t begin = work.visible_of_all(0).begin,
+                     end = work.visible_of_all(task.queries - 1).end;
+  for (std::int64_t at = begin / attention_part * attention_part; at < end; at += attention_part) {
+    work.part = {at, at + attention_part};
+    attend_part(work);
+    keep_part(work);
+  }
+}
+
+void merge_attention(const float* outputs, std::int64_t stride, const float* states,
+                     std::int64_t state_stride, std::int64_t parts, std::int32_t heads,
+                     std::int32_t head_dim, float* out) {
+  for (std::int64_t h = 0; h < heads; ++h, outputs += head_dim, states += 2, out += head_dim) {
+    RowState total = {states[0], states[1]};
+    scale_row(outputs, 1.0f, head_dim, out);
+    for (std::int64_t part = 1; part < parts; ++part) {
+      const float* const state = states + part * state_stride;
+      add_part(outputs + part * stride, {state[0], state[1]}, head_dim, out, total);
+    }
+    scale_row(out, 1.0f / total.sum, head_dim, out);
   }
 }
 

@@ -1,7 +1,7 @@
-// Several queries against a tile in pairs of 16-bit integers, which processors multiply and add at
-// twice the rate of f32. Queries, keys, values and probabilities each get a scale per row and as
-// many bits as the sums of 32 bits have room for: 12.5 for heads of 64, more than the 11 that K and
-// V have in f16. To be included by attention-inl.h inside its namespaces, after
+// Attention in pairs of 16-bit integers, which processors multiply and add at twice the rate of
+// f32, and which the cache keeps K and V in (kernels.h: CachedRows). Queries and probabilities get
+// a scale per row, and as many bits as the sums of 32 bits have room for. Such sums are exact, so
+// that their order is free. To be included by attention-inl.h inside its namespaces, after
 //
 //   Pairs                 a register of pairs, or of sums of 32 bits; the plain type, since
 //   compilers
@@ -9,149 +9,240 @@
 //   pair_dot(sums, a, b)  sums + a.low * b.low + a.high * b.high in every lane of 32 bits
 //   no_pairs(), load_pairs(p), splat_pair(p), float_sums(sums)
 //
-// Which two dimensions or positions make a pair is free, as long as both factors agree: a pair's
-// partners are a vector apart, so that nothing needs to be shuffled.
+// A pair of a product with K is two neighbouring dimensions, as they lie. One of a product with V
+// is two neighbouring positions: their rows are interleaved, which leaves dimensions in another
+// order until a part ends.
 
 constexpr IntTag kIntTag{};
 constexpr std::int64_t kTilePairs = kAttentionTile / 2;
 constexpr float kLog2E = 0x1.715476p+0f;
-constexpr float kMaximumUnit = 0x1.62e430p-1f;  // scores are in powers of two here
+/// Up to as many rows, dot products with K as it lies take less time than transposing it.
+constexpr std::int64_t kFewRows = 24;
+
+/// What a difference of maxima means: scores are in powers of two here.
+HWY_INLINE Vector power(Vector x) { return exp2_nonpositive(x); }
 
 HWY_INLINE void store_pairs(Ints pairs, float* p) { store(hn::BitCast(kTag, pairs), p); }
 
-/// The pairs low * factor and high * factor, rounded; below 2^15. Sums with 1.5 * 2^23 have the
-/// nearest integer in their low bits.
-HWY_INLINE Ints make_pairs(Vector low, Vector high, Vector factor) {
+/// Two vectors of floats below 2^15, times `factor`, as neighbouring codes. Sums with 1.5 * 2^23
+/// have the nearest integer in their low bits.
+HWY_INLINE Ints make_codes(Vector a, Vector b, Vector factor) {
+  const hn::ScalableTag<std::uint16_t> tag;
   const Vector magic = splat(12582912.0f);
-  const Ints a = hn::BitCast(kIntTag, hn::MulAdd(low, factor, magic));
-  const Ints b = hn::BitCast(kIntTag, hn::MulAdd(high, factor, magic));
-  return hn::OrAnd(hn::ShiftLeft<16>(b), a, hn::Set(kIntTag, 0xffff));
+  return hn::BitCast(kIntTag, hn::ConcatEven(tag, hn::BitCast(tag, hn::MulAdd(b, factor, magic)),
+                                             hn::BitCast(tag, hn::MulAdd(a, factor, magic))));
 }
 
-/// Largest code of two factors such that the sum of `terms` products fits 31 bits.
-HWY_INLINE float code_limit(std::int64_t terms) {
-  const float limit = __builtin_floorf(__builtin_sqrtf(2147483000.0f / static_cast<float>(terms)));
-  return limit < 32767.0f ? limit : 32767.0f;
-}
-/// Of probabilities and values in a tile.
+/// Largest code of probabilities.
 constexpr float kProbabilityLimit = 8191.0f;
-constexpr float kValueLimit = 4095.0f;
-static_assert(8191LL * 4095 * kAttentionTile < (1LL << 31));
+static_assert(8191LL * 4095 * kAttentionTile < (1LL << 31) && value_code_limit == 4095);
 
-/// Rows of halves as floats: of whole vectors, converted as they are read; others are padded with
-/// zeros in work.row first.
-struct HalfRow {
-  const std::uint16_t* halves;
-  HWY_INLINE Vector operator()(std::int64_t d) const { return load_half(halves + d); }
-};
-struct FloatRow {
-  const float* floats;
-  HWY_INLINE Vector operator()(std::int64_t d) const { return load(floats + d); }
-};
-HWY_INLINE FloatRow widen_row(const Work& work, const std::uint16_t* source) {
-  const std::int64_t head_dim = work.task.head_dim;
-  std::int64_t d = 0;
-  for (; d + kLanes <= head_dim; d += kLanes) store(load_half(source + d), work.row + d);
-  if (d < work.padded_dim) {
-    std::uint16_t rest[kLanes] = {};
-    for (std::int64_t i = d; i < head_dim; ++i) rest[i - d] = source[i];
-    store(load_half(rest), work.row + d);
-    for (d += kLanes; d < work.padded_dim; d += kLanes) store(hn::Zero(kTag), work.row + d);
-  }
-  return {work.row};
-}
+// ---- queries, keys and values ----
 
-/// The largest magnitude; NaN if there is a NaN or an infinity, which no code could stand for. As
-/// bits, magnitudes have the order of integers, and those two are the largest.
-template <class Row>
-HWY_INLINE float largest_of(const Row& row, std::int64_t n) {
-  Ints max = hn::Zero(kIntTag);
-  for (std::int64_t d = 0; d < n; d += kLanes)
-    max = hn::Max(max, hn::BitCast(kIntTag, hn::Abs(row(d))));
-  const std::int32_t bits = hn::GetLane(hn::MaxOfLanes(kIntTag, max));
-  return bits < 0x7f800000 ? __builtin_bit_cast(float, bits) : __builtin_nanf("");
-}
-
-/// A padded row as pairs of dimensions d and d + kLanes; returns the unit of its codes.
-template <class Row>
-HWY_INLINE float pair_row(const Row& row, std::int64_t padded_dim, float limit, float* pairs) {
-  const float largest = largest_of(row, padded_dim);
-  const Vector inverse = splat(largest > 0.0f ? limit / largest : 0.0f);
-  for (std::int64_t d = 0; d < padded_dim; d += 2 * kLanes)
-    store_pairs(make_pairs(row(d), row(d + kLanes), inverse), pairs + d / 2);
-  return largest / limit;
-}
-
+/// Rows of codes, and the units of scores: what all of a row's are multiplied with is counted in.
 void prepare_queries(const Work& work) {
   const AttentionTask& task = work.task;
-  const float limit = code_limit(task.head_dim);
+  const float limit = key_code_limit(task.head_dim);
   const float factor = task.soft_cap > 0.0f ? task.scale : task.scale * kLog2E;
   for (std::int64_t row = 0; row < work.rows; ++row) {
-    const float* q = work.query_row(row);
-    for (std::int64_t d = 0; d < work.padded_dim; ++d)
-      work.row[d] = d < task.head_dim ? q[d] : 0.0f;
-    work.query_scales[row] = factor * pair_row(FloatRow{work.row}, work.padded_dim, limit,
-                                               work.queries + row * (work.padded_dim / 2));
+    const float* const q = work.query_row(row);
+    auto* const codes = reinterpret_cast<std::int16_t*>(work.queries + row * (work.padded_dim / 2));
+    const float largest = largest_of(q, task.head_dim);
+    round_row(q, task.head_dim, largest > 0.0f ? limit / largest : 0.0f, codes);
+    for (std::int64_t d = task.head_dim; d < work.padded_dim; ++d) codes[d] = 0;
+    work.query_scales[row] = factor * (largest / limit);
   }
 }
 
-/// K of the tile at `base`, transposed: keys[pair][position - base], and key_scales; V as
-/// values[pair of positions][d], and value_scales. Positions outside `seen` repeat its ends; no row
-/// gives them weight. `read(row)` makes a row of halves one of floats.
-template <class Read>
-HWY_INLINE void convert_rows(const Work& work, std::int64_t base, Range seen, const Read& read) {
-  const AttentionTask& task = work.task;
-  const std::int64_t pairs = work.padded_dim / 2;
-  const float limit = code_limit(task.head_dim);
-  const auto clamped = [seen](std::int64_t p) {
-    return min_of(max_of(p, seen.begin), seen.end - 1);
-  };
-  float* const rows = work.values;  // in passing: [position][pair]
-  for (std::int64_t p = 0; p < kAttentionTile; ++p) {
-    const std::int64_t position = clamped(base + p);
-    prefetch_row(task.v + position * task.kv_stride, task.head_dim);
-    work.key_scales[p] = pair_row(read(task.k + position * task.kv_stride), work.padded_dim, limit,
-                                  rows + p * pairs);
+/// K or V of a tile, in whole pairs of vectors. Positions outside `seen` repeat its ends; no row
+/// gives them weight.
+struct TileRows {
+  /// Where head_dim is not whole pairs, copies the rows into `padded`,
+  /// [kAttentionTile][padded_dim].
+  TileRows(const Work& work, const CachedRows& source, std::int64_t base, Range positions,
+           float* padded)
+      : seen{positions.begin - base, positions.end - base},
+        codes(source.codes + base * work.task.kv_stride),
+        stride(work.task.kv_stride) {
+    const std::int64_t head_dim = work.task.head_dim;
+    if (head_dim == work.padded_dim) return;
+    auto* const copies = reinterpret_cast<std::int16_t*>(padded);
+    for (std::int64_t p = seen.begin; p < seen.end; ++p) {
+      const std::int16_t* const from = codes + p * stride;
+      std::int16_t* const to = copies + p * work.padded_dim;
+      std::int64_t d = 0;
+      for (; d < head_dim; ++d) to[d] = from[d];
+      for (; d < work.padded_dim; ++d) to[d] = 0;
+    }
+    codes = copies;
+    stride = work.padded_dim;
   }
+  HWY_INLINE const std::int16_t* operator[](std::int64_t p) const {
+    return codes + min_of(max_of(p, seen.begin), seen.end - 1) * stride;
+  }
+
+  Range seen;  // relative to the tile
+  const std::int16_t* codes;
+  std::int64_t stride;
+};
+
+struct Tile {
+  std::int64_t base;
+  TileRows keys, values;
+  std::int64_t last_position;  // that is to be read
+};
+
+/// Two rows of V as pairs, two vectors at a time.
+struct ValuePairs {
+  HWY_INLINE ValuePairs(const std::int16_t* low, const std::int16_t* high) {
+    const hn::ScalableTag<std::int16_t> tag;
+    const auto a = hn::LoadU(tag, low), b = hn::LoadU(tag, high);
+    first = hn::InterleaveLower(tag, a, b).raw;
+    second = hn::InterleaveUpper(tag, a, b).raw;
+  }
+  Pairs first, second;
+};
+
+/// The tile at `base`. Few rows read K and V where they lie; for many, K is transposed as
+/// keys[pair][position] and V interleaved as values[pair of positions][d].
+template <bool kFew>
+Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position) {
+  const AttentionTask& task = work.task;
+  const std::int64_t half = kTilePairs * work.padded_dim;  // of keys and values
+  const Tile tile = {base, TileRows(work, task.k, base, seen, work.keys + half),
+                     TileRows(work, task.v, base, seen, work.values + half), last_position};
+  load_units(task.k.units, base, seen, work.key_scales);
+  load_units(task.v.units, base, seen, work.value_scales);
+  // Too short a stretch for the processor's own prefetcher.
+  const std::int64_t next = min_of(base + kAttentionTile, last_position);
+  for (const CachedRows& rows : {task.k, task.v}) {
+    prefetch_to_l2(rows.units + next);
+    prefetch_to_l2(rows.units + min_of(next + kCacheLineHalves, last_position));
+  }
+  if (kFew) return tile;
+  const std::int64_t pairs = work.padded_dim / 2;
   for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
+    const std::int16_t* rows[kLanes];
+    for (std::int64_t j = 0; j < kLanes; ++j) {
+      rows[j] = tile.keys[first + j];
+      prefetch_row(tile.values[first + j], work.padded_dim);
+    }
     for (std::int64_t i = 0; i < pairs; i += kLanes) {
       Vector square[kLanes];
       PLIMSOLL_UNROLL
-      for (int j = 0; j < kLanes; ++j) square[j] = load(rows + (first + j) * pairs + i);
+      for (int j = 0; j < kLanes; ++j)
+        square[j] = load(reinterpret_cast<const float*>(rows[j]) + i);
       transpose(square);
       PLIMSOLL_UNROLL
       for (int j = 0; j < kLanes; ++j)
         store(square[j], work.keys + (i + j) * kAttentionTile + first);
     }
   }
-  for (std::int64_t block = 0; block < kAttentionTile; block += 2 * kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) {
-      float* const target = work.values + (block / 2 + j) * work.padded_dim;
-      for (int half = 0; half < 2; ++half) {
-        const std::int64_t p = block + j + half * kLanes;
-        const auto row = read(task.v + clamped(base + p) * task.kv_stride);
-        const float largest = largest_of(row, work.padded_dim);
-        work.value_scales[p] = largest / kValueLimit;
-        const Vector factor = splat(largest > 0.0f ? kValueLimit / largest : 0.0f);
-        for (std::int64_t d = 0; d < work.dim_vectors * kLanes; d += kLanes) {
-          const Vector x = hn::Mul(row(d), factor);
-          if (half == 0) {
-            store(x, target + d);
-          } else {
-            store_pairs(make_pairs(load(target + d), x, splat(1.0f)), target + d);
-          }
-        }
+  for (std::int64_t pair = 0; pair < kTilePairs; ++pair) {
+    const std::int16_t* const low = tile.values[2 * pair];
+    const std::int16_t* const high = tile.values[2 * pair + 1];
+    float* const target = work.values + pair * work.padded_dim;
+    for (std::int64_t d = 0; d < work.padded_dim; d += 2 * kLanes) {
+      const ValuePairs both(low + d, high + d);
+      store(hn::BitCast(kTag, Ints{both.first}), target + d);
+      store(hn::BitCast(kTag, Ints{both.second}), target + d + kLanes);
+    }
+  }
+  return tile;
+}
+
+/// Puts the rows' dimensions back in order.
+void finish_part(const Work& work) {
+  for (std::int64_t i = 0; i < work.rows * work.padded_dim; i += 2 * kLanes) {
+    float* const outputs = work.outputs + i;
+    float ordered[2 * kLanes];
+    for (std::int64_t block = 0; block < kLanes; block += 4) {
+      for (std::int64_t j = 0; j < 4; ++j) {
+        ordered[2 * block + j] = outputs[block + j];
+        ordered[2 * block + 4 + j] = outputs[kLanes + block + j];
       }
     }
+    for (std::int64_t j = 0; j < 2 * kLanes; ++j) outputs[j] = ordered[j];
   }
 }
 
-void convert_tile(const Work& work, std::int64_t base, Range seen) {
-  if (work.task.head_dim == work.padded_dim) {
-    convert_rows(work, base, seen, [](const std::uint16_t* row) HWY_ATTR { return HalfRow{row}; });
-  } else {
-    convert_rows(work, base, seen,
-                 [&](const std::uint16_t* row) HWY_ATTR { return widen_row(work, row); });
+// ---- scores ----
+
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_int_blocks(hn::Vec<hn::Full256<std::int32_t>> v) {
+  return hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full128<std::int32_t>(), v));
+}
+#if HWY_MAX_BYTES == 64
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_int_blocks(hn::Vec<hn::Full512<std::int32_t>> v) {
+  return sum_int_blocks(hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full256<std::int32_t>(), v)));
+}
+#endif
+
+/// Sums of products, as integers, of kRows rows and four positions.
+template <int kRows>
+HWY_INLINE void dot_four(const float* queries, const std::int16_t* const* keys, std::int64_t pairs,
+                         float* scores) {
+  Pairs acc[kRows][4];
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PLIMSOLL_UNROLL
+    for (int j = 0; j < 4; ++j) acc[r][j] = no_pairs();
+  }
+  for (std::int64_t i = 0; i < pairs; i += kLanes) {
+    Pairs key[4];
+    PLIMSOLL_UNROLL
+    for (int j = 0; j < 4; ++j) key[j] = load_pairs(keys[j] + 2 * i);
+    PLIMSOLL_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const Pairs query = load_pairs(queries + r * pairs + i);
+      PLIMSOLL_UNROLL
+      for (int j = 0; j < 4; ++j) acc[r][j] = pair_dot(acc[r][j], query, key[j]);
+    }
+  }
+  const auto add_neighbours = [](Ints a, Ints b) HWY_ATTR {
+    return hn::Add(hn::InterleaveLower(kIntTag, a, b), hn::InterleaveUpper(kIntTag, a, b));
+  };
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const Ints sums = add_neighbours(add_neighbours(Ints{acc[r][0]}, Ints{acc[r][2]}),
+                                     add_neighbours(Ints{acc[r][1]}, Ints{acc[r][3]}));
+    hn::StoreU(hn::BitCast(hn::Full128<float>(), sum_int_blocks(sums)), hn::Full128<float>(),
+               scores + r * kAttentionTile);
+  }
+}
+
+/// As score_rows, of all that is seen, with keys as they lie. The first rows ask for the next
+/// tile's keys and values: what few rows compute takes less time than memory's latency.
+template <int kRows>
+HWY_NOINLINE void dot_rows(const Work& work, const Tile& tile, std::int64_t row, float* scores) {
+  const AttentionTask& task = work.task;
+  const std::int64_t pairs = work.padded_dim / 2;
+  const float* const queries = work.queries + row * pairs;
+  const Range seen = tile.keys.seen;
+  for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
+    const std::int16_t* keys[4];
+    for (int j = 0; j < 4; ++j) {
+      keys[j] = tile.keys[p + j];
+      if (row == 0) {
+        const std::int64_t next = min_of(tile.base + kAttentionTile + p + j, tile.last_position);
+        prefetch_row(task.k.codes + next * task.kv_stride, task.head_dim);
+        prefetch_row(task.v.codes + next * task.kv_stride, task.head_dim);
+      }
+    }
+    constexpr int kFirst = kRows <= kDotRows ? kRows : (kRows + 1) / 2;
+    static_assert(kFirst <= kDotRows);
+    dot_four<kFirst>(queries, keys, pairs, scores + p);
+    if constexpr (kFirst < kRows)
+      dot_four<kRows - kFirst>(queries + kFirst * pairs, keys, pairs,
+                               scores + kFirst * kAttentionTile + p);
+  }
+  for (std::int64_t p = seen.begin / kLanes * kLanes; p < seen.end; p += kLanes) {
+    const Vector key_scale = load(work.key_scales + p);
+    PLIMSOLL_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const Vector scale = hn::Mul(key_scale, splat(work.query_scales[row + r]));
+      float* const at = scores + r * kAttentionTile + p;
+      store(hn::Mul(float_sums(load_pairs(at)), scale), at);
+    }
   }
 }
 
@@ -257,7 +348,9 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
     const Vector shift = splat(shifts[r]);
     Vector max = hn::Zero(kTag), sum = hn::Zero(kTag);
     for (std::int64_t i = 0; i < kTileVectors; ++i) {
-      const Vector p = hn::Add(exp2_nonpositive(hn::Sub(load(s + i * kLanes), shift)), poison[i]);
+      const Vector x = load(s + i * kLanes);
+      Vector p = hn::Add(exp2_nonpositive(hn::Sub(x, shift)), poison[i]);
+      if (!all_seen) p = hn::IfThenZeroElse(hn::Eq(x, splat(kLowest)), p);
       const Vector weight = hn::Mul(p, scale[i]);
       store(weight, s + i * kLanes);
       sum = hn::Add(sum, p);
@@ -278,13 +371,27 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
     float* const s = work.scores + r * kAttentionTile;
     const Vector inverse = splat(inverses[r]);
     for (std::int64_t i = 0; i < kTileVectors; i += 2)
-      store_pairs(make_pairs(load(s + i * kLanes), load(s + (i + 1) * kLanes), inverse),
+      store_pairs(make_codes(load(s + i * kLanes), load(s + (i + 1) * kLanes), inverse),
                   s + i / 2 * kLanes);
   }
 }
 
-/// outputs = outputs * correction + probabilities * values, for kRows rows and kVectors vectors of
-/// dimensions.
+/// outputs = outputs * correction + sums * unit, for kRows rows and kVectors vectors of dimensions.
+template <int kRows, int kVectors>
+HWY_INLINE void add_sums(const Pairs (&sums)[kRows][kVectors], const float* corrections,
+                         const float* units, std::int64_t padded_dim, float* outputs) {
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const Vector correction = splat(corrections[r]), unit = splat(units[r]);
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectors; ++v) {
+      float* const at = outputs + r * padded_dim + v * kLanes;
+      store(hn::MulAdd(float_sums(sums[r][v]), unit, hn::Mul(load(at), correction)), at);
+    }
+  }
+}
+
+/// Adds probabilities * values, interleaved.
 template <int kRows, int kVectors>
 HWY_NOINLINE void add_pairs(const float* probabilities, const float* corrections,
                             const float* units, const float* values, std::int64_t padded_dim,
@@ -306,38 +413,87 @@ HWY_NOINLINE void add_pairs(const float* probabilities, const float* corrections
       for (int v = 0; v < kVectors; ++v) acc[r][v] = pair_dot(acc[r][v], probability, value[v]);
     }
   }
-  PLIMSOLL_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    const Vector correction = splat(corrections[r]), unit = splat(units[r]);
-    PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectors; ++v) {
-      float* const at = outputs + r * padded_dim + v * kLanes;
-      store(hn::MulAdd(float_sums(acc[r][v]), unit, hn::Mul(load(at), correction)), at);
-    }
-  }
+  add_sums<kRows, kVectors>(acc, corrections, units, padded_dim, outputs);
 }
 
-/// kRows rows from `row` on meet the tile at `base`.
-template <int kRows>
-void attend_rows(const Work& work, std::int64_t row, std::int64_t base) {
+/// Vectors of dimensions beside few rows: wider, since fewer passes over V are.
+constexpr int value_vectors(int rows) {
+  if (rows == 1) return 8;
+  return rows <= 3 ? 2 * kVectorTile : kVectorTile;
+}
+
+/// The same with values as they lie, from dimension `first` on.
+template <int kRows, int kVectors>
+HWY_NOINLINE void add_rows(const float* probabilities, const float* corrections, const float* units,
+                           const TileRows& values, std::int64_t first, std::int64_t padded_dim,
+                           float* outputs) {
+  Pairs acc[kRows][kVectors];
+  PLIMSOLL_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = no_pairs();
+  }
+  const Range seen = values.seen;
+  for (std::int64_t p = seen.begin / 2 * 2; p < seen.end; p += 2) {
+    const std::int16_t* const low = values[p] + first;
+    const std::int16_t* const high = values[p + 1] + first;
+    const float* const pair = probabilities + p / 2;
+    PLIMSOLL_UNROLL
+    for (int v = 0; v < kVectors; v += 2) {
+      const ValuePairs value(low + v * kLanes, high + v * kLanes);
+      PLIMSOLL_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const Pairs probability = splat_pair(pair + r * kAttentionTile);
+        acc[r][v] = pair_dot(acc[r][v], probability, value.first);
+        acc[r][v + 1] = pair_dot(acc[r][v + 1], probability, value.second);
+      }
+    }
+  }
+  add_sums<kRows, kVectors>(acc, corrections, units, padded_dim, outputs);
+}
+
+/// kRows rows from `row` on meet a tile, prepared for few or many.
+template <int kRows, bool kFew>
+void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   const AttentionTask& task = work.task;
+  const std::int64_t base = tile.base;
   // From what the first query sees to what the last one sees.
   const Range seen = intersect(
       {work.visible(row / task.heads).begin, work.visible((row + kRows - 1) / task.heads).end},
       {base, base + kAttentionTile});
   if (seen.begin >= seen.end) return;
-  constexpr std::int64_t kStep = kVectorTile * kLanes;
-  for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep)
-    score_rows<kRows>(work, row, p, work.scores);
+  if (kFew) {
+    dot_rows<kRows>(work, tile, row, work.scores);
+  } else {
+    constexpr std::int64_t kStep = kVectorTile * kLanes;
+    for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep)
+      score_rows<kRows>(work, row, p, work.scores);
+  }
   float corrections[kLanes], units[kLanes];
   weigh_rows<kRows>(work, row, base, corrections, units);
-  std::int64_t tiles = divide_up(work.dim_vectors, kVectorTile);
-  for (std::int64_t first = 0; first < work.dim_vectors; --tiles) {
-    const std::int64_t width = divide_up(work.dim_vectors - first, tiles);
+  float* const outputs = work.outputs + row * work.padded_dim;
+  if (kFew) {
+    constexpr int kMost = value_vectors(kRows) / 2;
+    const std::int64_t all = divide_up(work.dim_vectors, 2);
+    std::int64_t tiles = divide_up(all, kMost);
+    for (std::int64_t at = 0; at < all; --tiles) {
+      const std::int64_t width = divide_up(all - at, tiles), first = at * 2 * kLanes;
+      with_constant<kMost>(width, [&](auto vectors) HWY_ATTR {
+        add_rows<kRows, 2 * decltype(vectors)::value>(work.scores, corrections, units, tile.values,
+                                                      first, work.padded_dim, outputs + first);
+      });
+      at += width;
+    }
+    return;
+  }
+  const std::int64_t all = divide_up(work.dim_vectors, 2) * 2;
+  std::int64_t tiles = divide_up(all, kVectorTile);
+  for (std::int64_t first = 0; first < all; --tiles) {
+    const std::int64_t width = divide_up(all - first, tiles);
     with_constant<kVectorTile>(width, [&](auto vectors) HWY_ATTR {
-      add_pairs<kRows, decltype(vectors)::value>(
-          work.scores, corrections, units, work.values + first * kLanes, work.padded_dim,
-          work.outputs + row * work.padded_dim + first * kLanes);
+      add_pairs<kRows, decltype(vectors)::value>(work.scores, corrections, units,
+                                                 work.values + first * kLanes, work.padded_dim,
+                                                 outputs + first * kLanes);
     });
     first += width;
   }

@@ -23,7 +23,12 @@ void half_from_float(const float* x, std::int64_t n, std::uint16_t* out);
 void float_from_half(const std::uint16_t* x, std::int64_t n, float* out);
 
 // attention.cpp
+void cache_row(const float* x, std::int64_t n, float limit, std::int16_t* codes,
+               std::uint16_t* unit);
 void attention(const AttentionTask& task);
+void merge_attention(const float* outputs, std::int64_t stride, const float* states,
+                     std::int64_t state_stride, std::int64_t parts, std::int32_t heads,
+                     std::int32_t head_dim, float* out);
 
 // dense.cpp
 void matmul_dense(const DenseView& w, const float* x, std::int64_t x_stride, std::int64_t tokens,

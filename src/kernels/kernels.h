@@ -53,16 +53,33 @@ struct DenseView {
   std::int64_t columns;
 };
 
+/// A row of K or V as the cache keeps it: 16-bit codes and their unit, a bf16. Codes are such that
+/// no sum over a tile of positions or over a head's dimensions leaves 31 bits, beside codes of
+/// queries and probabilities that have about as many bits: 12.5 for keys of 64 dimensions and 12
+/// for values, where f16 has 11. A row with a NaN or an infinity has NaN for its unit.
+struct CachedRows {
+  const std::int16_t* codes;   ///< [position][stride]
+  const std::uint16_t* units;  ///< [position]
+};
+constexpr float value_code_limit = 4095;
+/// Largest code of keys and of queries: the sum of head_dim products of them fits 31 bits.
+float key_code_limit(std::int64_t head_dim);
+
+/// Positions of a part: what a query sees is summed in parts that begin at multiples of it, each
+/// for itself, and the parts are added up in order. So a query's parts can be given to several
+/// workers, and what it comes to depends on positions alone: never on the queries, passes or
+/// workers beside.
+constexpr std::int64_t attention_part = 1024;
+
 /// Attention of a few consecutive queries over one KV head: the `heads` query heads of its group
 /// share every load of K and V. Causal: query i sits at position first_position + i and sees
-/// positions [max(0, p - window + 1), p], or those of them that are in a part.
+/// positions [max(0, p - window + 1), p].
 struct AttentionTask {
   const float*
       q;  ///< [queries][q_stride]; the group's heads follow each other: head h at h * head_dim
-  std::int64_t q_stride;   ///< floats between queries
-  const std::uint16_t* k;  ///< f16 [position][kv_stride]
-  const std::uint16_t* v;  ///< f16 [position][kv_stride]
-  std::int64_t kv_stride;  ///< halves between positions
+  std::int64_t q_stride;  ///< floats between queries
+  CachedRows k, v;
+  std::int64_t kv_stride;  ///< codes between positions
   float* out;              ///< [queries][out_stride], heads as in q
   std::int64_t out_stride;
   std::int64_t queries;
@@ -72,25 +89,17 @@ struct AttentionTask {
   std::int32_t head_dim;  ///< a multiple of 4 (8, 64, 80, 96, 128, 256 occur)
   float scale;            ///< multiplies q.k
   float soft_cap;         ///< cap * tanh(score / cap); 0 for none
-  /// Of one query, the positions [part_begin, part_end) that this task is about; part_end 0 for
-  /// all. It sees one of them at least.
-  std::int64_t part_begin, part_end;
-  float* log_sums;  ///< [heads]: log of the sum of e^score over the part; null for a whole
-  float* scratch;   ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
+  /// One part of one query, for merge_attention: writes [heads][2] floats here, and to `out` what
+  /// belongs to them. Null for whole queries.
+  float* part_states;
+  std::int64_t part;  ///< which: positions [part, part + 1) * attention_part; it sees one at least
+  float* scratch;     ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
 };
 
 /// Floats of scratch for a task: independent of the number of positions (online softmax, Milakov
 /// and Gimelshein, arXiv:1805.02867).
 std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
                                       std::int32_t head_dim);
-
-/// What `parts` parts of one query's positions come to together, for `heads` heads: outputs
-/// [part][stride] with heads as in a task's, their log sums likewise with log_stride; a log sum of
-/// minus infinity stands for a part that the query does not see. Weighs each output by its share of
-/// all e^score (Dao et al., "Flash-Decoding", 2023).
-void merge_attention(const float* outputs, std::int64_t stride, const float* log_sums,
-                     std::int64_t log_stride, std::int64_t parts, std::int32_t heads,
-                     std::int32_t head_dim, float* out);
 
 struct Kernels {
   Isa isa;
@@ -118,7 +127,16 @@ struct Kernels {
   void (*half_from_float)(const float* x, std::int64_t n, std::uint16_t* out);  ///< nearest even
   void (*float_from_half)(const std::uint16_t* x, std::int64_t n, float* out);
 
+  /// Rounds a row of n values, a multiple of 4, for the cache; the largest becomes `limit` at most.
+  void (*cache_row)(const float* x, std::int64_t n, float limit, std::int16_t* codes,
+                    std::uint16_t* unit);
   void (*attention)(const AttentionTask& task);
+  /// What `parts` consecutive parts of one query come to together (Dao et al., "Flash-Decoding",
+  /// 2023), from the first that it sees to the last: the bits that it has as a whole. Outputs
+  /// [part][stride] with heads as in a task's, their states [part][state_stride].
+  void (*merge_attention)(const float* outputs, std::int64_t stride, const float* states,
+                          std::int64_t state_stride, std::int64_t parts, std::int32_t heads,
+                          std::int32_t head_dim, float* out);
 
   // --- products: y[token][row] = sum over k of w[row][k] * x[token][k], rows [row_begin, row_end)
   // only ---

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <limits>
 
 #include "model/rope.h"
 
@@ -19,7 +18,7 @@ ActivationLayout::ActivationLayout(const Description& d, std::int64_t context, s
                                    std::int64_t logit_row_count, int workers)
     : chunk_tokens(chunk),
       logit_rows(logit_row_count),
-      attention_parts((context + attention_part_positions - 1) / attention_part_positions) {
+      attention_parts((context + attention_part - 1) / attention_part) {
   Bytes end = 0;
   const auto take = [&end](Bytes bytes) {
     const Bytes begin = end;
@@ -35,7 +34,7 @@ ActivationLayout::ActivationLayout(const Description& d, std::int64_t context, s
   attended = floats(chunk * d.heads * d.head_dim);
   const std::int64_t parts = attention_parts > 1 ? split_queries * attention_parts : 0;
   part_outputs = floats(parts * d.heads * d.head_dim);
-  part_log_sums = floats(parts * d.heads);
+  part_states = floats(parts * d.heads * 2);
   gate_up = floats(chunk * 2 * d.feed_forward);
   logits = floats(logit_rows * d.vocabulary);
   angles = floats(static_cast<std::int64_t>(d.ropes.size()) * 2 * chunk * (d.rope_dim / 2));
@@ -188,6 +187,7 @@ void Transformer::rotate_and_store(std::int64_t layer) {
   const float* const sines = cosines + layout_.chunk_tokens * pairs;
   const float* const q_norm = weights_.vector(Role::q_norm, layer);
   const float* const k_norm = weights_.vector(Role::k_norm, layer);
+  const float key_limit = key_code_limit(d.head_dim);
   context_.threads.parallel_for(
       static_cast<std::int64_t>(rows_.size()), 4, [&](std::int64_t begin, std::int64_t end, int) {
         for (std::int64_t t = begin; t < end; ++t) {
@@ -201,10 +201,12 @@ void Transformer::rotate_and_store(std::int64_t layer) {
           const auto [cache, position] = rows_[static_cast<std::size_t>(t)];
           for (std::int64_t head = 0; head < d.kv_heads; ++head) {
             const float* k = row + (d.heads + head) * d.head_dim;
-            kernels.half_from_float(k, d.head_dim,
-                                    cache->keys(layer, head) + position * d.head_dim);
-            kernels.half_from_float(k + kv_rows, d.head_dim,
-                                    cache->values(layer, head) + position * d.head_dim);
+            const KvCache::Rows keys = cache->keys(layer, head),
+                                values = cache->values(layer, head);
+            kernels.cache_row(k, d.head_dim, key_limit, keys.codes + position * d.head_dim,
+                              keys.units + position);
+            kernels.cache_row(k + kv_rows, d.head_dim, value_code_limit,
+                              values.codes + position * d.head_dim, values.units + position);
           }
         }
       });
@@ -217,10 +219,17 @@ float* Transformer::part_output(const BlockPart& what, std::int64_t head) {
              description_.head_dim;
 }
 
-float* Transformer::part_log_sum(const BlockPart& what, std::int64_t head) {
+float* Transformer::part_state(const BlockPart& what, std::int64_t head) {
   const std::int64_t split = blocks_[static_cast<std::size_t>(what.block)].split;
-  return at(layout_.part_log_sums) +
-         (split * layout_.attention_parts + what.part) * description_.heads + head;
+  return at(layout_.part_states) +
+         ((split * layout_.attention_parts + what.part) * description_.heads + head) * 2;
+}
+
+std::int64_t Transformer::first_part(const QueryBlock& block, std::int64_t layer) const {
+  const std::int64_t window = description_.per_layer[static_cast<std::size_t>(layer)].window;
+  const std::int64_t first =
+      window > 0 ? std::max<std::int64_t>(0, block.position + 1 - window) : 0;
+  return first / attention_part;
 }
 
 void Transformer::attend(std::int64_t layer) {
@@ -231,7 +240,7 @@ void Transformer::attend(std::int64_t layer) {
         for (std::int64_t i = begin; i < end; ++i)
           attend(layer, i % kv_heads, block_parts_[static_cast<std::size_t>(i / kv_heads)], worker);
       });
-  if (block_parts_.size() > blocks_.size()) merge_parts();
+  if (block_parts_.size() > blocks_.size()) merge_parts(layer);
 }
 
 void Transformer::attend(std::int64_t layer, std::int64_t head, const BlockPart& what, int worker) {
@@ -242,8 +251,10 @@ void Transformer::attend(std::int64_t layer, std::int64_t head, const BlockPart&
   AttentionTask task{};
   task.q = at(layout_.qkv) + block.row * stride + head * group * d.head_dim;
   task.q_stride = stride;
-  task.k = block.cache->keys(layer, head);
-  task.v = block.cache->values(layer, head);
+  const KvCache::Rows keys = block.cache->keys(layer, head),
+                      values = block.cache->values(layer, head);
+  task.k = {keys.codes, keys.units};
+  task.v = {values.codes, values.units};
   task.kv_stride = d.head_dim;
   task.out = at(layout_.attended) + block.row * q_rows + head * group * d.head_dim;
   task.out_stride = q_rows;
@@ -257,19 +268,15 @@ void Transformer::attend(std::int64_t layer, std::int64_t head, const BlockPart&
   task.scratch = reinterpret_cast<float*>(workspace_.scratch +
                                           static_cast<Bytes>(worker) * workspace_.scratch_stride);
   if (block.parts > 1) {
-    task.part_begin = what.part * attention_part_positions;
-    task.part_end = task.part_begin + attention_part_positions;
+    if (what.part < first_part(block, layer)) return;
+    task.part = what.part;
+    task.part_states = part_state(what, head * group);
     task.out = part_output(what, head * group);
-    task.log_sums = part_log_sum(what, head * group);
-    if (task.window > 0 && task.part_end <= block.position + 1 - task.window) {
-      std::fill_n(task.log_sums, group, -std::numeric_limits<float>::infinity());
-      return;
-    }
   }
   context_.kernels.attention(task);
 }
 
-void Transformer::merge_parts() {
+void Transformer::merge_parts(std::int64_t layer) {
   const Description& d = description_;
   const std::int64_t q_rows = d.heads * d.head_dim;
   context_.threads.parallel_for(
@@ -277,14 +284,15 @@ void Transformer::merge_parts() {
       [&](std::int64_t begin, std::int64_t end, int) {
         const std::int64_t group = d.heads / d.kv_heads;
         for (std::int64_t i = begin; i < end; ++i) {
-          const BlockPart first = {i / d.kv_heads, 0};
-          const QueryBlock& block = blocks_[static_cast<std::size_t>(first.block)];
-          const std::int64_t head = i % d.kv_heads * group;
+          const QueryBlock& block = blocks_[static_cast<std::size_t>(i / d.kv_heads)];
           if (block.parts == 1) continue;
-          merge_attention(part_output(first, head), q_rows, part_log_sum(first, head), d.heads,
-                          block.parts, static_cast<std::int32_t>(group),
-                          static_cast<std::int32_t>(d.head_dim),
-                          at(layout_.attended) + block.row * q_rows + head * d.head_dim);
+          const BlockPart first = {i / d.kv_heads, first_part(block, layer)};
+          const std::int64_t head = i % d.kv_heads * group;
+          context_.kernels.merge_attention(
+              part_output(first, head), q_rows, part_state(first, head), 2 * d.heads,
+              block.parts - first.part, static_cast<std::int32_t>(group),
+              static_cast<std::int32_t>(d.head_dim),
+              at(layout_.attended) + block.row * q_rows + head * d.head_dim);
         }
       });
 }
@@ -342,7 +350,7 @@ void Transformer::begin(std::span<const SequencePart> parts) {
                           1,
                           0};
       if (count == 1 && parts.size() <= static_cast<std::size_t>(split_queries)) {
-        block.parts = begin / attention_part_positions + 1;
+        block.parts = begin / attention_part + 1;
         assert(block.parts <= layout_.attention_parts);
         if (block.parts > 1) block.split = splits++;
       }

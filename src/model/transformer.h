@@ -29,7 +29,7 @@ struct ActivationLayout {
   Bytes attended;                ///< f32 [chunk][heads * head_dim]
   std::int64_t attention_parts;  ///< that one query's positions are split into at most
   Bytes part_outputs;   ///< f32 [split_queries][attention_parts][heads * head_dim], if several
-  Bytes part_log_sums;  ///< f32 [split_queries][attention_parts][heads]
+  Bytes part_states;    ///< f32 [split_queries][attention_parts][heads][2]
   Bytes gate_up;        ///< f32 [chunk][2 * feed_forward]
   Bytes logits;         ///< f32 [logit_rows][vocabulary]
   Bytes angles;         ///< f32 per rope: cosines, then sines, [chunk][rope_dim / 2] each
@@ -42,10 +42,9 @@ struct ActivationLayout {
                    std::int64_t logit_row_count, int workers);
 };
 
-/// Positions of a part where one query's attention is split over its sequence, so that few heads
-/// keep all workers busy; up to split_queries queries in a pass, since more need no help. Neither
-/// depends on the number of workers: it should change no bit of a result.
-constexpr std::int64_t attention_part_positions = 1024, split_queries = 4;
+/// Single queries in a pass whose parts of positions (kernels/kernels.h: attention_part) are given
+/// to several workers, so that few heads keep all of them busy; more need no help. Changes no bit.
+constexpr std::int64_t split_queries = 4;
 
 /// Tokens that go through the layers together in prefill when memory allows.
 constexpr std::int64_t default_chunk_tokens = 256;
@@ -150,10 +149,12 @@ class Transformer {
   void attend(std::int64_t layer);
   void attend(std::int64_t layer, std::int64_t head, const BlockPart& what, int worker);
   /// Puts the parts of split queries together.
-  void merge_parts();
-  /// Outputs and log sums of a head in one part of a split query.
+  void merge_parts(std::int64_t layer);
+  /// Outputs and state of a head in one part of a split query.
   float* part_output(const BlockPart& what, std::int64_t head);
-  float* part_log_sum(const BlockPart& what, std::int64_t head);
+  float* part_state(const BlockPart& what, std::int64_t head);
+  /// The first part that a block's first query sees in a layer.
+  std::int64_t first_part(const QueryBlock& block, std::int64_t layer) const;
   void feed_forward_block(std::int64_t layer);
   /// residual += block output, normed first where the family has post norms.
   void add_block(const float* post_norm, std::int64_t tokens);

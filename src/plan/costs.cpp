@@ -94,10 +94,10 @@ class Besides {
   double decode_attention(std::int64_t depth, std::int64_t sequences) const {
     const double each = static_cast<double>(d_.kv_heads * d_.head_dim) * machine_.key_seconds +
                         static_cast<double>(d_.heads * d_.head_dim) * machine_.query_seconds;
-    const std::int64_t parts =
-        sequences <= split_queries ? depth / attention_part_positions + 1 : 1;
+    const std::int64_t parts = sequences <= split_queries ? depth / attention_part + 1 : 1;
     const double compute = each * share(d_.kv_heads * sequences * parts, threads_);
-    const double bytes = static_cast<double>(2 * sizeof(std::uint16_t) * d_.kv_heads * d_.head_dim);
+    const double bytes =
+        static_cast<double>(2 * sizeof(std::uint16_t) * d_.kv_heads * (d_.head_dim + 1));
     const double read = bytes / bytes_per_second_;
     double positions = 0;
     for (const LayerDescription& layer : d_.per_layer) positions += seen(layer, depth);

@@ -503,19 +503,24 @@ class Probe {
     Workers& one = *workers_.front();
     const Kernels& kernels = one.context().kernels;
     // Keys and values in the memory of products, which nothing else uses now.
-    auto* const keys = reinterpret_cast<std::uint16_t*>(y_.data());
-    std::uint16_t* const values = keys + positions * head_dim;
+    auto* const keys = reinterpret_cast<std::int16_t*>(y_.data());
+    std::int16_t* const values = keys + positions * head_dim;
     float* const out = y_.data() + positions * head_dim;
-    kernels.half_from_float(x_.data(), positions * head_dim, keys);
-    kernels.half_from_float(x_.data() + positions * head_dim, positions * head_dim, values);
+    std::vector<std::uint16_t> units(2 * positions);
+    for (std::int64_t p = 0; p < positions; ++p) {
+      const float* const x = x_.data() + p * head_dim;
+      kernels.cache_row(x, head_dim, key_code_limit(head_dim), keys + p * head_dim, &units[p]);
+      kernels.cache_row(x + positions * head_dim, head_dim, value_code_limit, values + p * head_dim,
+                        &units[positions + p]);
+    }
     const Region scratch(
         ledger(), Account::activations,
         static_cast<Bytes>(attention_scratch_floats(query_block, group, head_dim)) * sizeof(float));
     AttentionTask task{};
     task.q = x_.data();
     task.q_stride = task.out_stride = group * head_dim;
-    task.k = keys;
-    task.v = values;
+    task.k = {keys, units.data()};
+    task.v = {values, units.data() + positions};
     task.kv_stride = task.head_dim = head_dim;
     task.out = out;
     task.scale = 0.125f;

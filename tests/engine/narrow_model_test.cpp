@@ -111,15 +111,16 @@ TEST_P(NarrowModel, ItsMatricesAreOnesToEveryLayer) {
     narrow += slot.rows == 1 || slot.columns == 1;
   }
   EXPECT_GE(narrow, 2);
-  // Rounded to fit, it still runs.
+  // Rounded it still runs. (So small a model is never rounded to fit: the code for it takes more.)
   test::LoadOptions options;
   options.context = 64;
   options.chunk_tokens = 16;
-  PlanRequest request = test::Loaded::request(options);
-  request.budget = make_plan(open.facts, request).peak_bytes - open.facts.weight_bytes / 4;
-  request.policy = WeightPolicy::fit;
-  const Plan plan = make_plan(open.facts, request);
-  ASSERT_TRUE(plan.fits);
+  Plan plan = make_plan(open.facts, test::Loaded::request(options));
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const TensorUse& use = open.facts.tensors[i];
+    const bool rounds = products[i] && use.slot.columns % 32 == 0;
+    plan.formats.push_back(rounds ? &format(FormatId::Q8_0) : use.info->format);
+  }
   Context context(2, choose_isa());
   const Engine engine(context, open, plan);
   Session session(engine);

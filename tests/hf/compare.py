@@ -19,7 +19,7 @@ from models import CONTEXT, VOCABULARY, judge, make_model, make_wrapped_gemma3, 
 
 # The largest difference of logits, of the spread between the least and the most likely token; nats of KL.
 LIMITS = (2e-3, 1e-6)
-# Several queries at once attend in pairs of 16-bit integers where the processor is faster at that: 12.5 bits a number.
+# Queries and probabilities are 16-bit integers too where the processor is faster at that: 12.5 bits a number.
 LIMITS_OF_SHARP_PAIRS = (2e-3, 2e-6)
 
 LONG = dict(
@@ -158,14 +158,14 @@ class Suite:
         self.worst = {}
 
     def run(self, name, family, settings, has_keys):
-        for strength, halves in (("soft", False), ("sharp", True)):
+        for strength, codes in (("soft", False), ("sharp", True)):
             folder = self.work / f"{name}-{strength}"
             given = settings | dict(initializer_range=0.1 if strength == "soft" else 0.2)
             if family == "gemma3 with pictures":
                 make_wrapped_gemma3(folder, **given)
             else:
                 make_model(folder, family, **given)
-            want = judge(folder, self.tokens, halves=halves)
+            want = judge(folder, self.tokens, codes=codes)
             forms = [("folder", folder)]
             if self.converter and has_keys:
                 gguf = folder.with_suffix(".gguf")
@@ -188,7 +188,7 @@ class Suite:
                 except Refused as refusal:
                     return self.fail(f"{name} as {form}: refused: {refusal}")
                 found = difference(want, got)
-                by_pairs = strength == "sharp" and at_once and isa.startswith("avx")
+                by_pairs = strength == "sharp" and isa.startswith("avx")
                 line = f"{name:20}{strength:7}{form:8}{isa:11}{way:10}{found}"
                 print(line, flush=True)
                 if not found.within(*(LIMITS_OF_SHARP_PAIRS if by_pairs else LIMITS)):

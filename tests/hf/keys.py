@@ -19,7 +19,7 @@ import transformers
 from engine import Refused, difference, engine_logits
 from models import CONTEXT, FAMILIES, VOCABULARY, config_of, judge, make_model, make_wrapped_gemma3, some_tokens
 
-# Of the plain kernels against a judge that keeps keys and values in halves too: far smaller than what any wrong term does.
+# Of the plain kernels against a judge that keeps keys and values as codes too: far smaller than what any wrong term does.
 MOST_LOGITS, MOST_KL = 1e-3, 5e-7
 
 YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
@@ -227,7 +227,7 @@ class Comparison:
         (folder / "config.json").write_text(json.dumps(changed))
         name = f"{folder.name}: {key} = {json.dumps(value)}"
         try:
-            want = judge(folder, self.tokens, halves=True)
+            want = judge(folder, self.tokens, codes=True)
         except Exception as error:  # noqa: BLE001 whatever a wrong configuration makes it raise
             want = error
         try:
@@ -254,7 +254,7 @@ class Comparison:
         print("FAILED       " + self.failures[-1], flush=True)
 
     def model(self, folder, config, keys, nested=False):
-        want = judge(folder, self.tokens, halves=True)
+        want = judge(folder, self.tokens, codes=True)
         self.unchanged = self.engine(folder)
         found = difference(want, self.unchanged)
         if not found.within(MOST_LOGITS, MOST_KL):

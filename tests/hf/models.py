@@ -148,39 +148,47 @@ def some_tokens(seed=3, count=TOKENS):
     return [draw.randrange(256) for _ in range(count)]
 
 
-def keep_halves():
-    """From here on models with the attention named eager keep keys and values in 16 bits, as the engine's cache does: this
-    rounding is a choice, and would hide what else differs."""
+def keep_codes():
+    """From here on models with the attention named eager keep keys and values in 16 bits, as the engine's cache does
+    (src/kernels/kernels.h: CachedRows): this rounding is a choice, and would hide what else differs."""
     for family in [*FAMILIES, "ministral"]:  # which stands for Mistral's where layers differ
         module = importlib.import_module(f"transformers.models.{family}.modeling_{family}")
-        module.eager_attention_forward = rounding_to_halves(module.eager_attention_forward)
+        module.eager_attention_forward = rounding_to_codes(module.eager_attention_forward)
 
 
-def rounding_to_halves(attention):
+def rounding_to_codes(attention):
     def rounded(module, query, key, value, *others, **named):
-        if HALVES:
-            key, value = key.half().float(), value.half().float()
+        if CODES:
+            limit = min(32767, int((2147483000 / key.shape[-1]) ** 0.5))
+            key, value = as_codes(key, limit), as_codes(value, 4095)
         return attention(module, query, key, value, *others, **named)
 
     return rounded
 
 
-HALVES = False
+CODES = False
 
 
-def judge(folder, tokens, halves=False):
-    """Log-probabilities of the judge, f64 [tokens][vocabulary], all tokens at once; `halves`: keys and values are rounded to 16
+def as_codes(x, limit):
+    """Rows of multiples of a unit, the next bf16 from the largest / limit up."""
+    least = x.float().abs().amax(-1, keepdim=True) / limit
+    unit = ((least.contiguous().view(torch.int32) + 0xFFFF) >> 16 << 16).view(torch.float32)
+    return torch.where(unit > 0, (x / unit).round() * unit, torch.zeros_like(x)).to(x.dtype)
+
+
+def judge(folder, tokens, codes=False):
+    """Log-probabilities of the judge, f64 [tokens][vocabulary], all tokens at once; `codes`: keys and values are rounded to 16
     bits. Raises what transformers raises, and for models that it would fill with random numbers where the files lack a part."""
-    global HALVES
+    global CODES
     torch.manual_seed(99)
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
     if loading["missing_keys"]:
         raise ValueError(f"missing: {sorted(loading['missing_keys'])}")
-    HALVES = halves
+    CODES = codes
     with torch.no_grad():
         return model.eval()(torch.tensor([tokens]), use_cache=False).logits[0].double().log_softmax(-1).numpy()
 
 
-keep_halves()
+keep_codes()

@@ -6,20 +6,20 @@
 // 1) by 9 u cap; so a probability is off relatively by 2 ds + 90 u. The weighted sum of n values
 // adds 6 sqrt(n) u, and one rescaling per tile 2 u each. All of that times the largest |v|.
 //
-// Several queries may be computed in pairs of 16-bit integers (kernels/attention_pairs-inl.h):
-// codes of queries and keys are off by 0.29 / L of the largest (a uniform step), with L^2 head_dim
-// < 2^31; those of values by 0.29 / 4095, those of probabilities by 0.29 / 8191 of the largest in a
-// tile of
-// 64. Again six times what independent errors add up to.
+// Vector families may compute in pairs of 16-bit integers (kernels/attention_pairs-inl.h): codes of
+// queries are off by 0.29 / L of the largest (a uniform step), with L^2 head_dim < 2^31, those of
+// probabilities by 0.29 / 8191 of the largest in a tile of 64. Again six times what independent
+// errors add up to. Keys and values are codes for all.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <vector>
 
-#include "format/half.h"
 #include "guarded.h"
 #include "kernels/kernels.h"
 
@@ -40,7 +40,7 @@ struct Shape {
 constexpr float kUntouched = 55.0f;
 
 bool in_pairs(Isa isa) { return isa == Isa::avx2 || isa == Isa::avx512; }
-const std::uint16_t kHalfNan = 0x7e00;
+const std::uint16_t kNanUnit = 0x7fc0;
 
 /// K and V end with the last position that may be read. What may not be read (before the first
 /// window, between positions) is NaN.
@@ -53,18 +53,22 @@ struct Problem {
     Random random(static_cast<std::uint64_t>(s.head_dim * 31 + s.heads * 7 + s.queries) * 1009 +
                   static_cast<std::uint64_t>(s.positions));
     const auto kv_size = static_cast<std::size_t>((s.positions - 1) * kv_stride + s.head_dim);
-    k.assign(kv_size, kHalfNan);
-    v.assign(kv_size, kHalfNan);
+    for (Rows* rows : {&k, &v}) {
+      rows->codes.assign(kv_size, 32767);
+      rows->units.assign(static_cast<std::size_t>(s.positions), kNanUnit);
+    }
     const std::int64_t first =
         s.window > 0 ? std::max<std::int64_t>(0, first_position - s.window + 1) : 0;
+    std::vector<float> key(static_cast<std::size_t>(s.head_dim)), value(key);
     for (std::int64_t p = first; p < s.positions; ++p) {
       // Keys grow along the way, so that maxima rise in later tiles too.
       const float growth = 0.2f + static_cast<float>(p % 150) / 150.0f;
-      for (std::int64_t d = 0; d < s.head_dim; ++d) {
-        const auto at = static_cast<std::size_t>(p * kv_stride + d);
-        k[at] = float_to_half(growth * random.symmetric());
-        v[at] = float_to_half(random.symmetric());
+      for (std::size_t d = 0; d < key.size(); ++d) {
+        key[d] = growth * random.symmetric();
+        value[d] = random.symmetric();
       }
+      set_key(p, key);
+      set_value(p, value);
     }
     q.assign(static_cast<std::size_t>((s.queries - 1) * row_stride + s.heads * s.head_dim),
              std::nanf(""));
@@ -73,19 +77,33 @@ struct Problem {
         q[static_cast<std::size_t>(i * row_stride + d)] = s.q_magnitude * random.symmetric();
   }
 
+  void set_key(std::int64_t position, const std::vector<float>& key) {
+    k.set(position, kv_stride, key, key_code_limit(shape.head_dim));
+  }
+  void set_value(std::int64_t position, const std::vector<float>& value) {
+    v.set(position, kv_stride, value, value_code_limit);
+  }
+  float value(std::int64_t position, std::int64_t d) const {
+    const auto at = static_cast<std::size_t>(position * kv_stride + d);
+    return static_cast<float>(v.codes[at]) * float_of(v.units[static_cast<std::size_t>(position)]);
+  }
+  static float float_of(std::uint16_t bfloat) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bfloat) << 16);
+  }
+
   /// Queries [first, first + count).
   Guarded<float> attend(const Kernels& kernels, std::int64_t first, std::int64_t count) const {
-    return attend(kernels, first, count, 0, 0, nullptr);
+    return attend(kernels, first, count, 0, nullptr);
   }
   Guarded<float> attend(const Kernels& kernels, std::int64_t first, std::int64_t count,
-                        std::int64_t part_begin, std::int64_t part_end, float* log_sums) const {
+                        std::int64_t part, float* part_states) const {
     Guarded<float> out(count * row_stride);
     for (std::int64_t i = 0; i < out.size(); ++i) out[i] = kUntouched;
     AlignedFloats scratch(attention_scratch_floats(count, shape.heads, shape.head_dim));
     kernels.attention({.q = q.data() + first * row_stride,
                        .q_stride = row_stride,
-                       .k = k.data(),
-                       .v = v.data(),
+                       .k = k.view(),
+                       .v = v.view(),
                        .kv_stride = kv_stride,
                        .out = out.data(),
                        .out_stride = row_stride,
@@ -96,9 +114,8 @@ struct Problem {
                        .head_dim = shape.head_dim,
                        .scale = scale(),
                        .soft_cap = shape.soft_cap,
-                       .part_begin = part_begin,
-                       .part_end = part_end,
-                       .log_sums = log_sums,
+                       .part_states = part_states,
+                       .part = part,
                        .scratch = scratch.data()});
     EXPECT_TRUE(out.intact());
     EXPECT_TRUE(scratch.intact());
@@ -116,20 +133,31 @@ struct Problem {
     const double score = (6 * std::sqrt(dim) + 4) * u * product + 9 * u * shape.soft_cap;
     const double n = static_cast<double>(shape.positions);
     const double in_floats = 2 * score + (90 + 6 * std::sqrt(n) + n / 32 + 4) * u;
-    if ((shape.queries <= 5 && shape.head_dim % 16 == 0) || !in_pairs(isa)) return in_floats;
+    if (!in_pairs(isa)) return in_floats;
     const double limit = std::min(32767.0, std::sqrt(0x1p31 / dim));
-    // Both factors have values of 0.58 times the largest on average.
+    // Keys are 0.58 times the largest on average.
     const double code =
-        1.5 * scale() * 6 * std::sqrt(2 * dim) * shape.q_magnitude * 1.2 * 0.58 * 0.29 / limit;
-    return in_floats + 2 * code + 6 * std::sqrt(64.0) * 0.29 / 8191 + 6 * 0.29 / 4095;
+        1.5 * scale() * 6 * std::sqrt(dim) * shape.q_magnitude * 1.2 * 0.58 * 0.29 / limit;
+    return in_floats + 2 * code + 6 * std::sqrt(64.0) * 0.29 / 8191;
   }
 
   Shape shape;
   std::int64_t kv_stride;
   std::int64_t row_stride;
   std::int64_t first_position;
-  std::vector<std::uint16_t> k;
-  std::vector<std::uint16_t> v;
+  struct Rows {
+    void set(std::int64_t position, std::int64_t stride, const std::vector<float>& row,
+             float limit) {
+      kernels_for(Isa::reference)
+          .cache_row(row.data(), static_cast<std::int64_t>(row.size()), limit,
+                     codes.data() + position * stride,
+                     units.data() + static_cast<std::size_t>(position));
+    }
+    CachedRows view() const { return {codes.data(), units.data()}; }
+    std::vector<std::int16_t> codes;
+    std::vector<std::uint16_t> units;
+  };
+  Rows k, v;
   std::vector<float> q;
 };
 
@@ -154,6 +182,26 @@ class Attention : public testing::TestWithParam<Isa> {
         ASSERT_NEAR(got[i], want[i], problem.tolerance(GetParam()))
             << describe(shape) << " query " << i / problem.row_stride << " at "
             << i % problem.row_stride;
+      }
+    }
+  }
+};
+
+/// What a query comes to does not depend on how it is computed; nor with the plain kernels.
+class Determinism : public testing::TestWithParam<Isa> {
+ protected:
+  const Kernels& kernels() const { return kernels_for(GetParam()); }
+
+  void check_chunks(const Shape& shape, std::initializer_list<std::int64_t> chunks) const {
+    const Problem problem(shape);
+    const Guarded<float> whole = problem.attend(kernels(), 0, shape.queries);
+    for (const std::int64_t chunk : chunks) {
+      for (std::int64_t first = 0; first < shape.queries; first += chunk) {
+        const Guarded<float> some =
+            problem.attend(kernels(), first, std::min(chunk, shape.queries - first));
+        for (std::int64_t i = 0; i < some.size(); ++i)
+          ASSERT_EQ(some[i], whole[first * problem.row_stride + i])
+              << describe(shape) << " chunk " << chunk << " from " << first << " at " << i;
       }
     }
   }
@@ -200,7 +248,7 @@ TEST_P(Attention, EveryLengthAroundTileBorders) {
   }
 }
 
-// One visible position: its value, whatever the score; exactly, where it is not made a code.
+// One visible position: its value, whatever the score.
 TEST_P(Attention, WindowOfOneReturnsTheValue) {
   const Shape shape = {.head_dim = 32,
                        .heads = 3,
@@ -212,10 +260,8 @@ TEST_P(Attention, WindowOfOneReturnsTheValue) {
   const Guarded<float> out = problem.attend(fast(), 0, shape.queries);
   for (std::int64_t i = 0; i < shape.queries; ++i) {
     for (std::int64_t d = 0; d < 3 * 32; ++d) {
-      const std::int64_t at = (problem.first_position + i) * problem.kv_stride + d % 32;
       ASSERT_NEAR(out[i * problem.row_stride + d],
-                  half_to_float(problem.v[static_cast<std::size_t>(at)]),
-                  in_pairs(GetParam()) ? 0.51 / 4095 : 0.0);
+                  problem.value(problem.first_position + i, d % 32), 4 * 0x1p-24);
     }
   }
 }
@@ -225,16 +271,13 @@ TEST_P(Attention, VeryNegativeScores) {
   for (const std::int64_t queries : {1, 3, 7}) {
     Problem problem({.head_dim = 16, .heads = 1, .queries = queries, .positions = 90});
     for (float& x : problem.q) x = -1e30f;
-    for (std::uint16_t& x : problem.k) x = float_to_half(4.0f);
+    for (std::int64_t p = 0; p < 90; ++p) problem.set_key(p, std::vector<float>(16, 4.0f));
     const Guarded<float> out = problem.attend(fast(), 0, queries);
     for (std::int64_t d = 0; d < 16; ++d) {
       double mean = 0.0;
-      for (std::int64_t p = 0; p < 90; ++p)
-        mean +=
-            half_to_float(problem.v[static_cast<std::size_t>(p * problem.kv_stride + d)]) / 90.0;
-      ASSERT_NEAR(
-          out[(queries - 1) * problem.row_stride + d], mean,
-          queries > 5 && in_pairs(GetParam()) ? 6 * 0.29 / 4095 : 6 * std::sqrt(90.0) * 0x1p-24);
+      for (std::int64_t p = 0; p < 90; ++p) mean += problem.value(p, d) / 90.0;
+      ASSERT_NEAR(out[(queries - 1) * problem.row_stride + d], mean,
+                  in_pairs(GetParam()) ? 6 * 0.29 / 8191 : 6 * std::sqrt(90.0) * 0x1p-24);
     }
   }
 }
@@ -242,76 +285,144 @@ TEST_P(Attention, VeryNegativeScores) {
 TEST_P(Attention, NanPropagates) {
   for (const std::int64_t queries : {1, 4, 8}) {
     Problem problem({.head_dim = 16, .heads = 2, .queries = queries, .positions = 80});
-    problem.k[static_cast<std::size_t>(70 * problem.kv_stride + 3)] = kHalfNan;
+    problem.set_key(70, std::vector<float>(16, std::nanf("")));
     const Guarded<float> out = problem.attend(fast(), 0, queries);
     for (std::int64_t i = 0; i < out.size(); ++i) ASSERT_TRUE(std::isnan(out[i]));
   }
 }
 
-// Chunks of many queries: the same bits as all at once.
-TEST_P(Attention, OutputsDoNotDependOnTheChunk) {
-  for (const std::int32_t head_dim : {20, 64}) {
-    for (const std::int64_t window : {0, 50}) {
-      const Shape shape = {.head_dim = head_dim,
-                           .heads = 3,
-                           .queries = 48,
-                           .positions = 200,
-                           .window = window,
-                           .soft_cap = 15.0f,
-                           .q_magnitude = 10.0f};
-      const Problem problem(shape);
-      const Guarded<float> whole = problem.attend(fast(), 0, shape.queries);
-      for (const std::int64_t chunk : {6, 12, 16}) {
-        for (std::int64_t first = 0; first < shape.queries; first += chunk) {
-          const Guarded<float> part = problem.attend(fast(), first, chunk);
-          for (std::int64_t i = 0; i < part.size(); ++i)
-            ASSERT_EQ(part[i], whole[first * problem.row_stride + i]) << chunk << " " << first;
-        }
+// Any number of queries in a task, for few and for many rows: the same bits as all at once.
+TEST_P(Determinism, OutputsDoNotDependOnTheChunk) {
+  for (const std::int32_t head_dim : {4, 20, 64, 80, 128}) {
+    for (const std::int32_t heads : {1, 3, 8}) {
+      for (const std::int64_t window : {0, 50}) {
+        const Shape shape = {.head_dim = head_dim,
+                             .heads = heads,
+                             .queries = 48,
+                             .positions = 200,
+                             .window = window,
+                             .soft_cap = heads == 3 ? 15.0f : 0.0f,
+                             .q_magnitude = 10.0f};
+        check_chunks(shape, {1, 2, 3, 5, 6, 7, 12, 16, 31});
+        if (HasFatalFailure()) return;
       }
     }
   }
 }
 
-// A query's positions in parts, merged: what the reference makes of all of them.
-TEST_P(Attention, PartsAddUpToTheWhole) {
+// Across the borders of parts, in one task and in several.
+TEST_P(Determinism, OutputsDoNotDependOnTheChunkAcrossParts) {
+  for (const std::int64_t window : {std::int64_t{0}, std::int64_t{3}, attention_part - 2,
+                                    attention_part, attention_part + 90, 2 * attention_part + 5}) {
+    for (const std::int64_t last :
+         {attention_part + 2, 2 * attention_part, 3 * attention_part + 9}) {
+      const Shape shape = {.head_dim = window == 3 ? 20 : 32,
+                           .heads = 2,
+                           .queries = 40,
+                           .positions = last,
+                           .window = window,
+                           .soft_cap = window == 3 ? 15.0f : 0.0f,
+                           .q_magnitude = 10.0f};
+      check_chunks(shape, {1, 7, 13});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Codes within half a unit, units no larger than need be, the same in every family; what no code
+// stands for.
+TEST_P(Determinism, RowsOfTheCache) {
+  Random random(5);
+  for (const std::int64_t n : {4, 8, 20, 64, 80, 100, 256}) {
+    for (const float magnitude : {1e-28f, 3e-5f, 1.0f, 7e4f, 1e30f}) {
+      for (const float limit : {value_code_limit, key_code_limit(n)}) {
+        std::vector<float> x(static_cast<std::size_t>(n));
+        float largest = 0;
+        for (float& value : x) {
+          value = magnitude * random.symmetric();
+          largest = std::max(largest, std::fabs(value));
+        }
+        Guarded<std::int16_t> codes(n), expected(n);
+        std::uint16_t unit = 0, expected_unit = 0;
+        kernels().cache_row(x.data(), n, limit, codes.data(), &unit);
+        kernels_for(Isa::reference).cache_row(x.data(), n, limit, expected.data(), &expected_unit);
+        EXPECT_TRUE(codes.intact());
+        EXPECT_EQ(unit, expected_unit);
+        const double step = Problem::float_of(unit);
+        EXPECT_GE(step * (1 + 1e-6), largest / limit);
+        EXPECT_LE(step, largest / limit * (1 + 0x1p-7));
+        for (std::int64_t i = 0; i < n; ++i) {
+          EXPECT_NEAR(codes[i] * step, x[static_cast<std::size_t>(i)], 0.5001 * step);
+          EXPECT_EQ(codes[i], expected[i]);
+          EXPECT_LE(std::abs(codes[i]), limit);
+        }
+      }
+    }
+    for (const float odd : {0.0f, 1e-35f, std::nanf(""), INFINITY, -INFINITY}) {
+      std::vector<float> x(static_cast<std::size_t>(n), 0.0f);
+      x.back() = odd;
+      Guarded<std::int16_t> codes(n);
+      std::uint16_t unit = 1;
+      kernels().cache_row(x.data(), n, value_code_limit, codes.data(), &unit);
+      for (std::int64_t i = 0; i < n; ++i) EXPECT_EQ(codes[i], 0);
+      EXPECT_EQ(unit, std::isfinite(odd) ? 0 : kNanUnit);
+    }
+  }
+}
+
+// A NaN in what later queries see reaches no earlier one, however they are put together.
+TEST_P(Determinism, LaterNanReachesNoEarlierQuery) {
+  for (const bool in_keys : {false, true}) {
+    Problem problem({.head_dim = 32, .heads = 2, .queries = 40, .positions = 90});
+    const std::vector<float> nan(32, std::nanf(""));
+    in_keys ? problem.set_key(70, nan) : problem.set_value(70, nan);
+    const Guarded<float> out = problem.attend(kernels(), 0, 40);
+    for (std::int64_t i = 0; i < out.size(); ++i) {
+      if (problem.first_position + i / problem.row_stride < 70) {
+        ASSERT_FALSE(std::isnan(out[i])) << i;
+      } else {
+        ASSERT_TRUE(std::isnan(out[i])) << i;
+      }
+    }
+  }
+}
+
+// Parts computed apart and merged: the same bits as whole, with keys that grow and those that fall.
+TEST_P(Determinism, PartsMakeTheWhole) {
   for (const std::int32_t head_dim : {20, 64}) {
-    for (const std::int64_t part : {64, 100}) {
-      for (const std::int64_t window : {0, 70, 150}) {
-        for (const std::int64_t positions : {1, 64, 65, 200, 300}) {
-          const Shape shape = {.head_dim = head_dim,
-                               .heads = 3,
-                               .positions = positions,
-                               .window = window,
-                               .soft_cap = window == 70 ? 15.0f : 0.0f,
-                               .q_magnitude = 10.0f,
-                               .extra_stride = 4};
-          const Problem problem(shape);
-          const std::int64_t parts = (positions + part - 1) / part;
-          std::vector<float> outputs, log_sums, expected_sums(3);
-          for (std::int64_t i = 0; i < parts; ++i) {
-            float sums[3] = {};
-            const std::int64_t end = (i + 1) * part;
-            if (window > 0 && end <= positions - window) {
-              for (float& sum : sums) sum = -INFINITY;
-              outputs.insert(outputs.end(), static_cast<std::size_t>(problem.row_stride),
-                             std::nanf(""));
-            } else {
-              const Guarded<float> out = problem.attend(fast(), 0, 1, i * part, end, sums);
-              problem.attend(kernels_for(Isa::reference), 0, 1, i * part, end,
-                             expected_sums.data());
-              for (std::size_t h = 0; h < 3; ++h)
-                ASSERT_NEAR(sums[h], expected_sums[h], problem.tolerance(GetParam()));
-              outputs.insert(outputs.end(), out.data(), out.data() + problem.row_stride);
-            }
-            log_sums.insert(log_sums.end(), sums, sums + 3);
+    for (const std::int64_t window : {std::int64_t{0}, std::int64_t{70}, attention_part + 150}) {
+      for (const std::int64_t positions : {std::int64_t{1}, std::int64_t{65}, attention_part,
+                                           attention_part + 1, 3 * attention_part + 40}) {
+        const Shape shape = {.head_dim = head_dim,
+                             .heads = 3,
+                             .positions = positions,
+                             .window = window,
+                             .soft_cap = window == 70 ? 15.0f : 0.0f,
+                             .q_magnitude = 10.0f,
+                             .extra_stride = 4};
+        const Problem problem(shape);
+        const std::int64_t begin = window > 0 ? std::max<std::int64_t>(0, positions - window) : 0;
+        std::vector<float> outputs, states;
+        std::int64_t parts = 0;
+        for (std::int64_t part = begin / attention_part; part * attention_part < positions;
+             ++part) {
+          float state[6] = {};
+          const Guarded<float> out = problem.attend(kernels(), 0, 1, part, state);
+          outputs.insert(outputs.end(), out.data(), out.data() + problem.row_stride);
+          states.insert(states.end(), state, state + 6);
+          ++parts;
+        }
+        Guarded<float> got(3 * head_dim);
+        kernels().merge_attention(outputs.data(), problem.row_stride, states.data(), 6, parts, 3,
+                                  head_dim, got.data());
+        EXPECT_TRUE(got.intact());
+        const Guarded<float> whole = problem.attend(kernels(), 0, 1);
+        const Guarded<float> want = problem.attend(kernels_for(Isa::reference), 0, 1);
+        for (std::int64_t i = 0; i < got.size(); ++i) {
+          ASSERT_EQ(got[i], whole[i]) << describe(shape);
+          if (GetParam() != Isa::reference) {
+            ASSERT_NEAR(got[i], want[i], problem.tolerance(GetParam())) << describe(shape);
           }
-          Guarded<float> got(3 * head_dim);
-          merge_attention(outputs.data(), problem.row_stride, log_sums.data(), 3, parts, 3,
-                          head_dim, got.data());
-          EXPECT_TRUE(got.intact());
-          const Guarded<float> want = problem.attend(kernels_for(Isa::reference), 0, 1);
-          for (std::int64_t i = 0; i < got.size(); ++i)
-            ASSERT_NEAR(got[i], want[i], 2 * problem.tolerance(GetParam())) << describe(shape);
         }
       }
     }
@@ -320,6 +431,7 @@ TEST_P(Attention, PartsAddUpToTheWhole) {
 
 INSTANTIATE_TEST_SUITE_P(Isas, Attention, testing::ValuesIn(vector_isas()), isa_name);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Attention);
+INSTANTIATE_TEST_SUITE_P(Isas, Determinism, testing::ValuesIn(supported_isas()), isa_name);
 
 }  // namespace
 }  // namespace plimsoll

@@ -28,12 +28,12 @@ ModelFacts hostile_facts() {
 }
 
 TEST(HostileSizes, TheCacheOfTheLargestHeaderDoesNotWrapRound) {
-  // 4096 layers, keys and values, 4096 heads, 1024 numbers of two bytes, 2^31 positions: 2^67.
+  // 4096 layers, keys and values, 4096 heads, 1024 codes of two bytes, 2^31 positions: 2^67.
   EXPECT_GE(KvCache::memory_bytes({4096, 4096, 1024}, std::int64_t{1} << 31), most_bytes);
   // 2^64, which would be nothing at all.
   EXPECT_GE(KvCache::memory_bytes({4096, 4096, 1024}, std::int64_t{1} << 28), most_bytes);
-  // What fits is exact.
-  EXPECT_EQ(KvCache::memory_bytes({32, 8, 128}, 4096), Bytes{32} * 2 * 8 * 128 * 4096 * 2);
+  // What fits is exact: rows of codes with a unit each.
+  EXPECT_EQ(KvCache::memory_bytes({32, 8, 128}, 4096), Bytes{32} * 2 * 8 * 4096 * (128 * 2 + 2));
 }
 
 TEST(HostileSizes, PlansRefuseThem) {

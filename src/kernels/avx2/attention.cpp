@@ -9,8 +9,8 @@ namespace {
 
 using Pairs = __m256i;
 HWY_INLINE Pairs no_pairs() { return _mm256_setzero_si256(); }
-HWY_INLINE Pairs load_pairs(const float* p) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+HWY_INLINE Pairs load_pairs(const void* p) {
+  return _mm256_loadu_si256(static_cast<const __m256i*>(p));
 }
 HWY_INLINE Pairs splat_pair(const float* p) { return _mm256_castps_si256(_mm256_broadcast_ss(p)); }
 HWY_INLINE Pairs pair_dot(Pairs sums, Pairs a, Pairs b) {

@@ -8,7 +8,7 @@ namespace {
 
 using Pairs = __m512i;
 HWY_INLINE Pairs no_pairs() { return _mm512_setzero_si512(); }
-HWY_INLINE Pairs load_pairs(const float* p) { return _mm512_loadu_si512(p); }
+HWY_INLINE Pairs load_pairs(const void* p) { return _mm512_loadu_si512(p); }
 HWY_INLINE Pairs splat_pair(const float* p) { return _mm512_castps_si512(_mm512_set1_ps(*p)); }
 HWY_INLINE Pairs pair_dot(Pairs sums, Pairs a, Pairs b) {
   sums = _mm512_dpwssd_epi32(sums, a, b);

@@ -1,60 +1,152 @@
 #define PLIMSOLL_ISA reference
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 
-#include "format/half.h"
 #include "kernels/functions-inl.h"
 
 namespace plimsoll::reference {
 namespace {
 
+constexpr std::int32_t outputs_at_a_time = 256;
+
+double unit(const CachedRows& rows, std::int64_t position) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(rows.units[position]) << 16);
+}
+
 double score(const AttentionTask& task, const float* q, std::int64_t position) {
-  const std::uint16_t* k = task.k + position * task.kv_stride;
+  const std::int16_t* k = task.k.codes + position * task.kv_stride;
   double dot = 0.0;
-  for (std::int32_t d = 0; d < task.head_dim; ++d)
-    dot += static_cast<double>(q[d]) * half_to_float(k[d]);
-  dot *= task.scale;
+  for (std::int32_t d = 0; d < task.head_dim; ++d) dot += static_cast<double>(q[d]) * k[d];
+  dot *= unit(task.k, position) * task.scale;
   return task.soft_cap > 0.0f ? task.soft_cap * std::tanh(dot / task.soft_cap) : dot;
+}
+
+/// `count` outputs of one head over some positions: sums of e^(score - maximum) v, and of
+/// e^(score - maximum).
+struct Part {
+  float outputs[outputs_at_a_time];
+  float maximum;
+  float sum;
+};
+
+/// Of positions [begin, end), outputs from `first` on. Two passes: the maximum, then the weighted
+/// sums. Scores are computed anew in each, so that no buffer grows with the number of positions.
+Part attend_part(const AttentionTask& task, const float* q, std::int64_t begin, std::int64_t end,
+                 std::int32_t first, std::int32_t count) {
+  double max = -std::numeric_limits<double>::infinity();
+  for (std::int64_t p = begin; p < end; ++p) {
+    const double s = score(task, q, p);
+    max = s > max ? s : max;
+  }
+  Part part{};
+  part.maximum = static_cast<float>(max);
+  double total = 0.0;
+  double sums[outputs_at_a_time] = {};
+  for (std::int64_t p = begin; p < end; ++p) {
+    const double weight = std::exp(score(task, q, p) - part.maximum);
+    const std::int16_t* v = task.v.codes + p * task.kv_stride + first;
+    const double scaled = weight * unit(task.v, p);
+    total += weight;
+    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v[d];
+  }
+  for (std::int32_t d = 0; d < count; ++d) part.outputs[d] = static_cast<float>(sums[d]);
+  part.sum = static_cast<float>(total);
+  return part;
+}
+
+/// Parts added up in doubles.
+class Total {
+ public:
+  void add(const float* outputs, float maximum, float sum, std::int32_t count) {
+    const double new_maximum = std::max(maximum_, static_cast<double>(maximum));
+    const double earlier = std::exp(maximum_ - new_maximum),
+                 later = std::exp(maximum - new_maximum);
+    maximum_ = new_maximum;
+    sum_ = sum_ * earlier + sum * later;
+    for (std::int32_t d = 0; d < count; ++d)
+      outputs_[d] = outputs_[d] * earlier + outputs[d] * later;
+  }
+  void write(std::int32_t count, float* out) const {
+    for (std::int32_t d = 0; d < count; ++d) out[d] = static_cast<float>(outputs_[d] / sum_);
+  }
+
+ private:
+  double maximum_ = -std::numeric_limits<double>::infinity(), sum_ = 0;
+  double outputs_[outputs_at_a_time] = {};
+};
+
+/// Calls f(first, count) for all outputs of a head.
+template <class Function>
+void in_pieces(std::int32_t head_dim, const Function& f) {
+  for (std::int32_t first = 0; first < head_dim; first += outputs_at_a_time)
+    f(first, std::min(head_dim - first, outputs_at_a_time));
 }
 
 }  // namespace
 
-// Two passes: the maximum, then the weighted sums. Scores are computed anew in each, so that no
-// buffer grows with the number of positions.
+void cache_row(const float* x, std::int64_t n, float limit, std::int16_t* codes,
+               std::uint16_t* unit) {
+  float largest = 0;
+  bool finite = true;
+  for (std::int64_t i = 0; i < n; ++i) {
+    largest = std::max(largest, std::fabs(x[i]));
+    finite = finite && std::isfinite(x[i]);
+  }
+  std::fill_n(codes, n, std::int16_t{0});
+  *unit = finite ? 0 : 0x7fc0;
+  if (!finite || largest < least_activation) return;
+  // The next bf16 from largest / limit up.
+  const std::uint32_t bits = (std::bit_cast<std::uint32_t>(largest / limit) + 0xffff) >> 16;
+  *unit = static_cast<std::uint16_t>(bits);
+  const float inverse = 1.0f / std::bit_cast<float>(bits << 16);
+  for (std::int64_t i = 0; i < n; ++i)
+    codes[i] = static_cast<std::int16_t>(std::nearbyint(x[i] * inverse));
+}
+
 void attention(const AttentionTask& task) {
-  constexpr std::int32_t kOutputs = 256;  // at a time
   for (std::int64_t i = 0; i < task.queries; ++i) {
-    std::int64_t end = task.first_position + i + 1;
-    std::int64_t begin = task.window > 0 && end > task.window ? end - task.window : 0;
-    if (task.part_end > 0) {
-      begin = std::max(begin, task.part_begin);
-      end = std::min(end, task.part_end);
-    }
+    const std::int64_t end = task.first_position + i + 1;
+    const std::int64_t begin = task.window > 0 && end > task.window ? end - task.window : 0;
     for (std::int32_t h = 0; h < task.heads; ++h) {
       const float* q = task.q + i * task.q_stride + static_cast<std::int64_t>(h) * task.head_dim;
       float* out = task.out + i * task.out_stride + static_cast<std::int64_t>(h) * task.head_dim;
-      double max = -std::numeric_limits<double>::infinity();
-      for (std::int64_t p = begin; p < end; ++p) {
-        const double s = score(task, q, p);
-        max = s > max ? s : max;
-      }
-      for (std::int32_t first = 0; first < task.head_dim; first += kOutputs) {
-        const std::int32_t rest = task.head_dim - first;
-        const std::int32_t count = rest < kOutputs ? rest : kOutputs;
-        double total = 0.0;
-        double sums[kOutputs] = {};
-        for (std::int64_t p = begin; p < end; ++p) {
-          const double weight = std::exp(score(task, q, p) - max);
-          const std::uint16_t* v = task.v + p * task.kv_stride + first;
-          total += weight;
-          for (std::int32_t d = 0; d < count; ++d) sums[d] += weight * half_to_float(v[d]);
+      const auto part = [&](std::int64_t index, std::int32_t first, std::int32_t count) {
+        return attend_part(task, q, std::max(begin, index * attention_part),
+                           std::min(end, (index + 1) * attention_part), first, count);
+      };
+      in_pieces(task.head_dim, [&](std::int32_t first, std::int32_t count) {
+        if (task.part_states) {
+          const Part one = part(task.part, first, count);
+          std::copy_n(one.outputs, count, out + first);
+          task.part_states[2 * h] = one.maximum;
+          task.part_states[2 * h + 1] = one.sum;
+          return;
         }
-        for (std::int32_t d = 0; d < count; ++d)
-          out[first + d] = static_cast<float>(sums[d] / total);
-        if (task.log_sums) task.log_sums[h] = static_cast<float>(max + std::log(total));
-      }
+        Total total;
+        for (std::int64_t index = begin / attention_part; index * attention_part < end; ++index) {
+          const Part one = part(index, first, count);
+          total.add(one.outputs, one.maximum, one.sum, count);
+        }
+        total.write(count, out + first);
+      });
     }
+  }
+}
+
+void merge_attention(const float* outputs, std::int64_t stride, const float* states,
+                     std::int64_t state_stride, std::int64_t parts, std::int32_t heads,
+                     std::int32_t head_dim, float* out) {
+  for (std::int64_t h = 0; h < heads; ++h) {
+    in_pieces(head_dim, [&](std::int32_t first, std::int32_t count) {
+      Total total;
+      for (std::int64_t part = 0; part < parts; ++part) {
+        const float* const state = states + part * state_stride + 2 * h;
+        total.add(outputs + part * stride + h * head_dim + first, state[0], state[1], count);
+      }
+      total.write(count, out + h * head_dim + first);
+    });
   }
 }
 
