@@ -6,7 +6,7 @@
 arm_packages="g++-aarch64-linux-gnu qemu-user"
 sysroot_packages="libfmt-dev:arm64 libfmt9:arm64 libpcre2-dev:arm64 libpcre2-8-0:arm64 libutf8proc-dev:arm64 \
 libutf8proc2:arm64 libhwy-dev:arm64 libgtest-dev:arm64 libtomlplusplus-dev:arm64 libcurl4-openssl-dev:arm64 \
-libssl-dev:arm64 libedit-dev:arm64 libedit2:arm64 libbsd-dev:arm64 libbsd0:arm64 libmd-dev:arm64 libmd0:arm64 \
+libssl-dev:arm64 libedit-dev:arm64 libxxhash-dev:arm64 libedit2:arm64 libbsd-dev:arm64 libbsd0:arm64 libmd-dev:arm64 libmd0:arm64 \
 libncurses-dev:arm64 libtinfo6:arm64 libcli11-dev nlohmann-json3-dev"
 
 make_arm_sysroot() { # FOLDER

@@ -3,7 +3,8 @@
 # ./test; needs nothing but sh, dpkg and apt-get.
 
 build_packages="g++ cmake ninja-build pkg-config libfmt-dev libcli11-dev nlohmann-json3-dev libpcre2-dev \
-libutf8proc-dev libhwy-dev libtomlplusplus-dev libgtest-dev libcurl4-openssl-dev libssl-dev ca-certificates libedit-dev"
+libutf8proc-dev libhwy-dev libtomlplusplus-dev libgtest-dev libcurl4-openssl-dev libssl-dev ca-certificates libedit-dev \
+libxxhash-dev"
 fuzz_packages="clang libclang-rt-14-dev"
 
 pull_packages="python3 python3-pip" # ./run smollm2

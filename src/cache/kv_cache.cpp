@@ -2,11 +2,14 @@
 
 #include <cassert>
 
+#include "base/bounded.h"
+
 namespace plimsoll {
 
 Bytes KvCache::memory_bytes(const KvShape& shape, std::int64_t context) {
-  return round_up(static_cast<Bytes>(shape.layers * 2 * shape.kv_heads * context * shape.head_dim) *
-                      sizeof(std::uint16_t),
+  const auto count = [](std::int64_t n) { return static_cast<std::uint64_t>(n); };
+  return round_up(bounded_product({sizeof(std::uint16_t), 2, count(shape.layers),
+                                   count(shape.kv_heads), count(shape.head_dim), count(context)}),
                   page_bytes);
 }
 

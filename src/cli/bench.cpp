@@ -169,7 +169,8 @@ void note(const Report& report) {
                {.prompt_tokens = request.prompt,
                 .prefill = static_cast<double>(request.prompt) / first.prefill.median(),
                 .depth = request.prompt + request.tokens / 2,
-                .decode = request.tokens >= least_decoded ? 1 / first.decode.median() : 0});
+                .decode = request.tokens >= least_decoded ? 1 / first.decode.median() : 0},
+               Noting::believed);
 }
 
 }  // namespace

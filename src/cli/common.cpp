@@ -5,7 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
+#include <functional>
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -33,33 +33,32 @@ constexpr std::int64_t most_threads = 256;
 constexpr std::int64_t most_context = std::int64_t{1} << 30;
 
 /// The file with the plan's rounded weights; with `keep`, one is made where there is none. What
-/// cannot be kept is said, and rounded in memory instead.
+/// cannot be kept is told, and rounded in memory instead.
 std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, const Plan& plan,
-                                      bool keep) {
-  const std::string folder = kept_folder();
-  if (keep && folder.empty()) {
-    notice("weights are not kept: there is no folder for them; set XDG_CACHE_HOME or HOME");
-    return std::nullopt;
-  }
-  std::error_code ignored;
-  if (!keep && (folder.empty() || !std::filesystem::exists(folder, ignored))) return std::nullopt;
-  const std::string path = kept_path(context, model, plan);
+                                      bool keep, const std::function<void(std::string)>& tell) {
   try {
-    if (std::optional<ModelFile> kept = open_kept(context, model, path)) return kept;
+    if (std::optional<ModelFile> kept = find_kept(context, model, plan)) {
+      tell(fmt::format("reading the weights that were kept in {} ({})", kept->path(),
+                       format_bytes(kept->size())));
+      return kept;
+    }
   } catch (const Error& error) {
-    notice("kept weights are not used: " + error.message());
+    tell("kept weights are not used: " + error.message());
   }
   if (!keep) return std::nullopt;
   try {
     ProgressBar bar("rounding", ProgressBar::Unit::bytes);
-    keep_weights(context, model, plan, path,
-                 [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); });
+    const std::string path = keep_weights(
+        context, model, plan,
+        [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); });
     bar.clear();
-    return open_kept(context, model, path);
+    ModelFile kept = ModelFile::open(path);
+    tell(fmt::format("kept {} of rounded weights in {}, for every run with these formats",
+                     format_bytes(kept.size()), path));
+    return kept;
   } catch (const Error& error) {
-    // What the source has, loading will say.
-    if (error.code() != ErrorCode::write_failed) throw;
-    notice("weights are not kept: " + error.message());
+    // Whatever is wrong with the model itself, loading will say.
+    tell("weights are not kept: " + error.message());
     return std::nullopt;
   }
 }
@@ -211,11 +210,18 @@ void notice_rounding(const OpenModel& model, const Plan& plan) {
 }
 
 std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
-                                    double* seconds, bool keep) {
+                                    double* seconds, bool keep,
+                                    std::vector<std::string>* notices) {
   const auto start = std::chrono::steady_clock::now();
   std::optional<ModelFile> kept;
   const bool rounds = Changed(model, plan).rounded > 0;
-  if (rounds) kept = kept_weights(context, model, plan, keep);
+  if (rounds)
+    kept = kept_weights(context, model, plan, keep, [notices](std::string text) {
+      if (notices)
+        notices->push_back(std::move(text));
+      else
+        notice(text);
+    });
   ProgressBar bar(rounds && !kept ? "rounding" : "loading", ProgressBar::Unit::bytes);
   auto engine = std::make_unique<Engine>(
       context, model, plan,

@@ -96,9 +96,11 @@ std::string_view describe(QualitySource source);
 void notice_rounding(const OpenModel& model, const Plan& plan);
 
 /// Loads with a progress bar on a terminal; `seconds`, if given, becomes the time it took. Rounded
-/// weights come from a file that was kept of them, if there is one; with `keep`, one is made.
+/// weights come from a file that was kept of them, if there is one; with `keep`, one is made. What
+/// there is to say about that goes into `notices`, or to standard error without.
 std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
-                                    double* seconds = nullptr, bool keep = false);
+                                    double* seconds = nullptr, bool keep = false,
+                                    std::vector<std::string>* notices = nullptr);
 
 /// What the Ledger holds by account, as the line shows it.
 std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);

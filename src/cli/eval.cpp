@@ -332,7 +332,9 @@ class Evaluating {
   void evaluate_entry(Entry& entry, std::size_t index, Context& context, Session* reference) {
     // Of several, the report has what it says.
     if (!common_.json && entries_.size() == 1) notice_rounding(open(entry), entry.plan);
-    const auto engine = load_engine(context, open(entry), entry.plan);
+    std::vector<std::string> unsaid;
+    const auto engine = load_engine(context, open(entry), entry.plan, nullptr, false,
+                                    common_.json ? &unsaid : nullptr);
     Session session(*engine);
     ProgressBar bar(entries_.size() == 1
                         ? "scoring"

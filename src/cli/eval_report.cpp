@@ -50,7 +50,6 @@ ordered_json result_json(const EvalReport& report, const EvalResult& result) {
   const auto distance = [&](const char* key, const auto& value) {
     json[key] = e.distance ? value(*e.distance) : ordered_json();
   };
-  using Distance = Evaluation::Distance;
   distance("kl", [](const Distance& d) -> ordered_json { return d.kl; });
   distance("kl_error", [](const Distance& d) { return optional_json(d.kl_error); });
   distance("kl_interval", [](const Distance& d) { return interval_json(d.kl_interval); });
@@ -174,7 +173,7 @@ Table results_table(const EvalReport& report, const char* about) {
       row.push_back(
           {is_rounded(result) ? format_nats(result.plan.kl_nats) : "exact", result.plan.kl_nats});
     if (compared) {
-      const Evaluation::Distance& d = *e.distance;
+      const Distance& d = *e.distance;
       row.push_back(with_reach(d.kl, d.kl_interval, 6));
       row.push_back({fmt::format("{:.4f}", d.kl_p99), d.kl_p99});
       row.push_back({fmt::format("{:.4f}", d.kl_max), d.kl_max});
@@ -256,7 +255,7 @@ Plot kl_plot(const EvalReport& report) {
             .y = {"KL, nats per token", Unit::plain, true},
             .series = {}};
   add_series(plot, report, "", [&report](const EvalResult& result) {
-    const Evaluation::Distance& distance = *result.evaluation.distance;
+    const Distance& distance = *result.evaluation.distance;
     Point point{.y = distance.kl, .label = point_label(report, result)};
     if (const auto& interval = distance.kl_interval)
       point.y_range = {interval->low, interval->high};

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <cmath>
 #include <deque>
@@ -52,6 +53,12 @@ Texts parts(const std::string& text) {
     begin = end + 1;
   }
   return found;
+}
+
+bool equal_in_any_case(std::string_view a, std::string_view b) {
+  return std::ranges::equal(a, b, [](unsigned char x, unsigned char y) {
+    return std::tolower(x) == std::tolower(y);
+  });
 }
 
 /// "a, b or c".
@@ -275,7 +282,10 @@ OptionDeclaration& Options::choice(const std::string& name, const std::string& p
   if (shown.empty()) shown = joined(values, "|");
   OptionDeclaration& declared =
       state_->add(Kind::choice, name, shown, help, [&target, name, values](const Texts& texts) {
-        if (std::ranges::find(values, texts.front()) == values.end()) {
+        const auto value = std::ranges::find_if(values, [&texts](const std::string& known) {
+          return equal_in_any_case(known, texts.front());
+        });
+        if (value == values.end()) {
           constexpr std::size_t few = 4;
           const bool lists = values.size() <= few;
           throw Error(ErrorCode::usage,
@@ -285,7 +295,7 @@ OptionDeclaration& Options::choice(const std::string& name, const std::string& p
                       did_you_mean(texts.front(), values,
                                    lists ? "" : "it may be " + alternatives(values)));
         }
-        target = texts.front();
+        target = *value;
       });
   declared.values = std::move(values);
   return declared;

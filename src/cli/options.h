@@ -108,7 +108,8 @@ class Options {
   /// May be given several times; empty texts are refused.
   OptionDeclaration& texts(const std::string& name, const std::string& placeholder,
                            std::vector<std::string>& target, const std::string& help);
-  /// One of `values`, which are the placeholder too if there is none.
+  /// One of `values`, in any case of its letters; they are the placeholder too if there is none.
+  /// The target becomes the value as it is listed.
   OptionDeclaration& choice(const std::string& name, const std::string& placeholder,
                             std::vector<std::string> values, std::optional<std::string>& target,
                             const std::string& help);

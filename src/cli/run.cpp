@@ -100,7 +100,8 @@ void note(const Generated& generated, const OpenModel& model, const Plan& plan) 
        .prefill = generated.prefill_seconds,
        .depth = generated.prompt_tokens + decoded / 2,
        .decode =
-           decoded >= least_decoded ? generated.decode_seconds / static_cast<double>(decoded) : 0});
+           decoded >= least_decoded ? generated.decode_seconds / static_cast<double>(decoded) : 0},
+      Noting::aside);
 }
 
 }  // namespace
@@ -114,7 +115,8 @@ int run_command(const Arguments& arguments) {
   if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   options.decide_sampling(model.file.metadata());
   std::optional<ChatTemplate> chat_template;
-  if (!options.raw) chat_template.emplace(ChatTemplate::from_metadata(model.file.metadata(), *model.tokenizer));
+  if (!options.raw)
+    chat_template.emplace(ChatTemplate::from_metadata(model.file.metadata(), *model.tokenizer));
   const bool uses_chat = chat_template && (options.chat || chat_template->is_from_file());
   options.require_chat(uses_chat);
   const std::optional<Prompt> prompt = find_prompt(options, uses_chat);
@@ -173,7 +175,8 @@ int run_command(const Arguments& arguments) {
 
   const auto context = make_context(options.common);
   double load_seconds = 0;
-  auto engine = load_engine(*context, model, plan, &load_seconds, options.keep);
+  auto engine = load_engine(*context, model, plan, &load_seconds, options.keep,
+                            json ? &asked.notices : nullptr);
   std::optional<Session> session(*engine);
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   if (!json)

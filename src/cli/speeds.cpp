@@ -37,12 +37,12 @@ std::string describe_machine(const Machine& machine, const Terminal& terminal) {
   std::string out =
       fmt::format("{}: {}, {} thread{}\n", terminal.styled(Style::strong, machine.key.processor),
                   name(machine.key.isa), machine.key.threads, machine.key.threads == 1 ? "" : "s");
-  out += heading(fmt::format("{:<10}{:>12}{:>12}{:>12}{:>14}", "threads", "read, GB/s", "cached",
-                             "compute", "dispatch, µs"));
+  out += heading(fmt::format("{:<10}{:>12}{:>12}{:>12}{:>14}{:>13}", "threads", "read, GB/s",
+                             "cached", "compute", "dispatch, µs", "product, µs"));
   for (const WorkerSpeeds& s : machine.speeds)
-    out += fmt::format("{:<10}{:>12.1f}{:>12.1f}{:>12.2f}{:>13.2f}\n", s.workers,
+    out += fmt::format("{:<10}{:>12.1f}{:>12.1f}{:>12.2f}{:>13.2f}{:>12.2f}\n", s.workers,
                        s.read_bytes_per_second / 1e9, s.cached_read_bytes_per_second / 1e9,
-                       s.compute_factor, s.dispatch_seconds * 1e6);
+                       s.compute_factor, s.dispatch_seconds * 1e6, s.product_start_seconds * 1e6);
   out += heading(fmt::format("{:<28}{:>9}", "one thread", "ns"));
   for (const auto& [what, seconds] :
        {std::pair("norms and activations", machine.element_seconds),

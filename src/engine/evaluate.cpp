@@ -153,7 +153,7 @@ Evaluation summarise(const Scores& scores, const Chunks& chunks) {
   result.nll_error = scores.nll.error();
   result.nll_interval = interval_of_mean(scores.nll);
   if (scores.kl.clusters == 0) return result;
-  Evaluation::Distance& distance = result.distance.emplace();
+  Distance& distance = result.distance.emplace();
   distance.reference_nll = scores.reference_nll.mean;
   distance.kl = scores.kl.mean;
   distance.kl_error = scores.kl.error();

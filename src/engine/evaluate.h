@@ -54,6 +54,17 @@ void evaluate(const Engine& engine, Session& session, Session* reference,
               std::span<const TokenId> ids, const Chunks& chunks, Scores& scores,
               const std::function<void()>& done = {});
 
+/// Of a model's distributions from a reference's.
+struct Distance {
+  double reference_nll = 0;
+  double kl = 0;  ///< mean KL(reference || model), nats per token
+  std::optional<double> kl_error;
+  std::optional<Interval> kl_interval;
+  double kl_p99 = 0, kl_max = 0;  ///< of single tokens: 99th percentile (nearest rank), largest
+  double same_top = 0;            ///< share of positions with the same most likely token
+  std::optional<Interval> same_top_interval;
+};
+
 /// Means over all scored tokens. Errors are standard errors, intervals hold 95 %, both with the
 /// chunk as the unit (statistics.h): empty with a single chunk.
 struct Evaluation {
@@ -65,15 +76,6 @@ struct Evaluation {
   double perplexity() const;
   std::optional<Interval> perplexity_interval() const;
 
-  struct Distance {
-    double reference_nll = 0;
-    double kl = 0;  ///< mean KL(reference || model), nats per token
-    std::optional<double> kl_error;
-    std::optional<Interval> kl_interval;
-    double kl_p99 = 0, kl_max = 0;  ///< of single tokens: 99th percentile (nearest rank), largest
-    double same_top = 0;            ///< share of positions with the same most likely token
-    std::optional<Interval> same_top_interval;
-  };
   std::optional<Distance> distance;  ///< from the reference, where there is one
 };
 

@@ -13,22 +13,18 @@ namespace plimsoll {
 /// ${XDG_CACHE_HOME:-~/.cache}/plimsoll/fitted; empty where there is none (see cache_folder).
 std::string kept_folder();
 
-/// The file in the folder that holds, or would hold, the model's weights in the plan's formats. Its
-/// name is a fingerprint of every tensor's name, shape and format, and of 16 of its rows as this
-/// program rounds them now (they are read and rounded for it), so that another model, another plan
-/// or another way of rounding has another name.
-std::string kept_path(Context& context, const OpenModel& model, const Plan& plan);
+/// The kept file of the model's weights in the plan's formats, if there is one: by its name, it has
+/// been rounded from these very weights (engine/model_identity.h), in these formats, in the way in
+/// which this program rounds 16 rows of each tensor now. Where a file may be meant and the model's
+/// identity is not known yet, the whole model is read for it, once. Throws Error (file_corrupt, or
+/// what opening or reading throws) where the file was changed since it was written.
+std::optional<ModelFile> find_kept(Context& context, const OpenModel& model, const Plan& plan);
 
-/// The kept file, if it is there. Throws Error (file_corrupt, or what opening or reading throws)
-/// where it does not hold what its name says; checked are the same names, shapes, formats and rows.
-std::optional<ModelFile> open_kept(Context& context, const OpenModel& model,
-                                   const std::string& path);
-
-/// Rounds the model's weights into the file, from tensor to tensor through bounded staging, without
-/// holding them. The file appears whole or not at all. Throws Error(write_failed), and as loading
+/// Rounds the model's weights into a file, from tensor to tensor through bounded staging, without
+/// holding them, and returns its path. The file appears whole or not at all. Throws
+/// Error(write_failed), Error(file_corrupt) where the model was changed meanwhile, and as loading
 /// does.
-void keep_weights(Context& context, const OpenModel& model, const Plan& plan,
-                  const std::string& path,
-                  const std::function<void(Weights::Progress)>& progress = {});
+std::string keep_weights(Context& context, const OpenModel& model, const Plan& plan,
+                         const std::function<void(Weights::Progress)>& progress = {});
 
 }  // namespace plimsoll

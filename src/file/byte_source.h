@@ -9,6 +9,15 @@
 
 namespace plimsoll {
 
+/// What tells one state of a file from another without reading it.
+struct FileStamp {
+  std::uint64_t device = 0, inode = 0;
+  Bytes bytes = 0;
+  std::int64_t modified = 0, changed = 0;  ///< nanoseconds since 1970: contents, contents or inode
+
+  bool operator==(const FileStamp&) const = default;
+};
+
 /// Thread-safe.
 class ByteSource {
  public:
@@ -16,6 +25,8 @@ class ByteSource {
 
   virtual const std::string& path() const = 0;  ///< names it in messages
   virtual std::vector<std::string> paths() const = 0;  ///< of every file that it reads
+  /// Of what has been opened, in the order of paths(), as it is now.
+  virtual std::vector<FileStamp> stamps() const = 0;
   virtual Bytes size() const = 0;               ///< of what is stored, when it was opened
 
   /// Reads [offset, offset + bytes) into `destination`. Fastest where both leave the same remainder

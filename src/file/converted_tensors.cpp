@@ -181,6 +181,12 @@ std::vector<std::string> ConvertedTensors::paths() const {
   return paths;
 }
 
+std::vector<FileStamp> ConvertedTensors::stamps() const {
+  std::vector<FileStamp> stamps;
+  for (const auto& file : files_) stamps.push_back(file->stamp());
+  return stamps;
+}
+
 void ConvertedTensors::check_unchanged() const {
   for (const auto& file : files_) file->check_unchanged();
 }

@@ -46,6 +46,7 @@ class ConvertedTensors final : public ByteSource {
 
   const std::string& path() const override { return path_; }
   std::vector<std::string> paths() const override;
+  std::vector<FileStamp> stamps() const override;
   Bytes size() const override { return size_; }  ///< of all files
   void read(std::uint64_t offset, Bytes bytes, void* destination) const override;
   void check_unchanged() const override;

@@ -146,7 +146,8 @@ std::vector<HfAddedToken> hf_added_tokens(const TokenizerJson& tokenizer,
 
 std::vector<HfAddedToken> hf_added_tokens(const JsonKeys& settings, const JsonKeys& added_ids) {
   std::vector<HfAddedToken> tokens = configured_tokens(settings);
-  for (const auto& [text, id] : added_ids.members().items()) {
+  for (const auto& member : added_ids.members().items()) {
+    const std::string& text = member.key();
     if (std::ranges::any_of(tokens, [&](const auto& token) { return token.text == text; })) continue;
     HfAddedToken token;
     token.id = added_ids.required_integer(text);

@@ -104,6 +104,16 @@ void InputFile::throw_shorter(std::uint64_t wanted_end) const {
       "do not change the file while it is in use");
 }
 
+FileStamp InputFile::stamp() const {
+  struct stat now;
+  if (::fstat(fd_, &now) != 0) throw_unreadable(errno);
+  const auto nanoseconds = [](const timespec& time) {
+    return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+  };
+  return {static_cast<std::uint64_t>(now.st_dev), static_cast<std::uint64_t>(now.st_ino),
+          static_cast<Bytes>(now.st_size), nanoseconds(now.st_mtim), nanoseconds(now.st_ctim)};
+}
+
 void InputFile::check_unchanged() const {
   struct stat now;
   if (::fstat(fd_, &now) != 0) throw_unreadable(errno);

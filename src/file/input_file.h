@@ -36,7 +36,9 @@ class InputFile final : public ByteSource {
 
   const std::string& path() const override { return path_; }
   std::vector<std::string> paths() const override { return {path_}; }
+  std::vector<FileStamp> stamps() const override { return {stamp()}; }
   Bytes size() const override { return size_; }
+  FileStamp stamp() const;  ///< throws Error(file_unreadable)
 
   /// Reads [offset, offset + bytes). No copy is made where `destination` and `offset` leave the
   /// same remainder by 4 KiB; otherwise what is not cached goes through a buffer of at most 1 MiB.

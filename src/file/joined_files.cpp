@@ -59,6 +59,12 @@ void JoinedFiles::read(std::uint64_t offset, Bytes bytes, void* destination) con
   }
 }
 
+std::vector<FileStamp> JoinedFiles::stamps() const {
+  std::vector<FileStamp> stamps;
+  for (const auto& file : files_) stamps.push_back(file->stamp());
+  return stamps;
+}
+
 void JoinedFiles::check_unchanged() const {
   for (const auto& file : files_) file->check_unchanged();
 }

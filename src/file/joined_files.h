@@ -26,6 +26,7 @@ class JoinedFiles final : public ByteSource {
 
   const std::string& path() const override { return path_; }
   std::vector<std::string> paths() const override;
+  std::vector<FileStamp> stamps() const override;
   Bytes size() const override;  ///< of all files, without what lies between them
   void read(std::uint64_t offset, Bytes bytes, void* destination) const override;
   void check_unchanged() const override;

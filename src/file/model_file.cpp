@@ -192,6 +192,7 @@ ModelFile ModelFile::open_folder(const std::string& path) {
 
 const std::string& ModelFile::path() const { return state_->path; }
 std::vector<std::string> ModelFile::files() const { return state_->file->paths(); }
+std::vector<FileStamp> ModelFile::stamps() const { return state_->file->stamps(); }
 Bytes ModelFile::size() const { return state_->file->size(); }
 Bytes ModelFile::header_bytes() const { return state_->header_bytes; }
 std::uint32_t ModelFile::version() const { return state_->version; }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "file/byte_source.h"
 #include "file/metadata.h"
 #include "format/format.h"
 
@@ -52,6 +53,7 @@ class ModelFile {
 
   const std::string& path() const;         ///< as it was given
   std::vector<std::string> files() const;  ///< paths of the files with tensors
+  std::vector<FileStamp> stamps() const;   ///< of those, as they are now; throws Error(file_unreadable)
   Bytes size() const;          ///< of the file, or of all files with tensors
   Bytes header_bytes() const;  ///< held in memory for metadata and tensor table
   std::uint32_t version() const;         ///< of the GGUF format; 0 for folders

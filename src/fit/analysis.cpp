@@ -1,10 +1,13 @@
 #include "fit/analysis.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
 #include <numeric>
 
+#include "fit/interim_file.h"
 #include "fit/rounding.h"
 #include "kernels/quantise.h"
 
@@ -106,12 +109,13 @@ double divergence(const Kernels& kernels, std::span<float> logits, const float* 
 class Analysis {
  public:
   Analysis(Context& context, const Description& description, std::span<const TensorUse> uses,
-           const Weights& weights, std::span<const Sequence> probes, const AnalysisOptions& options,
-           LayerRunner& runner)
+           const Weights& weights, std::span<const Sequence> moment_sequences,
+           std::span<const Sequence> probes, const AnalysisOptions& options, LayerRunner& runner)
       : context_(context),
         description_(description),
         uses_(uses),
         weights_(weights),
+        moment_sequences_(moment_sequences),
         probes_(probes),
         options_(options),
         runner_(runner) {
@@ -136,19 +140,103 @@ class Analysis {
   QualityModel run(MomentsWalk& walk,
                    const std::function<void(std::int64_t, std::int64_t)>& progress) {
     const std::int64_t steps = description_.layers + 1;
-    embed();
-    for (std::int64_t layer = 0; layer < description_.layers; ++layer) {
+    InterimFile interim(options_.interim, interim_key());
+    std::int64_t layer = 0;
+    interim.read([&](InterimReader& reader) { layer = restore(reader, walk); });
+    if (layer > 0) {
+      walk.skip_to(layer);
+      if (options_.resumed) options_.resumed(layer);
+    } else {
+      embed();
+    }
+    while (layer < description_.layers) {
       LayerMoments moments = walk.next();
       take_layer(layer, moments);
-      progress(layer + 1, steps);
+      ++layer;
+      interim.write([&](InterimWriter& writer) { save(writer, layer, walk); });
+      progress(layer, steps);
     }
     LayerMoments moments = walk.next();
     finish(moments);
+    interim.remove();
     progress(steps, steps);
     return std::move(result_);
   }
 
  private:
+  /// Whatever an interim state depends on.
+  std::string interim_key() const {
+    std::string key = fmt::format("{} {} {} {}\n", description_.family, tokens_, options_.damping,
+                                  formats().size());
+    for (const TensorUse& use : uses_)
+      key += fmt::format("{} {}\n", use.info->name, use.info->format->name);
+    for (const std::span<const Sequence> sequences : {moment_sequences_, probes_})
+      for (const Sequence& sequence : sequences) {
+        for (const TokenId id : sequence) {
+          key += std::to_string(id);
+          key += ' ';
+        }
+        key += '\n';
+      }
+    return key + options_.interim;
+  }
+
+  void save(InterimWriter& writer, std::int64_t layers, const MomentsWalk& walk) const {
+    writer.value(layers);
+    writer.value(static_cast<std::int64_t>(branches_.size()));
+    for (const Branch& branch : branches_) {
+      writer.value(static_cast<std::int64_t>(branch.use));
+      writer.value(static_cast<std::int64_t>(branch.in_lookup));
+      writer.value(branch.error);
+    }
+    for (const TensorQuality& tensor : result_.tensors) {
+      for (const std::vector<double>& errors : tensor.errors)
+        for (const double value : errors) writer.value(value);
+      for (const double value : tensor.input_errors) writer.value(value);
+    }
+    writer.floats(walk.state());
+    writer.floats({base(), streams()});
+  }
+
+  /// The number of layers that were done; 0 where it is not what save() gave.
+  std::int64_t restore(InterimReader& reader, MomentsWalk& walk) {
+    if (reader.left() < 2 * sizeof(std::int64_t)) return 0;
+    const auto layers = reader.value<std::int64_t>(), branches = reader.value<std::int64_t>();
+    if (layers < 1 || layers > description_.layers || branches < 0 || branches > branch_count_)
+      return 0;
+    const Bytes of_branch = 2 * sizeof(std::int64_t) + sizeof(double);
+    const Bytes of_tensor =
+        (rounding_count * formats().size() + input_rounding_count) * sizeof(double);
+    const auto values = walk.state().size() +
+                        static_cast<std::size_t>((branches + 1) * tokens_ * description_.width);
+    if (reader.left() != static_cast<Bytes>(branches) * of_branch + uses_.size() * of_tensor +
+                             values * sizeof(float))
+      return 0;
+    for (std::int64_t i = 0; i < branches; ++i) {
+      const auto use = reader.value<std::int64_t>();
+      if (use < 0 || use >= std::ssize(uses_)) {
+        branches_.clear();
+        return 0;
+      }
+      Branch& branch = add_branch(static_cast<std::size_t>(use));
+      branch.in_lookup = reader.value<std::int64_t>() != 0;
+      branch.error = reader.value<double>();
+    }
+    for (TensorQuality& tensor : result_.tensors) {
+      for (std::vector<double>& errors : tensor.errors)
+        for (double& value : errors) value = reader.value<double>();
+      for (double& value : tensor.input_errors) value = reader.value<double>();
+    }
+    reader.floats(walk.state());
+    reader.floats({base(), streams()});
+    return layers;
+  }
+
+  /// Numbers in the residual streams of the base and the branches so far.
+  std::size_t streams() const {
+    return (branches_.size() + 1) * static_cast<std::size_t>(tokens_ * description_.width);
+  }
+
   const Matrix& matrix(std::size_t use) const {
     return weights_.matrix(uses_[use].slot.role, uses_[use].slot.layer);
   }
@@ -493,7 +581,7 @@ class Analysis {
   const Description& description_;
   std::span<const TensorUse> uses_;
   const Weights& weights_;
-  std::span<const Sequence> probes_;
+  std::span<const Sequence> moment_sequences_, probes_;
   const AnalysisOptions& options_;
   LayerRunner& runner_;
   std::unique_ptr<Rounder> rounder_;
@@ -517,8 +605,11 @@ QualityModel analyse(Context& context, const ModelFile& file, const Description&
   Weights weights = Weights::without_matrices(context, file, description);
   LayerRunner runner(context, description, weights, static_cast<std::int64_t>(longest));
   MomentsWalk walk(context, file, description, weights, runner, moment_sequences);
-  return Analysis(context, description, uses, weights, probe_sequences, options, runner)
-      .run(walk, progress);
+  QualityModel quality = Analysis(context, description, uses, weights, moment_sequences,
+                                  probe_sequences, options, runner)
+                             .run(walk, progress);
+  file.check_unchanged();
+  return quality;
 }
 
 }  // namespace plimsoll

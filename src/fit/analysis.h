@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "file/model_file.h"
@@ -19,6 +20,11 @@ struct AnalysisOptions {
   QualitySource source = QualitySource::text;
   /// Share of the mean diagonal of second moments that is added to it.
   double damping = 0.01;
+  /// A file for what is done so far, written after layers (as often as that takes little of the
+  /// time) and removed at the end, so that an interrupted analysis with the same sequences goes on
+  /// there. It holds the residual streams: up to some hundred MiB for a large model. Empty: none.
+  std::string interim;
+  std::function<void(std::int64_t layers)> resumed;  ///< called where layers were done before
 };
 
 /// Takes the model layer by layer. `moment_sequences` are for the second moments, `probe_sequences`

@@ -3,8 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/small_file.h"
+#include "file/output_file.h"
 
 namespace plimsoll {
 namespace {
@@ -72,6 +76,45 @@ Calibration calibrate_on(std::span<const TokenId> text, std::optional<TokenId> b
     (is_probe ? result.probes : result.moments).push_back(std::move(sequence));
   }
   return result;
+}
+
+void save_sequences(const std::string& path, std::span<const Sequence> sequences) {
+  if (path.empty()) return;
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  try {
+    OutputFile file(path);
+    std::string text;
+    for (const Sequence& sequence : sequences) {
+      text += text.empty() ? "[[" : "],\n[";
+      for (std::size_t i = 0; i < sequence.size(); ++i)
+        text += fmt::format("{}{}", i == 0 ? "" : ",", sequence[i]);
+    }
+    text += "]]\n";
+    file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    file.commit();
+  } catch (const Error&) {
+    // It will be written again.
+  }
+}
+
+std::vector<Sequence> load_sequences(const std::string& path, std::int64_t count,
+                                     std::int64_t tokens, std::int64_t vocabulary) {
+  if (path.empty()) return {};
+  const std::optional<std::string> text = read_small_file(path);
+  if (!text) return {};
+  const nlohmann::json json = nlohmann::json::parse(*text, nullptr, false);
+  if (!json.is_array() || std::ssize(json) != count) return {};
+  std::vector<Sequence> sequences;
+  for (const nlohmann::json& ids : json) {
+    if (!ids.is_array() || std::ssize(ids) != tokens) return {};
+    Sequence& sequence = sequences.emplace_back();
+    for (const nlohmann::json& id : ids) {
+      if (!id.is_number_integer() || id < 0 || id >= vocabulary) return {};
+      sequence.push_back(id.get<TokenId>());
+    }
+  }
+  return sequences;
 }
 
 }  // namespace plimsoll

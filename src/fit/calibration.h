@@ -36,4 +36,11 @@ Calibration calibrate_on(std::span<const TokenId> text, std::optional<TokenId> b
                          const CalibrationSize& size);
 constexpr std::int64_t least_calibration_tokens = 1024;
 
+/// Keeps sequences in a file, whole or not at all; an empty path, or that it cannot be written, is
+/// no error.
+void save_sequences(const std::string& path, std::span<const Sequence> sequences);
+/// As many sequences of as many ids below `vocabulary` as are wanted, or none.
+std::vector<Sequence> load_sequences(const std::string& path, std::int64_t count,
+                                     std::int64_t tokens, std::int64_t vocabulary);
+
 }  // namespace plimsoll

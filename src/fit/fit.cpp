@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "file/tensor_table.h"
+#include "fit/fit_memory.h"
 #include "fit/rounding.h"
 #include "model/row_rounder.h"
 #include "plan/quality_file.h"
@@ -77,14 +78,9 @@ class Rewriter {
     return values_;
   }
 
-  std::int64_t rows_at_a_time(const TensorInfo& info) const {
-    const auto fit = static_cast<std::int64_t>(chunk_bytes / sizeof(float)) / info.columns();
-    return std::max<std::int64_t>(16, fit / 16 * 16);
-  }
-
   /// A level of the source's codes: their leading bits, as they are.
   void take_leading_bits(const TensorInfo& info, const Format& level) {
-    const std::int64_t step = rows_at_a_time(info);
+    const std::int64_t step = rows_rounded_together(info);
     for (std::int64_t begin = 0; begin < info.rows(); begin += step) {
       const std::int64_t end = std::min(begin + step, info.rows());
       read(info, begin, end);
@@ -97,7 +93,7 @@ class Rewriter {
   }
 
   void round(const TensorInfo& info, const Format& target, const ColumnWeights& weights) {
-    const std::int64_t step = rows_at_a_time(info), columns = info.columns();
+    const std::int64_t step = rows_rounded_together(info), columns = info.columns();
     for (std::int64_t begin = 0; begin < info.rows(); begin += step) {
       const std::int64_t count = std::min(step, info.rows() - begin);
       const std::vector<float>& values = read(info, begin, begin + count);
@@ -205,6 +201,7 @@ void FittedFile::write(Context& context, std::span<const Format* const> formats,
   for (const std::size_t i : order)
     writer_.add_tensor(uses_[i].info->name, *formats[i], shape(*uses_[i].info));
 
+  const std::vector<bool> is_product = find_products(uses_);
   Rewriter rewriter(context, source_, writer_, widest, progress, total);
   std::int64_t layer = -2;  // none yet
   std::optional<LayerMoments> moments;
@@ -227,11 +224,7 @@ void FittedFile::write(Context& context, std::span<const Format* const> formats,
     }
     ColumnWeights weights;
     // An embedding that is only looked up has no product that would weigh its columns.
-    const bool has_product = use.slot.role != Role::token_embedding ||
-                             std::ranges::none_of(uses_, [](const TensorUse& other) {
-                               return other.slot.role == Role::output;
-                             });
-    if (SecondMoments* inputs = moments && has_product ? moments->of(use.slot.role) : nullptr) {
+    if (SecondMoments* inputs = moments && is_product[i] ? moments->of(use.slot.role) : nullptr) {
       if (std::ranges::find(factored, inputs) == factored.end()) {
         const double share = feedback.quality->tensors[i].lookup_share;
         if (share > 0) add_lookup(*inputs, share, rewriter, *use.info);

@@ -12,10 +12,12 @@ namespace {
 float rounding_step(InputRounding rounding, float block_largest, float row_largest) {
   constexpr float most = 127;
   if (rounding != InputRounding::rows) return block_largest / most;
-  // The least power of two, below the whole row's, that holds the block (kernels/kernels.h).
-  const int halvings =
-      block_largest > 0 ? std::ilogb(row_largest / block_largest) : activation_powers;
-  return std::ldexp(row_largest / most, -std::clamp(halvings, 0, activation_powers));
+  if (row_largest == 0) return 0;
+  // The least step of three bits that holds the block (kernels/kernels.h).
+  int exponent;
+  const float fraction = std::frexp(block_largest / row_largest, &exponent);
+  const float share = std::ldexp(std::ceil(fraction * 8), exponent - 3);
+  return row_largest / most * std::max(share, least_activation_step / largest_activation_step);
 }
 
 /// Nearest integer, ties to even, of numbers below 2^22 (adding this leaves no bit for a fraction).
@@ -37,7 +39,8 @@ void add_input_rounding_errors(InputRounding rounding, const float* x, std::int6
   const std::int64_t block = rounding_block(rounding);
   for (std::int64_t begin = 0; begin < columns; begin += block) {
     const std::int64_t end = std::min(begin + block, columns);
-    const float step = rounding_step(rounding, largest_magnitude(x + begin, end - begin), row_largest);
+    const float step =
+        rounding_step(rounding, largest_magnitude(x + begin, end - begin), row_largest);
     if (step == 0) continue;
     const float inverse = 1 / step;
     for (std::int64_t i = begin; i < end; ++i) {

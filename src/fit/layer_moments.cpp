@@ -96,6 +96,10 @@ MomentsWalk::MomentsWalk(Context& context, const ModelFile& file, const Descript
   }
 }
 
+std::span<float> MomentsWalk::state() const {
+  return {residuals_.as<float>(), residual_bytes(description_, sequences_) / sizeof(float)};
+}
+
 LayerMoments MomentsWalk::next() {
   weights_.take_layer(context_, file_, layer_ < description_.layers ? layer_ : -1);
   LayerMoments moments(context_);

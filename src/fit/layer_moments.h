@@ -58,6 +58,11 @@ class MomentsWalk {
   /// The previous ones must be gone.
   LayerMoments next();
 
+  /// What next() goes on from, beside the number of layers that it has given: the residual streams.
+  std::span<float> state() const;
+  /// Goes on behind `layers` layers; state() has been set to what it was there.
+  void skip_to(std::int64_t layers) { layer_ = layers; }
+
  private:
   Context& context_;
   const ModelFile& file_;

@@ -44,7 +44,7 @@ constexpr std::int64_t even(std::int64_t tokens) { return (tokens + 1) / 2 * 2; 
 
 std::int64_t quantised_bytes(std::int64_t tokens, std::int64_t columns) {
   const std::int64_t room = even(tokens) * columns;
-  return aligned(room) + 2 * aligned(room / 8) + 2 * aligned(room / 4) + aligned(tokens * 4);
+  return aligned(room) + aligned(room / 8) + 3 * aligned(room / 4) + aligned(tokens * 4);
 }
 
 QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int64_t columns) {
@@ -57,7 +57,7 @@ QuantisedActivations place_quantised(void* memory, std::int64_t tokens, std::int
   const std::int64_t room = even(tokens) * columns;
   QuantisedActivations result{};
   result.codes = reinterpret_cast<std::int8_t*>(take(room));
-  result.powers = reinterpret_cast<std::int32_t*>(take(room / 8));
+  result.steps = reinterpret_cast<float*>(take(room / 4));
   result.sums = reinterpret_cast<std::int32_t*>(take(room / 4));
   result.weighted_sums16 = reinterpret_cast<float*>(take(room / 4));
   result.weighted_sums32 = reinterpret_cast<float*>(take(room / 8));

@@ -14,26 +14,26 @@ namespace plimsoll {
 
 /// Rows of activations quantised to signed bytes in blocks of 32 columns:
 ///
-///   x[token][column] = codes * 2^power * row_scales[token]
+///   x[token][column] = codes * step * row_scales[token]
 ///
-/// with the largest value of a row at 127 in the highest power, activation_powers, and every block
-/// at the least power from 0 up that holds it. Being powers of two, the blocks' scales cost the
-/// products no multiplication: they are added to the exponents of the weights' scales, on ports
-/// that integer dot products leave idle. (The scale of a whole row alone would lose what lies
-/// beside an outlier; one of full precision per block costs 10 % of prefill.) Written by
+/// with the largest value of a row at 127 in the largest step, largest_activation_step, and every
+/// block in the least step that holds it, of those with three bits: 4, 5, 6, 7, 8, 10, 12, 14, 16
+/// and so on. (The scale of a whole row alone would lose what lies beside an outlier; steps that
+/// are powers of two make 2.2 times the squared error of full precision, these 1.2 times; full
+/// precision costs products with AVX-512 a multiplication each, 10 % of prefill.) Written by
 /// quantise_activations and read by matmul_planes of the same table, which may keep the codes
-/// offset by 128, and those of few tokens side by side.
+/// offset by 128, steps as two words, and what belongs to a few tokens side by side.
 struct QuantisedActivations {
   std::int8_t* codes;      ///< [tokens][columns]; columns is a multiple of 32
-  std::int32_t* powers;    ///< [tokens][columns / 32]: as added to the bits of an f32, power << 23
+  float* steps;            ///< [tokens][columns / 32], with room for two words each
   std::int32_t* sums;      ///< [tokens][columns / 16]: sum of the codes of each 16 columns
-  float* weighted_sums16;  ///< [tokens][columns / 16]: the same times 2^power
+  float* weighted_sums16;  ///< [tokens][columns / 16]: the same times the step
   float* weighted_sums32;  ///< [tokens][columns / 32]
   float* row_scales;       ///< [tokens]
   std::int64_t columns;
   std::int64_t tokens;
 };
-constexpr int activation_powers = 14;
+constexpr float largest_activation_step = 0x1p16f, least_activation_step = 4.0f;
 /// A row below this is taken for zeros: its reciprocals would overflow.
 constexpr float least_activation = 0x1p-100f;
 
@@ -72,11 +72,11 @@ struct AttentionTask {
   std::int32_t head_dim;  ///< a multiple of 4 (8, 64, 80, 96, 128, 256 occur)
   float scale;            ///< multiplies q.k
   float soft_cap;         ///< cap * tanh(score / cap); 0 for none
-  /// Of one query, the positions [part_begin, part_end) that this task is about; part_end 0 for all.
-  /// It sees one of them at least.
+  /// Of one query, the positions [part_begin, part_end) that this task is about; part_end 0 for
+  /// all. It sees one of them at least.
   std::int64_t part_begin, part_end;
   float* log_sums;  ///< [heads]: log of the sum of e^score over the part; null for a whole
-  float* scratch;  ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
+  float* scratch;   ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
 };
 
 /// Floats of scratch for a task: independent of the number of positions (online softmax, Milakov
@@ -158,7 +158,7 @@ struct Kernels {
 };
 
 /// Bytes of scratch for matmul_planes, in every instruction set.
-constexpr std::int64_t plane_scratch_bytes = 128 * 1024;
+constexpr std::int64_t plane_scratch_bytes = 160 * 1024;
 
 /// The table of one instruction set. The processor must support it (base/cpu.h).
 const Kernels& kernels_for(Isa isa);

@@ -2,11 +2,48 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
 
 namespace plimsoll {
+
+ShapeKind shape_kind(Role role) {
+  switch (role) {
+    case Role::token_embedding:
+    case Role::output:
+    case Role::q:
+    case Role::k:
+    case Role::v:
+    case Role::qkv:
+    case Role::attention_output:
+    case Role::gate:
+    case Role::up:
+    case Role::gate_up:
+    case Role::down:
+      return ShapeKind::matrix;
+    case Role::output_norm:
+    case Role::rope_factors:
+    case Role::rope_long_factors:
+    case Role::attention_norm:
+    case Role::q_bias:
+    case Role::k_bias:
+    case Role::v_bias:
+    case Role::qkv_bias:
+    case Role::q_norm:
+    case Role::k_norm:
+    case Role::attention_output_bias:
+    case Role::attention_post_norm:
+    case Role::feed_forward_norm:
+    case Role::feed_forward_post_norm:
+    case Role::gate_bias:
+    case Role::up_bias:
+    case Role::down_bias:
+      return ShapeKind::vector;
+  }
+  throw Error(ErrorCode::internal, "a role without a kind of shape");
+}
 
 std::vector<TensorSlot> tensor_slots(const Description& d) {
   std::vector<TensorSlot> slots;
@@ -92,6 +129,15 @@ std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& de
                               description.family),
                   "the model is of a variant that is not supported yet");
   return uses;
+}
+
+std::vector<bool> find_products(std::span<const TensorUse> uses) {
+  const bool tied = std::ranges::none_of(
+      uses, [](const TensorUse& use) { return use.slot.role == Role::output; });
+  std::vector<bool> products;
+  for (const TensorUse& use : uses)
+    products.push_back(!use.slot.is_vector() && (use.slot.role != Role::token_embedding || tied));
+  return products;
 }
 
 }  // namespace plimsoll

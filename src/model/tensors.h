@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,7 +45,15 @@ enum class Role : std::uint8_t {
 };
 constexpr int role_count = static_cast<int>(Role::down_bias) + 1;
 
-/// One tensor that the description asks for. Vectors have rows == 1.
+/// What a tensor is follows from its role, never from its numbers of rows and columns: a matrix may
+/// have one of either.
+enum class ShapeKind : std::uint8_t {
+  vector,  ///< one row, held as f32, added or multiplied number by number
+  matrix,  ///< multiplied with, or looked up row by row; may be rounded
+};
+ShapeKind shape_kind(Role role);
+
+/// One tensor that the description asks for, named by its role and layer.
 struct TensorSlot {
   Role role;
   std::int64_t layer;  ///< -1 for the model's own
@@ -53,7 +62,7 @@ struct TensorSlot {
   std::int64_t columns;
   bool required;
 
-  bool is_vector() const { return rows == 1; }
+  bool is_vector() const { return shape_kind(role) == ShapeKind::vector; }
 };
 
 /// A slot and the file's tensor for it.
@@ -68,5 +77,9 @@ std::vector<TensorSlot> tensor_slots(const Description& description);
 /// Error(invalid_model) naming the first missing tensor or one whose shape disagrees with the
 /// hyper-parameters, Error(unsupported_model) naming one that no slot asks for.
 std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& description);
+
+/// By position in `uses`, all of a model's: whether a pass multiplies with it, as it does not with
+/// vectors and with embeddings that are only looked up.
+std::vector<bool> find_products(std::span<const TensorUse> uses);
 
 }  // namespace plimsoll

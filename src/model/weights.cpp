@@ -302,9 +302,9 @@ const float* Weights::vector(Role role, std::int64_t layer) const {
 
 std::vector<std::span<const std::byte>> Weights::decode_spans() const {
   std::vector<std::span<const std::byte>> spans;
-  const Matrix* const embedding = &matrix(Role::token_embedding);
-  for (const Matrix& m : matrices_)
-    if (&m != embedding || &output() == embedding) m.append_spans(spans);
+  const std::vector<bool> is_product = find_products(uses_);
+  for (std::size_t i = 0; i < uses_.size(); ++i)
+    if (is_product[i]) matrix(uses_[i].slot.role, uses_[i].slot.layer).append_spans(spans);
   return spans;
 }
 

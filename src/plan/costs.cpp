@@ -13,7 +13,7 @@ namespace {
 
 /// Workers are started this often in a layer: four products and attention; with many tokens once
 /// more for the inputs of each product, for rotating and for both sums.
-constexpr int layer_dispatches = 5, layer_dispatches_of_many = 12;
+constexpr int layer_dispatches = 5, layer_dispatches_of_many = 12, layer_products = 4;
 /// Tokens that a worker takes at least of what is done token by token.
 constexpr std::int64_t tokens_per_worker = 4;
 /// Queries that attend together.
@@ -70,6 +70,7 @@ class Besides {
         workers_(machine.speeds[machine.with(threads)]),
         d_(description),
         threads_(threads),
+        place_(place),
         bytes_per_second_(read_rate(workers_, place)) {}
 
   /// Everything but attention, logits for `logit_rows` of the tokens.
@@ -84,7 +85,9 @@ class Besides {
     return token_seconds * static_cast<double>(tokens) *
                share((tokens + tokens_per_worker - 1) / tokens_per_worker, threads_) +
            static_cast<double>(logit_rows * d_.vocabulary) * machine_.element_seconds +
-           static_cast<double>(d_.layers * dispatches + 1) * workers_.dispatch_seconds;
+           static_cast<double>(d_.layers * (dispatches - layer_products)) *
+               workers_.dispatch_seconds +
+           static_cast<double>(d_.layers * layer_products + 1) * product_start_seconds();
   }
 
   /// Of `sequences` queries, each alone with the `depth` positions before it.
@@ -112,6 +115,12 @@ class Besides {
   }
 
  private:
+  /// Of products whose weights come from memory; from the cache they come at once.
+  double product_start_seconds() const {
+    return place_ == WeightPlace::memory ? workers_.product_start_seconds
+                                         : workers_.dispatch_seconds;
+  }
+
   /// Positions that a query behind `depth` others sees in a layer.
   static double seen(const LayerDescription& layer, std::int64_t depth) {
     return static_cast<double>(layer.window ? std::min(layer.window, depth + 1) : depth + 1);
@@ -121,6 +130,7 @@ class Besides {
   const WorkerSpeeds& workers_;
   const Description& d_;
   int threads_;
+  WeightPlace place_;
   double bytes_per_second_;
 };
 
@@ -171,17 +181,6 @@ class Pass {
 };
 
 }  // namespace
-
-std::vector<bool> find_products(std::span<const TensorUse> uses) {
-  const bool tied = std::ranges::none_of(
-      uses, [](const TensorUse& use) { return use.slot.role == Role::output; });
-  std::vector<bool> products;
-  for (const TensorUse& use : uses)
-    products.push_back(!use.slot.is_vector() && use.slot.role != Role::rope_factors &&
-                       use.slot.role != Role::rope_long_factors &&
-                       (use.slot.role != Role::token_embedding || tied));
-  return products;
-}
 
 WeightPlace weight_place(const Machine& machine, const ModelShape& shape) {
   return Pass(machine, shape, 1).place();

@@ -29,10 +29,6 @@ double decode_seconds(const Machine& machine, const Format& format, std::int64_t
                       std::int64_t columns, int threads, std::int64_t sequences = 1,
                       WeightPlace place = WeightPlace::memory);
 
-/// By position in `uses`: whether a pass multiplies with it, as it does not with vectors and with
-/// embeddings that are only looked up.
-std::vector<bool> find_products(std::span<const TensorUse> uses);
-
 /// Of one pass that gives each of `sequences` sequences a token, `depth` tokens being in each one's
 /// cache. Divide `sequences` by it for tokens per second.
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,

@@ -79,6 +79,7 @@ WorkerSpeeds parse_speeds(const Json& json) {
   speeds.cached_read_bytes_per_second = measured(json.at("cached_read_bytes_per_second"));
   speeds.compute_factor = measured(json.at("compute_factor"));
   speeds.dispatch_seconds = measured(json.at("dispatch_seconds"));
+  speeds.product_start_seconds = measured(json.at("product_start_seconds"));
   return speeds;
 }
 
@@ -94,6 +95,48 @@ FormatSpeed parse_format(const std::string& format_name, const Json& json, std::
   return speed;
 }
 
+Json reached_json(const std::vector<ReachedSpeed>& speeds) {
+  Json reached = Json::array();
+  for (const ReachedSpeed& r : speeds)
+    reached.push_back({{"workers", r.workers},
+                       {"in_cache", r.place == WeightPlace::cache},
+                       {"prefill", r.prefill},
+                       {"decode", r.decode}});
+  return reached;
+}
+
+std::vector<ReachedSpeed> parse_reached(const Json& json) {
+  std::vector<ReachedSpeed> speeds;
+  for (const Json& reached : json)
+    speeds.push_back({reached.at("workers"),
+                      reached.at("in_cache") ? WeightPlace::cache : WeightPlace::memory,
+                      reach(reached.at("prefill")), reach(reached.at("decode"))});
+  return speeds;
+}
+
+/// Whole or not at all; that it cannot be written is no error.
+void save_text(const std::string& path, const std::string& text) {
+  std::error_code ignored;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
+  try {
+    OutputFile file(path);
+    file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+    file.commit();
+  } catch (const Error&) {
+    // It will be measured again.
+  }
+}
+
+std::string notes_of(const std::string& folder, const MachineKey& key) {
+  return fmt::format("{}/reached-{}-{}.json", folder, name(key.isa), key.threads);
+}
+
+/// Numbers that no two measurements share.
+Json measurement_json(const Machine& m) {
+  return {m.probe_bytes, m.element_seconds, m.key_seconds, m.query_seconds,
+          m.speeds.empty() ? 0 : m.speeds.front().read_bytes_per_second};
+}
+
 }  // namespace
 
 std::size_t Machine::with(int threads) const {
@@ -103,15 +146,16 @@ std::size_t Machine::with(int threads) const {
   return found;
 }
 
-void Machine::note(const ReachedSpeed& speed) {
+void add_note(std::vector<ReachedSpeed>& notes, const ReachedSpeed& speed) {
   constexpr std::ptrdiff_t most = 9;
   const auto same = [&speed](const ReachedSpeed& other) {
     return other.workers == speed.workers && other.place == speed.place;
   };
-  if (std::ranges::count_if(reached, same) >= most)
-    reached.erase(std::ranges::find_if(reached, same));
-  reached.push_back(speed);
+  if (std::ranges::count_if(notes, same) >= most) notes.erase(std::ranges::find_if(notes, same));
+  notes.push_back(speed);
 }
+
+void Machine::note(const ReachedSpeed& speed) { add_note(reached, speed); }
 
 double Machine::usual_reach(int workers, WeightPlace place, Phase phase) const {
   std::vector<double> values = {1};
@@ -158,16 +202,11 @@ nlohmann::json to_json(const Machine& m) {
                       {"read_bytes_per_second", s.read_bytes_per_second},
                       {"cached_read_bytes_per_second", s.cached_read_bytes_per_second},
                       {"compute_factor", s.compute_factor},
-                      {"dispatch_seconds", s.dispatch_seconds}});
+                      {"dispatch_seconds", s.dispatch_seconds},
+                      {"product_start_seconds", s.product_start_seconds}});
   for (const FormatSpeed& f : m.formats)
     formats[std::string(format(f.format).name)] = {{"weight_seconds", f.weight_seconds},
                                                    {"bandwidth_fractions", f.bandwidth_fractions}};
-  Json reached = Json::array();
-  for (const ReachedSpeed& r : m.reached)
-    reached.push_back({{"workers", r.workers},
-                       {"in_cache", r.place == WeightPlace::cache},
-                       {"prefill", r.prefill},
-                       {"decode", r.decode}});
   return {{"key", key_json(m.key)},
           {"probe_bytes", m.probe_bytes},
           {"cache_bytes", m.cache_bytes},
@@ -181,7 +220,7 @@ nlohmann::json to_json(const Machine& m) {
           {"batches", measured_batches},
           {"speeds", speeds},
           {"formats", formats},
-          {"reached", reached}};
+          {"reached", reached_json(m.reached)}};
 }
 
 std::optional<Machine> parse_machine(std::string_view text) try {
@@ -201,10 +240,7 @@ std::optional<Machine> parse_machine(std::string_view text) try {
   for (const Json& speeds : json.at("speeds")) m.speeds.push_back(parse_speeds(speeds));
   for (const auto& [name, speed] : json.at("formats").items())
     m.formats.push_back(parse_format(name, speed, m.speeds.size()));
-  for (const Json& reached : json.at("reached"))
-    m.reached.push_back({reached.at("workers"),
-                         reached.at("in_cache") ? WeightPlace::cache : WeightPlace::memory,
-                         reach(reached.at("prefill")), reach(reached.at("decode"))});
+  m.reached = parse_reached(json.at("reached"));
   if (m.speeds.empty()) return {};
   return m;
 } catch (const nlohmann::json::exception&) {
@@ -232,17 +268,37 @@ std::optional<Machine> load_machine(const std::string& folder, const MachineKey&
 }
 
 void save_machine(const std::string& folder, const Machine& machine) {
-  if (folder.empty()) return;
+  if (!folder.empty()) save_text(file_of(folder, machine.key), to_json(machine).dump(1) + "\n");
+}
+
+std::string machine_lock_path(const std::string& folder, const MachineKey& key) {
   std::error_code ignored;
   std::filesystem::create_directories(folder, ignored);
-  try {
-    const std::string text = to_json(machine).dump(1) + "\n";
-    OutputFile file(file_of(folder, machine.key));
-    file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
-    file.commit();
-  } catch (const Error&) {
-    // It will be measured again.
-  }
+  return file_of(folder, key) + ".lock";
+}
+
+std::vector<ReachedSpeed> load_notes(const std::string& folder, const Machine& machine) try {
+  if (folder.empty()) return {};
+  const std::optional<std::string> text = read_small_file(notes_of(folder, machine.key));
+  if (!text) return {};
+  const Json json = Json::parse(*text);
+  if (json.at("measurement") != measurement_json(machine)) return {};
+  return parse_reached(json.at("reached"));
+} catch (const nlohmann::json::exception&) {
+  return {};
+} catch (const Error&) {
+  return {};
+}
+
+void save_notes(const std::string& folder, const Machine& machine,
+                const std::vector<ReachedSpeed>& notes) {
+  if (folder.empty()) return;
+  const Json json = {{"measurement", measurement_json(machine)}, {"reached", reached_json(notes)}};
+  save_text(notes_of(folder, machine.key), json.dump(1) + "\n");
+}
+
+bool is_same_measurement(const Machine& a, const Machine& b) {
+  return a.key == b.key && measurement_json(a) == measurement_json(b);
 }
 
 }  // namespace plimsoll

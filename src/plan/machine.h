@@ -37,6 +37,9 @@ struct WorkerSpeeds {
   double cached_read_bytes_per_second = 0;  ///< from the last cache, of what no other holds
   double compute_factor = 1;                ///< of one worker's speed, in registers
   double dispatch_seconds = 0;              ///< to start workers on something and to wait for them
+  /// Besides its part of one long read, what a product from memory takes: to start the workers,
+  /// until as much is asked for as memory can give, and to wait for the last of it.
+  double product_start_seconds = 0;
 };
 
 /// Where a pass reads weights from: the last cache, where all of them fit it.
@@ -87,14 +90,14 @@ struct Machine {
   std::vector<WorkerSpeeds> speeds;  ///< workers rise from 1 to key.threads
   std::vector<FormatSpeed> formats;  ///< those that were asked for so far
 
-  /// What models reached lately, newest last: on a shared machine the middle of that is the best
-  /// guess of what the next one will.
+  /// What models reached before the last measurement (of the machine, or by bench), newest last: on
+  /// a shared machine the middle of that is the best guess of what the next one will. What was
+  /// reached since is noted apart (note_reached in plan/speed.h) and changes no plan.
   std::vector<ReachedSpeed> reached;
   /// How that is read: not kept.
   double reach_quantile = 0.5, reach_margin = 1;
 
-  /// Notes one, and forgets the oldest of its kind where there are many.
-  void note(const ReachedSpeed& speed);
+  void note(const ReachedSpeed& speed);  ///< see add_note()
   /// The median (reach_quantile) of what was noted for a number of workers and a place and of 1, as
   /// which the measurements themselves count, so that a single note moves it half of the way; less
   /// reach_margin.
@@ -120,7 +123,22 @@ std::string cache_folder();
 
 /// What was kept in `folder` for this key; empty when there is nothing or nothing valid.
 std::optional<Machine> load_machine(const std::string& folder, const MachineKey& key);
-/// Keeps it, whole or not at all; that a folder cannot be written is no error.
+/// Keeps it, whole or not at all; that a folder cannot be written is no error. Whoever changes what
+/// was there holds the lock from loading on.
 void save_machine(const std::string& folder, const Machine& machine);
+/// base/file_lock.h of the files of a key. Makes the folder, if it can.
+std::string machine_lock_path(const std::string& folder, const MachineKey& key);
+
+/// What was reached since the last measurement of `machine`, newest last; of another measurement,
+/// or where there is nothing valid, none.
+std::vector<ReachedSpeed> load_notes(const std::string& folder, const Machine& machine);
+/// As save_machine does.
+void save_notes(const std::string& folder, const Machine& machine,
+                const std::vector<ReachedSpeed>& notes);
+/// True where both hold the same measurements, formats that only one of them knows aside.
+bool is_same_measurement(const Machine& a, const Machine& b);
+
+/// Adds one to notes, and forgets the oldest of its kind where there are many.
+void add_note(std::vector<ReachedSpeed>& notes, const ReachedSpeed& speed);
 
 }  // namespace plimsoll

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/bounded.h"
 #include "base/error.h"
 #include "base/region.h"
 #include "cache/kv_cache.h"
@@ -47,8 +48,9 @@ constexpr Bytes rounding_runtime_bytes = 64 * KiB;
 /// On the heap for each session beside the first, which the request's runtime_bytes have: its
 /// tokens, and the logits and ids that it draws from.
 Bytes session_bytes(const Description& d, std::int64_t context) {
-  return static_cast<Bytes>(context) * sizeof(TokenId) +
-         static_cast<Bytes>(d.vocabulary) * (sizeof(float) + sizeof(TokenId));
+  return bounded_sum(
+      {bounded_product({static_cast<Bytes>(context), sizeof(TokenId)}),
+       bounded_product({static_cast<Bytes>(d.vocabulary), sizeof(float) + sizeof(TokenId)})});
 }
 
 /// Fills in the sizes for one context and chunk.
@@ -68,24 +70,27 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
                                                 static_cast<double>(facts.parameters)
                                           : 0;
   const auto sessions = static_cast<Bytes>(request.sessions);
-  const Bytes runtime = request.runtime_bytes +
-                        (weights.formats.empty() ? 0 : rounding_runtime_bytes) +
-                        (sessions - 1) * session_bytes(d, context);
+  const Bytes runtime =
+      bounded_sum({request.runtime_bytes, weights.formats.empty() ? 0 : rounding_runtime_bytes,
+                   bounded_product({sessions - 1, session_bytes(d, context)})});
   const auto set = [&plan](Account a, Bytes bytes) {
     plan.accounts[static_cast<std::size_t>(a)] = bytes;
   };
   plan.formats = weights.formats;
   plan.kl_nats = weights.kl_nats;
   set(Account::weights, weights.bytes);
-  set(Account::kv, sessions * KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, context));
+  set(Account::kv, bounded_product({sessions, KvCache::memory_bytes(
+                                                  {d.layers, d.kv_heads, d.head_dim}, context)}));
   set(Account::activations,
       ActivationLayout(d, context, plan.chunk_tokens, plan.logit_rows, request.threads).total);
   set(Account::text, facts.text_bytes);
   set(Account::runtime, runtime);
-  for (const Bytes bytes : plan.accounts) plan.running_bytes += bytes;
+  for (const Bytes bytes : plan.accounts)
+    plan.running_bytes = bounded_sum({plan.running_bytes, bytes});
   // Staging lives only while loading, before the KV cache and the activations exist.
-  plan.loading_bytes = runtime + facts.text_bytes + weights.bytes +
-                       weights.staging_bytes_per_worker * static_cast<Bytes>(request.threads);
+  plan.loading_bytes = bounded_sum(
+      {runtime, facts.text_bytes, weights.bytes,
+       bounded_product({weights.staging_bytes_per_worker, static_cast<Bytes>(request.threads)})});
   const Bytes resident = std::max(plan.running_bytes, plan.loading_bytes);
   plan.peak_bytes = round_up(resident + page_table_bytes(resident), page_bytes);
   plan.fits = plan.peak_bytes <= plan.budget_bytes;

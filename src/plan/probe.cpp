@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/file_lock.h"
 #include "base/small_file.h"
 #include "kernels/matmul.h"
 #include "model/weights.h"
@@ -33,6 +34,10 @@ constexpr Bytes most_weight_bytes = 32 * MiB;
 constexpr Bytes cached_read_bytes = 8 * MiB;
 /// Of the program and of stacks, what measuring touches.
 constexpr Bytes touched_bytes = 1 * MiB, touched_bytes_per_worker = 128 * KiB;
+
+/// What a product takes besides reading is seen where the same matrix is multiplied in pieces, each
+/// of the size of a small model's.
+constexpr Bytes piece_bytes = 256 * KiB;
 
 /// Of synthetic matrices; of their rows, those that are multiplied from the caches.
 constexpr std::int64_t columns = 2048;
@@ -75,6 +80,14 @@ double processor_seconds_of(FunctionRef<void()> body) {
   return now() - start;
 }
 
+/// 0 of none.
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::ranges::nth_element(values, middle);
+  return *middle;
+}
+
 /// The same bytes again and again, slowed down by what others do to the same memory, now by nothing
 /// and now by more than half: the median, of as many times as there are.
 struct Stream {
@@ -85,12 +98,7 @@ struct Stream {
     bytes = other.bytes;
     seconds.insert(seconds.end(), other.seconds.begin(), other.seconds.end());
   }
-  double rate() const {
-    std::vector<double> times = seconds;
-    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
-    std::ranges::nth_element(times, middle);
-    return bytes / *middle;
-  }
+  double rate() const { return bytes / median(seconds); }
 };
 
 /// Of what computes without waiting for memory: others can only slow it down, so the best counts.
@@ -231,6 +239,25 @@ class Workers {
     matmul(
         context_, {&op, 1}, x, columns, tokens, [](std::int64_t) {}, workspace_);
   }
+  /// The same product again with the one token that was just multiplied, `rows` (of whole tiles) at
+  /// a time, each as a product by itself.
+  void multiply_in_pieces(const MatmulOp& op, const float* x, std::int64_t rows) {
+    const QuantisedActivations inputs = place_quantised(workspace_.quantised, 1, columns);
+    const std::int64_t piece = rows / tile_rows, grain = std::max<std::int64_t>(1, piece / 32);
+    for (std::int64_t tile = 0; tile < op.rows() / tile_rows; tile += piece) {
+      const std::int64_t count = std::min(piece, op.rows() / tile_rows - tile);
+      const auto part = [&](std::int64_t begin, std::int64_t end, int worker) {
+        if (op.planes)
+          context_.kernels.matmul_planes(
+              *op.planes, inputs, tile + begin, tile + end, op.y, op.y_stride,
+              workspace_.scratch + static_cast<Bytes>(worker) * workspace_.scratch_stride);
+        else
+          context_.kernels.matmul_dense(*op.dense, x, columns, 1, (tile + begin) * tile_rows,
+                                        (tile + end) * tile_rows, op.y, op.y_stride);
+      };
+      context_.threads.parallel_for(count, grain, part);
+    }
+  }
 
  private:
   static Bytes quantised_bytes() {
@@ -252,12 +279,14 @@ struct Least {
 struct WorkerSamples {
   Least dispatch_seconds, loop_seconds;
   Stream read;
+  std::vector<double> product_start_seconds;
   double cached_read_rate = 0;
 
   WorkerSpeeds result(int workers, const WorkerSamples& alone) {
     WorkerSpeeds speeds;
     speeds.workers = workers;
     speeds.dispatch_seconds = dispatch_seconds.value;
+    speeds.product_start_seconds = std::max(dispatch_seconds.value, median(product_start_seconds));
     speeds.read_bytes_per_second = read.rate();
     speeds.cached_read_bytes_per_second = cached_read_rate;
     speeds.compute_factor = workers * std::min(1.0, alone.loop_seconds.value / loop_seconds.value);
@@ -267,8 +296,10 @@ struct WorkerSamples {
 
 /// Of one format, over all rounds.
 struct FormatSamples {
-  explicit FormatSamples(std::size_t worker_counts) : read(worker_counts), product(worker_counts) {}
-  std::vector<Stream> read, product;  ///< by number of workers
+  explicit FormatSamples(std::size_t worker_counts)
+      : read(worker_counts), product(worker_counts), start_seconds(worker_counts) {}
+  std::vector<Stream> read, product;               ///< by number of workers
+  std::vector<std::vector<double>> start_seconds;  ///< likewise, of each product
   std::array<Least, measured_batches.size()> weight_seconds;
 
   FormatSpeed result(FormatId id) {
@@ -336,7 +367,12 @@ class Probe {
     }
     if (anew)
       for (std::size_t w = 0; w < workers_.size(); ++w) {
-        for (const FormatSamples& samples : formats) speeds[w].read.add(samples.read[w]);
+        for (const FormatSamples& samples : formats) {
+          speeds[w].read.add(samples.read[w]);
+          speeds[w].product_start_seconds.insert(speeds[w].product_start_seconds.end(),
+                                                 samples.start_seconds[w].begin(),
+                                                 samples.start_seconds[w].end());
+        }
         machine.speeds.push_back(speeds[w].result(workers_[w]->count(), speeds.front()));
       }
     for (std::size_t i = 0; i < missing.size(); ++i)
@@ -394,21 +430,29 @@ class Probe {
   void measure_format(const Machine& machine, const Format& f, FormatSamples& samples) {
     SyntheticMatrix matrix(workers_.back()->context(), f, weight_bytes_);
     for (std::size_t w = 0; w < workers_.size(); ++w)
-      stream(*workers_[w], matrix, samples.read[w], samples.product[w]);
+      stream(*workers_[w], matrix, samples.read[w], samples.product[w], samples.start_seconds[w]);
     for (std::size_t i = 0; i < measured_batches.size(); ++i)
       samples.weight_seconds[i].add(weight_seconds(matrix, machine, measured_batches[i]));
   }
 
   /// Bandwidth changes from second to second where others share the memory, so a product is held
   /// against reading in turns with it, which also empties the caches.
-  void stream(Workers& workers, SyntheticMatrix& matrix, Stream& read, Stream& product) {
+  void stream(Workers& workers, SyntheticMatrix& matrix, Stream& read, Stream& product,
+              std::vector<double>& start_seconds) {
     std::vector<float> y(static_cast<std::size_t>(matrix.rows()));
     const MatmulOp op = matrix.op(matrix.rows(), y.data());
+    const std::int64_t piece = matrix.rows_in(piece_bytes);
+    const std::int64_t pieces = (matrix.rows() + piece - 1) / piece;
     const auto start = Clock::now();
     for (int i = 0; i < repeats && (i == 0 || Clock::now() - start < stream_patience); ++i) {
       read.add(read_all(workers, read_.size()));
       const double seconds = seconds_with(workers, [&] { workers.multiply(op, x_.data(), 1); });
       product.add({static_cast<double>(matrix.bytes()), {seconds}});
+      if (pieces < 2) continue;
+      read_all(workers, read_.size());  // empties the caches
+      const double in_pieces =
+          seconds_with(workers, [&] { workers.multiply_in_pieces(op, x_.data(), piece); });
+      start_seconds.push_back((in_pieces - seconds) / static_cast<double>(pieces - 1));
     }
   }
 
@@ -537,6 +581,23 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
     machine->key = key;
   }
   probe.measure(*machine, stale, missing);
+  if (folder.empty()) return machine;
+  const FileLock lock(machine_lock_path(folder, key));
+  if (!lock.is_held()) return machine;
+  // Another process may have measured meanwhile: what it was first to keep is what both go on with,
+  // so that a plan is the same from now on.
+  if (std::optional<Machine> other = anew ? std::nullopt : load_machine(folder, key)) {
+    const bool same = !stale && is_same_measurement(*other, *machine);
+    const bool instead = stale && other->probe_bytes >= machine->probe_bytes;
+    if (same || instead) {
+      if (same)
+        for (const FormatSpeed& speed : machine->formats)
+          if (!other->find(speed.format)) other->formats.push_back(speed);
+      const bool knows_all = std::ranges::all_of(
+          formats, [&other](FormatId format) { return other->find(format) != nullptr; });
+      if (knows_all) machine = std::move(other);
+    }
+  }
   save_machine(folder, *machine);
   return machine;
 }

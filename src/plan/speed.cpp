@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/file_lock.h"
 #include "plan/costs.h"
 
 namespace plimsoll {
@@ -42,11 +43,15 @@ std::vector<FormatId> formats_of_any_plan(const ModelFacts& facts) {
 }
 
 void note_reached(const std::string& folder, const ModelFacts& facts, const Plan& plan,
-                  const ReachedSeconds& reached) {
+                  const ReachedSeconds& reached, Noting noting) {
   /// Fewer say little.
   constexpr std::int64_t least_prompt = 128;
   const std::vector<FormatId> needed = formats_of(facts, plan);
-  std::optional<Machine> machine = load_machine(folder, machine_key(plan.threads));
+  const MachineKey key = machine_key(plan.threads);
+  if (!load_machine(folder, key)) return;
+  const FileLock lock(machine_lock_path(folder, key));
+  if (!lock.is_held()) return;
+  std::optional<Machine> machine = load_machine(folder, key);
   if (!machine || std::ranges::any_of(needed, [&](FormatId id) { return !machine->find(id); }))
     return;
   // Held against what the measurements alone say.
@@ -62,8 +67,12 @@ void note_reached(const std::string& folder, const ModelFacts& facts, const Plan
   if (reached.decode > 0)
     speed.decode = decode_seconds(bare, shape, reached.depth, 1, plan.threads) / reached.decode;
   if (speed.prefill == 0 && speed.decode == 0) return;
-  machine->note(speed);
+  std::vector<ReachedSpeed> notes = load_notes(folder, *machine);
+  add_note(notes, speed);
+  if (noting == Noting::aside) return save_notes(folder, *machine, notes);
+  for (const ReachedSpeed& note : notes) machine->note(note);
   save_machine(folder, *machine);
+  save_notes(folder, *machine, {});
 }
 
 }  // namespace plimsoll

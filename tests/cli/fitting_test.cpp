@@ -100,7 +100,16 @@ TEST_F(Fitting, WeightsAreKeptOnlyWhenAsked) {
   const nlohmann::json json = run(arguments).json();
   EXPECT_EQ(json["tokens"], 4);
   EXPECT_LE(json["peak_bytes"], json["budget_bytes"]);
+  ASSERT_EQ(kept_files().size(), 1u);
+  const std::string path = kept_files().front();
+  // That, where and how much was kept is said, and that it is used.
+  EXPECT_NE(json["notices"].dump().find("rounded weights in " + path), std::string::npos) << json;
+  const nlohmann::json again = run(arguments).json();
+  EXPECT_NE(again["notices"].dump().find("were kept in " + path), std::string::npos) << again;
   EXPECT_EQ(kept_files().size(), 1u);
+  arguments.resize(arguments.size() - 2);  // no --keep, no --json
+  const Outcome outcome = run(arguments);
+  EXPECT_NE(outcome.error.find("were kept in " + path), std::string::npos) << outcome.error;
 }
 
 }  // namespace

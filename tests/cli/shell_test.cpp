@@ -153,7 +153,7 @@ TEST(Help, MistypedWordsAreUnderstood) {
   EXPECT_NE(hint({"run", "--memroy=1GiB"}).find("did you mean --memory?"), std::string::npos);
   EXPECT_NE(hint({"fit", "x", "--effort", "thorogh"}).find("did you mean thorough?"),
             std::string::npos);
-  EXPECT_NE(hint({"fit", "x", "--format", "q4_k"}).find("did you mean Q4_K?"), std::string::npos);
+  EXPECT_NE(hint({"fit", "x", "--format", "q4_kz"}).find("did you mean Q4_K?"), std::string::npos);
   EXPECT_NE(hint({"--memory", "1GiB"}).find("command"), std::string::npos);
 }
 

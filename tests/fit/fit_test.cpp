@@ -4,10 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "base/error.h"
 #include "fit/analysis.h"
+#include "fit/fit_memory.h"
+#include "plan/quality_file.h"
 #include "support/fixture.h"
 
 namespace plimsoll {
@@ -104,9 +108,112 @@ TEST_P(Families, FilesHoldWhatWasAskedFor) {
   }
 }
 
+TEST_P(Families, TheHeaderTellsWhatFittingHolds) {
+  const OpenModel model = OpenModel::open(path());
+  const Description& d = model.facts.description;
+  const std::vector<TensorUse>& uses = model.facts.tensors;
+  constexpr int workers = 2;
+  const CalibrationSize size{.sequence_tokens = 64, .moments = 6, .probes = 2, .probe_tokens = 48};
+  const auto moments = random_sequences(6, 64, d.vocabulary, 2),
+             probes = random_sequences(2, 48, d.vocabulary, 3);
+  Context context(workers, choose_isa());
+  const QualityModel quality =
+      analyse(context, model.file, d, uses, moments, probes, {}, [](std::int64_t, std::int64_t) {});
+  EXPECT_LE(context.ledger.peak(), analysis_bytes(d, uses, size, workers));
+  EXPECT_GE(context.ledger.peak(), analysis_bytes(d, uses, size, workers) / 2);
+  EXPECT_EQ(context.ledger.used(), 0u);
+
+  std::vector<const Format*> mix;
+  for (const TensorUse& use : uses)
+    mix.push_back(use.slot.is_vector() ? use.info->format : &format(FormatId::Q4_0));
+  Context writing(workers, choose_isa());
+  FittedFile fitted(output(), model.file, uses);
+  Weights weights = Weights::without_matrices(writing, model.file, d);
+  LayerRunner runner(writing, d, weights, 64);
+  MomentsWalk walk(writing, model.file, d, weights, runner, moments);
+  fitted.write(writing, mix, {&walk, &quality}, {});
+  EXPECT_LE(writing.ledger.peak(), writing_bytes(d, uses, size, true, workers));
+  EXPECT_GE(writing.ledger.peak(), writing_bytes(d, uses, size, true, workers) / 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Families,
                          testing::Values("llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"),
                          [](const auto& test) { return std::string(test.param); });
+
+TEST(Interim, AnInterruptedAnalysisGoesOnWhereItWas) {
+  const test::TemporaryFolder folder;
+  test::SyntheticModel small;
+  small.family = "gemma3";
+  small.layers = 3;
+  small.width = 64;
+  small.feed_forward = 96;
+  small.vocabulary = 300;
+  small.tied = true;
+  test::write_synthetic_model(folder.file("model.gguf"), small, 2);
+  const OpenModel model = OpenModel::open(folder.file("model.gguf"));
+  const Description& d = model.facts.description;
+  const std::vector<TensorUse>& uses = model.facts.tensors;
+  const auto moments = random_sequences(4, 64, d.vocabulary, 2),
+             probes = random_sequences(2, 64, d.vocabulary, 3);
+  Context context(2, choose_isa());
+  const auto nothing = [](std::int64_t, std::int64_t) {};
+  const std::string expected =
+      to_json(analyse(context, model.file, d, uses, moments, probes, {}, nothing), uses).dump();
+
+  AnalysisOptions options;
+  options.interim = folder.file("interim/file");
+  std::int64_t resumed = 0;
+  options.resumed = [&resumed](std::int64_t layers) { resumed = layers; };
+  const auto interrupted = [&](std::int64_t after) {
+    EXPECT_THROW(analyse(context, model.file, d, uses, moments, probes, options,
+                         [after](std::int64_t done, std::int64_t) {
+                           if (done == after) throw Error(ErrorCode::interrupted, "stopped");
+                         }),
+                 Error);
+    EXPECT_TRUE(std::filesystem::exists(options.interim));
+    EXPECT_EQ(context.ledger.used(), 0u);
+  };
+  interrupted(1);
+  EXPECT_EQ(resumed, 0);
+  interrupted(3);
+  EXPECT_EQ(resumed, 1);
+  const std::vector<std::uint8_t> saved = test::read_file(options.interim);
+  const auto finish = [&](std::span<const Sequence> of_probes) {
+    resumed = 0;
+    return to_json(analyse(context, model.file, d, uses, moments, of_probes, options, nothing),
+                   uses)
+        .dump();
+  };
+  EXPECT_EQ(finish(probes), expected);
+  EXPECT_GE(resumed, 1);
+  EXPECT_FALSE(std::filesystem::exists(options.interim)) << "at the end it is removed";
+  // Of another text it is not used, nor when it is cut off.
+  test::write_file(options.interim, saved);
+  EXPECT_NE(finish(random_sequences(2, 64, d.vocabulary, 4)), expected);
+  EXPECT_EQ(resumed, 0);
+  for (const std::size_t length :
+       {std::size_t{0}, std::size_t{7}, std::size_t{30}, saved.size() - 4}) {
+    test::write_file(options.interim,
+                     {saved.begin(), saved.begin() + static_cast<std::ptrdiff_t>(length)});
+    EXPECT_EQ(finish(probes), expected) << length;
+    EXPECT_EQ(resumed, 0) << length;
+  }
+}
+
+TEST(FitMemory, RowsThatAreRoundedTogetherStayBounded) {
+  for (const std::int64_t columns : {std::int64_t{32}, std::int64_t{4096}, std::int64_t{1} << 17,
+                                     std::int64_t{1} << 20, std::int64_t{1} << 22}) {
+    const TensorInfo info{.name = "wide",
+                          .format = &format(FormatId::F16),
+                          .rank = 2,
+                          .shape = {columns, 1 << 20, 1, 1},
+                          .offset = 0,
+                          .bytes = 0};
+    const std::int64_t rows = rows_rounded_together(info);
+    EXPECT_GE(rows, 1);
+    EXPECT_LE(static_cast<Bytes>(rows * columns) * sizeof(float), 16 * MiB);
+  }
+}
 
 /// On a trained model: with a text of its own kind, measured on it, and scored on other tokens.
 class Trained : public testing::Test {

@@ -13,7 +13,7 @@ namespace {
 Machine machine() {
   Machine m;
   m.cache_bytes = 32 * KiB;
-  m.speeds = {{1, 1e9, 10e9, 1, 1e-6}, {2, 1.5e9, 20e9, 2, 2e-6}};
+  m.speeds = {{1, 1e9, 10e9, 1, 1e-6, 1e-6}, {2, 1.5e9, 20e9, 2, 2e-6, 2e-6}};
   // Seconds per weight for 1, 2, 4, 8, 16, 64 and 256 tokens.
   m.formats = {{FormatId::F16, {1e-9, 2e-9, 4e-9, 8e-9, 16e-9, 64e-9, 256e-9}, {0.8, 0.9}},
                {FormatId::Q8_0, {5e-9, 6e-9, 8e-9, 12e-9, 20e-9, 60e-9, 220e-9}, {0.5, 0.75}}};
@@ -161,9 +161,24 @@ TEST(Costs, PrefillGoesByChunks) {
       1e-12);
 }
 
+TEST(Costs, EveryProductFromMemoryHasToStart) {
+  const Model model(FormatId::F16);
+  Machine m = machine();
+  m.cache_bytes = 0;
+  const double before = decode_seconds(m, model.shape(), 100, 1, 1);
+  m.speeds[0].product_start_seconds += 3e-6;
+  const auto products = static_cast<double>(4 * model.shape().description.layers + 1);
+  EXPECT_NEAR(decode_seconds(m, model.shape(), 100, 1, 1), before + products * 3e-6, 1e-12);
+  m.cache_bytes = 1 << 30;
+  const double cached = decode_seconds(m, model.shape(), 100, 1, 1);
+  m.speeds[0].product_start_seconds += 3e-6;
+  EXPECT_EQ(decode_seconds(m, model.shape(), 100, 1, 1), cached);
+}
+
 TEST(Costs, MoreWorkersAreNeverSlowerWhereDispatchIsCheap) {
   Machine m = machine();
-  for (WorkerSpeeds& speeds : m.speeds) speeds.dispatch_seconds = 1e-9;
+  for (WorkerSpeeds& speeds : m.speeds)
+    speeds.dispatch_seconds = speeds.product_start_seconds = 1e-9;
   for (const FormatId id : {FormatId::F16, FormatId::Q8_0}) {
     const Model model(id);
     for (const std::int64_t n : {1, 3, 8, 64, 300}) {

@@ -7,9 +7,14 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "plan/probe.h"
+#include "plan/speed.h"
 #include "support/temporary_folder.h"
 
 namespace plimsoll {
@@ -25,9 +30,11 @@ MachineKey plain_key(int threads) {
   return key;
 }
 
-/// The only file in a folder.
+/// The only document in a folder.
 std::string file_in(const std::string& folder) {
-  return std::filesystem::directory_iterator(folder)->path().string();
+  for (const auto& entry : std::filesystem::directory_iterator(folder))
+    if (entry.path().extension() == ".json") return entry.path().string();
+  return {};
 }
 std::string text_of(const std::string& path) {
   std::stringstream text;
@@ -57,6 +64,7 @@ TEST(Machine, IsMeasuredOnceAndKept) {
     expect_rate(speeds.read_bytes_per_second);
     expect_rate(speeds.cached_read_bytes_per_second);
     expect_rate(speeds.dispatch_seconds);
+    EXPECT_GE(speeds.product_start_seconds, speeds.dispatch_seconds);
     EXPECT_GT(speeds.compute_factor, 0);
     EXPECT_LE(speeds.compute_factor, speeds.workers);
   }
@@ -193,6 +201,114 @@ TEST(Machine, WhatWasReachedIsKeptAndChecked) {
   nlohmann::json bad = to_json(*machine);
   bad["reached"][0]["prefill"] = -1;
   EXPECT_FALSE(parse_machine(bad.dump()));
+}
+
+/// A model of one matrix and a plan of it, for what is noted of its speed.
+struct Noted {
+  TemporaryFolder folder;
+  std::string cache = folder.path().string();
+  TensorInfo info{.name = "m",
+                  .format = &format(FormatId::Q4_0),
+                  .rank = 2,
+                  .shape = {256, 256, 1, 1},
+                  .offset = 0,
+                  .bytes = 256 * 144};
+  ModelFacts facts;
+  Plan plan;
+  MachineKey key = machine_key(2);
+
+  Noted() {
+    Description& d = facts.description;
+    d.layers = 1, d.width = 256, d.heads = d.kv_heads = 4, d.head_dim = 64;
+    d.feed_forward = 256, d.vocabulary = 256, d.trained_context = 1024;
+    d.per_layer.resize(1), d.ropes.resize(1);
+    facts.tensors.push_back({{Role::q, 0, "m", 256, 256, true}, &info});
+    plan.threads = 2;
+    plan.context = 1024;
+    plan.chunk_tokens = 256;
+    const FormatId formats[] = {FormatId::Q4_0};
+    EXPECT_TRUE(find_machine(cache, key, formats, room, false));
+  }
+  void note(double slower, Noting noting) const {
+    note_reached(cache, facts, plan, {.depth = 16, .decode = 1e-6 * slower}, noting);
+  }
+  double speed() const {
+    Plan predicted = plan;
+    predict_speeds(*load_machine(cache, key), facts, predicted);
+    return *predicted.decode_tokens_per_second;
+  }
+};
+
+// The same command gives the same plan, whatever was answered in between.
+TEST(Machine, AnswersAreNotedAndChangeNoPlan) {
+  const Noted noted;
+  const double before = noted.speed();
+  for (int i = 1; i <= 20; ++i) {
+    noted.note(100.0 * i, Noting::aside);
+    EXPECT_EQ(noted.speed(), before);
+  }
+  // A measurement counts, and what was noted before it with it.
+  noted.note(50, Noting::believed);
+  const std::optional<Machine> machine = load_machine(noted.cache, noted.key);
+  EXPECT_EQ(machine->reached.size(), 9u);
+  EXPECT_NE(noted.speed(), before);
+  EXPECT_TRUE(load_notes(noted.cache, *machine).empty());
+  // Measured anew, nothing of that is left.
+  const FormatId formats[] = {FormatId::Q4_0};
+  noted.note(50, Noting::aside);
+  const std::optional<Machine> again = find_machine(noted.cache, noted.key, formats, room, true);
+  ASSERT_TRUE(again);
+  EXPECT_TRUE(again->reached.empty());
+  EXPECT_TRUE(load_notes(noted.cache, *again).empty());
+}
+
+TEST(Machine, ProcessesThatNoteAtTheSameTimeLoseNothing) {
+  const Noted noted;
+  std::vector<pid_t> children;
+  for (int i = 0; i < 9; ++i) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      noted.note(100 + i, Noting::aside);
+      ::_exit(0);
+    }
+    ASSERT_GT(child, 0);
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+  }
+  std::set<double> reached;
+  for (const ReachedSpeed& speed : load_notes(noted.cache, *load_machine(noted.cache, noted.key)))
+    reached.insert(speed.decode);
+  EXPECT_EQ(reached.size(), 9u);
+}
+
+// Two that measured at once go on with the same numbers.
+TEST(Machine, WhatOneMeasuredFirstBothGoOnWith) {
+  const TemporaryFolder folder;
+  const std::string cache = folder.path().string();
+  const FormatId first[] = {FormatId::Q4_0}, second[] = {FormatId::Q8_0};
+  std::vector<pid_t> children;
+  ASSERT_TRUE(find_machine(cache, plain_key(1), first, room, false));
+  for (const FormatId format : {FormatId::Q8_0, FormatId::Q6_K, FormatId::Q5_0}) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+      const FormatId wanted[] = {format};
+      ::_exit(find_machine(cache, plain_key(1), wanted, room, false) ? 0 : 1);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  const std::optional<Machine> machine = load_machine(cache, plain_key(1));
+  ASSERT_TRUE(machine);
+  EXPECT_EQ(machine->formats.size(), 4u);
+  EXPECT_EQ(to_json(*find_machine(cache, plain_key(1), second, room, false)), to_json(*machine));
 }
 
 }  // namespace

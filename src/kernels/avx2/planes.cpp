@@ -267,10 +267,9 @@ struct Strip {
   std::int64_t out_stride;
 };
 
-/// out += acc * scale * 2^power. Scales of zero become about 2^-127, which no sum can show.
-inline __m256 scaled(__m256 out, __m256i acc, __m256 scale, std::int32_t power) {
-  const __m256i raised = _mm256_add_epi32(_mm256_castps_si256(scale), _mm256_set1_epi32(power));
-  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), _mm256_castsi256_ps(raised), out);
+/// out + acc * scale * step.
+inline __m256 scaled(__m256 out, __m256i acc, __m256 scale, float step) {
+  return _mm256_fmadd_ps(_mm256_cvtepi32_ps(acc), _mm256_mul_ps(scale, _mm256_set1_ps(step)), out);
 }
 
 /// Rows of 8 that a register tile holds: with small centroids both halves of a tile share every
@@ -333,7 +332,7 @@ void product(const Strip& s) {
           const int at = (t * groups + g) * 16 + half + 8 * r;
           const __m256 scale = _mm256_load_ps(s.scales + at);
           for (int n = 0; n < Tokens; ++n)
-            out[r][n] = scaled(out[r][n], acc[r][n], scale, x.powers[block + n * blocks + t]);
+            out[r][n] = scaled(out[r][n], acc[r][n], scale, x.steps[block + n * blocks + t]);
           if constexpr (Min) {
             const __m256 min = _mm256_load_ps(s.mins + at);
             for (int n = 0; n < Tokens; ++n) {
@@ -413,7 +412,7 @@ void direct(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile
           }
           const int place = (at * groups + g) * 16 + 8 * half;
           sums[half][n] =
-              scaled(sums[half][n], acc, _mm256_load_ps(scales + place), x.powers[block]);
+              scaled(sums[half][n], acc, _mm256_load_ps(scales + place), x.steps[block]);
           if constexpr (Min) {
             const float sum = Narrow ? x.weighted_sums16[block * 2 + g] : x.weighted_sums32[block];
             sums[half][n] =
@@ -566,6 +565,14 @@ inline float float_of_bits(std::int32_t bits) {
   return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
 }
 
+constexpr float least_share = least_activation_step / largest_activation_step;
+/// A block's step as a share of the largest, from the ratio of the maxima: rounded up to three
+/// bits.
+inline float share_of(float ratio) {
+  const float share = float_of_bits((bits_of(ratio) + 0x1fffff) & ~0x1fffff);
+  return share > least_share ? share : least_share;
+}
+
 }  // namespace
 
 void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t token_begin,
@@ -581,17 +588,13 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
     }
     const bool zeros = row_largest < least_activation;
     const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
-    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f * (1.0f / (1 << activation_powers));
+    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f / largest_activation_step;
     for (std::int64_t block = 0; block < blocks; ++block) {
       const std::int64_t at = token * blocks + block;
-      // activation_powers + ceil(log2(the block's maximum / the row's)), 0 at least.
-      std::int32_t power = zeros ? 0
-                                 : ((bits_of(maxima[block] / row_largest) + 0x7fffff) >> 23) - 127 +
-                                       activation_powers;
-      power = power > 0 ? power : 0;
-      out.powers[at] = power << 23;
-      const __m256 inverse =
-          _mm256_set1_ps(row_inverse * float_of_bits((127 + activation_powers - power) << 23));
+      const float share = zeros ? least_share : share_of(maxima[block] / row_largest);
+      const float step = share * largest_activation_step;
+      out.steps[at] = step;
+      const __m256 inverse = _mm256_set1_ps(row_inverse / share);
       __m256i codes[4];
       for (int i = 0; i < 4; ++i)
         codes[i] =
@@ -603,14 +606,13 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
                                       _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out.codes + token * out.columns + block * 32),
                           packed);
-      const float weight = float_of_bits((127 + power) << 23);
       const std::int32_t sums[2] = {sum_of(_mm256_add_epi32(codes[0], codes[1])),
                                     sum_of(_mm256_add_epi32(codes[2], codes[3]))};
       for (int half = 0; half < 2; ++half) {
         out.sums[at * 2 + half] = sums[half];
-        out.weighted_sums16[at * 2 + half] = weight * static_cast<float>(sums[half]);
+        out.weighted_sums16[at * 2 + half] = step * static_cast<float>(sums[half]);
       }
-      out.weighted_sums32[at] = weight * static_cast<float>(sums[0] + sums[1]);
+      out.weighted_sums32[at] = step * static_cast<float>(sums[0] + sums[1]);
     }
   }
 }

@@ -77,11 +77,11 @@ class GridTiles {
     }
   }
 
-  template <_mm_hint Hint>
+  template <Into Cache>
   void prefetch(std::int64_t t) const {
-    prefetch_lines<Hint>(points_ + t * (64 * lines), 64 * lines);
-    prefetch_lines<Hint>(marks_ + t * mark_bytes, mark_bytes);
-    prefetch_lines<Hint>(high_bits_ + t * high_bytes, high_bytes);
+    prefetch_lines<Cache>(points_ + t * (64 * lines), 64 * lines);
+    prefetch_lines<Cache>(marks_ + t * mark_bytes, mark_bytes);
+    prefetch_lines<Cache>(high_bits_ + t * high_bytes, high_bytes);
   }
 
  private:

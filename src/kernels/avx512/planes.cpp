@@ -14,8 +14,9 @@
 //
 // On the two ports that do dot products, a block of 32 columns costs a register of rows and a token
 // eight of them and one multiply-add of the converted sum with the block's scale: 8/9 of the limit
-// at best. The conversion and the addition of the activation's power to the scale's exponent go to
-// other ports.
+// at best. Full steps of activations would cost another multiplication there. So the panel keeps
+// the scales times every kind of step, loads the one that a token's block wants, and adds the power
+// of two to its exponent; the conversion and that addition go to other ports.
 #define PLIMSOLL_ISA avx512
 #include <immintrin.h>
 
@@ -32,7 +33,9 @@ constexpr int strip_tiles =
 constexpr int prefetch_tiles = 48;  // ahead, into L2: the few buffers of L1 would be the limit
 constexpr int burst_tiles = 8;  // direct: scales expanded together; short, so that reading goes on
 constexpr int direct_tiles = 1024;  // of a row, whose starts fit the scratch
-constexpr int super_tiles = 8;      // tiles of a super block's 256 columns
+/// Steps of activations over their powers of two: 1, 1.25, 1.5 and 1.75.
+constexpr int step_kinds = 4;
+constexpr int super_tiles = 8;  // tiles of a super block's 256 columns
 static_assert(burst_tiles % super_tiles == 0 && strip_tiles % super_tiles == 0 &&
               direct_tiles % super_tiles == 0);
 
@@ -98,11 +101,19 @@ struct Lookup {
 
 #include "kernels/decode_tile-inl.h"
 
-template <_mm_hint Hint>
+/// The cache that something is asked for; compilers differ in the type of what _mm_prefetch takes.
+enum class Into { level1, level2 };
+
+template <Into Cache>
 inline void prefetch_lines(const std::uint8_t* p, int bytes) {
 #pragma GCC unroll 2
-  for (int line = 0; line < bytes; line += 64)
-    _mm_prefetch(reinterpret_cast<const char*>(p + line), Hint);
+  for (int line = 0; line < bytes; line += 64) {
+    const char* const at = reinterpret_cast<const char*>(p + line);
+    if constexpr (Cache == Into::level1)
+      _mm_prefetch(at, _MM_HINT_T0);
+    else
+      _mm_prefetch(at, _MM_HINT_T1);
+  }
 }
 
 /// Where products get a tensor's codes from: the tiles from some on, in digit planes of a level.
@@ -120,11 +131,11 @@ class DigitTiles {
     decode_tile<Level>(digits_, t, 0, lookup_, step);
   }
   /// Asks for what the t-th tile takes.
-  template <_mm_hint Hint>
+  template <Into Cache>
   void prefetch(std::int64_t t) const {
 #pragma GCC unroll 8
     for (int p = 0; p < planes; ++p)
-      prefetch_lines<Hint>(digits_[p] + t * plane_stride[p], plane_stride[p]);
+      prefetch_lines<Cache>(digits_[p] + t * plane_stride[p], plane_stride[p]);
   }
 
  private:
@@ -272,14 +283,17 @@ ExpandScales expander(ScaleKind kind) {
   return nullptr;
 }
 
-/// Tokens that the direct path takes together: the next number that it has code for. Their codes
-/// and all that goes with them lie side by side, so that a tile needs one address for all tokens:
+/// Tokens are multiplied in groups: all of them in the direct path, by panel_tokens in the other.
+/// What belongs to the tokens of a group lies side by side, so that a tile needs one address for
+/// all of them (but for the panel's codes: few rows would not be worth scattering them):
 ///
-///   codes            4 columns each  [tile][step][direct_width]
-///   powers, sums32                   [tile][direct_width]
-///   sums, sums16                     [tile][half][direct_width]
+///   codes, of 4 columns each   direct: [tile][step][width]; panel: [token][tile][step]
+///   steps, in parts            [tile][width]
+///   sums32                     [tile][width]
+///   sums, sums16               [tile][half][width]
 ///
-/// What stands for tokens beyond the last is computed and thrown away.
+/// `width` is the group's number of tokens; direct: the next number that there is code for. What
+/// stands for tokens beyond the last is computed and thrown away.
 inline int direct_width(std::int64_t tokens) {
   return tokens <= 2 ? static_cast<int>(tokens) : static_cast<int>((tokens + 1) / 2 * 2);
 }
@@ -288,8 +302,8 @@ inline bool is_direct(std::int64_t tokens) { return tokens <= direct_tokens; }
 /// What scale expansion and decoding of one tile row's stretch of tiles leave behind, 64-byte
 /// aligned.
 struct DecodedStrip {
-  float scales[strip_tiles * 32];         // [tile][groups][16]
-  float mins[strip_tiles * 32];           // [tile][groups][16]
+  float scales[strip_tiles * 32 * step_kinds];  // panel: [tile][groups][step_kinds][16]
+  float mins[strip_tiles * 32];                 // [tile][groups][16]
   std::int32_t starts[strip_tiles * 32];  // panel only: [tile][groups][16], -128 * sum of weights
   std::uint8_t bytes[strip_tiles * 512];  // panel only: [tile][8][64]
 };
@@ -332,6 +346,16 @@ inline void end_output(const Strip& s, __mmask16 rows, int token, __m512 out, fl
   _mm512_mask_storeu_ps(y, rows, out);
 }
 
+/// A step taken apart: its power of two, as added to the bits of a float, and the rest of it, one
+/// of step_kinds. Direct: as the bits of a float. Panel: where the scales times that are, in floats
+/// from the plain ones.
+struct StepParts {
+  std::int32_t power;
+  std::int32_t rest;
+};
+inline const StepParts* step_parts(const QuantisedActivations& x) {
+  return reinterpret_cast<const StepParts*>(x.steps);
+}
 /// out + acc * scale * 2^power. Scales of zero become about 2^-127, which no sum can show.
 inline __m512 scaled(__m512 out, __m512i acc, __m512 scale, std::int32_t power) {
   const __m512i raised = _mm512_add_epi32(_mm512_castps_si512(scale), _mm512_set1_epi32(power));
@@ -351,7 +375,7 @@ void direct(const Strip& s) {
   for (int n = 0; n < Tokens; ++n)
     out[n] = n < tokens ? begin_output(s, s.rows, s.y + n * s.y_stride) : _mm512_setzero_ps();
   const auto* codes = reinterpret_cast<const std::int32_t*>(x.codes) + s.first * 8 * Tokens;
-  const std::int32_t* powers = x.powers + s.first * Tokens;
+  const StepParts* parts = step_parts(x) + s.first * Tokens;
   const std::int32_t* starts = s.starts;
   const float* sums =
       Narrow ? x.weighted_sums16 + s.first * 2 * Tokens : x.weighted_sums32 + s.first * Tokens;
@@ -362,7 +386,7 @@ void direct(const Strip& s) {
     scale_prefetch.next_burst();
     s.expand(w, s.tile_row, s.first + first, burst, unit, scales, mins);
     for (int t = 0; t < burst; ++t) {
-      tiles.template prefetch<_MM_HINT_T1>(first + t + prefetch_tiles);
+      tiles.template prefetch<Into::level2>(first + t + prefetch_tiles);
       __m512i step[8];
       tiles.decode(first + t, step);
 #pragma GCC unroll 2
@@ -382,7 +406,10 @@ void direct(const Strip& s) {
         for (int n = 0; n < Tokens; ++n)
           for (int c = 1; c < chains; ++c) acc[n][0] = _mm512_add_epi32(acc[n][0], acc[n][c]);
         const __m512 scale = _mm512_load_ps(scales + (t * groups + g) * 16);
-        for (int n = 0; n < Tokens; ++n) out[n] = scaled(out[n], acc[n][0], scale, powers[n]);
+        for (int n = 0; n < Tokens; ++n) {
+          const __m512 rest = _mm512_castsi512_ps(_mm512_set1_epi32(parts[n].rest));
+          out[n] = scaled(out[n], acc[n][0], _mm512_mul_ps(scale, rest), parts[n].power);
+        }
         if constexpr (Min) {
           const __m512 min = _mm512_load_ps(mins + (t * groups + g) * 16);
           for (int n = 0; n < Tokens; ++n)
@@ -390,7 +417,7 @@ void direct(const Strip& s) {
         }
       }
       codes += 8 * Tokens;
-      powers += Tokens;
+      parts += Tokens;
       starts += groups * Tokens;
       sums += groups * Tokens;
     }
@@ -423,7 +450,7 @@ void decode_panel(const Strip& s, DecodedStrip& to) {
       _mm512_set1_epi8(static_cast<char>(w.tables[plane_index(Tiles::Level)].zero));
   const __m512i offset = _mm512_set1_epi8(-128);  // as unsigned: 128
   for (int t = 0; t < s.count; ++t) {
-    tiles.template prefetch<_MM_HINT_T0>(t + 9);
+    tiles.template prefetch<Into::level1>(t + 9);
     __m512i step[8];
     tiles.decode(t, step);
     for (int g = 0; g < groups; ++g) {
@@ -449,12 +476,11 @@ void panel_product(const Strip& s) {
   __m512 out[Rows][Tokens];
   for (int r = 0; r < Rows; ++r)
     for (int n = 0; n < Tokens; ++n) out[r][n] = begin_output(s, rows(r), y(r, n));
+  const std::int64_t first = s.token * blocks + s.first * Tokens;
   const auto* codes =
-      reinterpret_cast<const std::int32_t*>(x.codes + s.token * x.columns) + s.first * 8;
-  const std::int64_t codes_stride = x.columns / 4;
-  const std::int32_t* powers = x.powers + s.token * blocks + s.first;
-  const float* sums32 = x.weighted_sums32 + s.token * blocks + s.first;
-  const float* sums16 = x.weighted_sums16 + (s.token * blocks + s.first) * 2;
+      reinterpret_cast<const std::int32_t*>(x.codes) + (s.token * blocks + s.first) * 8;
+  const StepParts* parts = step_parts(x) + first;
+  const float* sums = Narrow ? x.weighted_sums16 + first * 2 : x.weighted_sums32 + first;
   for (int t = 0; t < s.count; ++t) {
     for (int g = 0; g < groups; ++g) {
       const int group = t * groups + g, first_step = g * steps;
@@ -468,23 +494,25 @@ void panel_product(const Strip& s) {
         __m512i line[Rows];
         for (int r = 0; r < Rows; ++r) line[r] = load(s.decoded[r].bytes + t * 512 + j * 64);
         for (int n = 0; n < Tokens; ++n) {
-          const __m512i code = _mm512_set1_epi32(codes[n * codes_stride + t * 8 + j]);
+          const __m512i code = _mm512_set1_epi32(codes[(n * blocks + t) * 8 + j]);
           for (int r = 0; r < Rows; ++r) acc[r][n] = _mm512_dpbusd_epi32(acc[r][n], code, line[r]);
         }
       }
       for (int r = 0; r < Rows; ++r) {
-        const __m512 scale = _mm512_load_ps(s.decoded[r].scales + group * 16);
-        for (int n = 0; n < Tokens; ++n)
-          out[r][n] = scaled(out[r][n], acc[r][n], scale, powers[n * blocks + t]);
+        const float* scales = s.decoded[r].scales + group * (step_kinds * 16);
+        for (int n = 0; n < Tokens; ++n) {
+          const StepParts& part = parts[n];
+          out[r][n] = scaled(out[r][n], acc[r][n], _mm512_load_ps(scales + part.rest), part.power);
+        }
         if constexpr (Min) {
           const __m512 min = _mm512_load_ps(s.decoded[r].mins + group * 16);
-          for (int n = 0; n < Tokens; ++n) {
-            const float sum = Narrow ? sums16[(n * blocks + t) * 2 + g] : sums32[n * blocks + t];
-            out[r][n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sum), out[r][n]);
-          }
+          for (int n = 0; n < Tokens; ++n)
+            out[r][n] = _mm512_fmadd_ps(min, _mm512_set1_ps(sums[g * Tokens + n]), out[r][n]);
         }
       }
     }
+    parts += Tokens;
+    sums += groups * Tokens;
   }
   for (int r = 0; r < Rows; ++r)
     for (int n = 0; n < Tokens; ++n) end_output(s, rows(r), n, out[r][n], y(r, n));
@@ -585,9 +613,7 @@ Run choose_panel(int tokens, bool narrow, bool min) {
              : (min ? choose_tokens<Rows, false, true> : choose_tokens<Rows, false, false>)(tokens);
 }
 
-inline float float_of_bits(std::int32_t bits) {
-  return _mm_cvtss_f32(_mm_castsi128_ps(_mm_cvtsi32_si128(bits)));
-}
+inline std::int32_t bits_of(float x) { return _mm_cvtsi128_si32(_mm_castps_si128(_mm_set_ss(x))); }
 
 inline float block_maximum(const float* x) {
   return _mm512_reduce_max_ps(
@@ -607,34 +633,34 @@ inline __m128 block_maxima(const float* x) {
   return _mm_max_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1));
 }
 
-/// Where a token's codes and sums go: one after the other, or side by side with other tokens'.
+/// Where a token's codes and sums go, beside those of its group.
 struct TokenPlace {
   std::int32_t* codes;  // of 4 columns each
-  std::int32_t *powers, *sums;
+  StepParts* steps;
+  std::int32_t* sums;
   float *sums16, *sums32;
-  int width;          // distance between a token's own
-  std::int32_t flip;  // of codes
+  int width;  // distance between a token's own, codes of the panel excepted
+  bool direct;
 };
 TokenPlace place_of(const QuantisedActivations& q, std::int64_t token) {
-  auto* const codes = reinterpret_cast<std::int32_t*>(q.codes);
-  if (is_direct(q.tokens))
-    return {codes + token,
-            q.powers + token,
-            q.sums + token,
-            q.weighted_sums16 + token,
-            q.weighted_sums32 + token,
-            direct_width(q.tokens),
-            0};
-  const std::int64_t blocks = q.columns / 32;
-  return {codes + token * blocks * 8,           q.powers + token * blocks,
-          q.sums + token * blocks * 2,          q.weighted_sums16 + token * blocks * 2,
-          q.weighted_sums32 + token * blocks,   1,
-          static_cast<std::int32_t>(0x80808080)};
+  const bool direct = is_direct(q.tokens);
+  const std::int64_t first = direct ? 0 : token / panel_tokens * panel_tokens;
+  const int width = direct                            ? direct_width(q.tokens)
+                    : q.tokens - first < panel_tokens ? static_cast<int>(q.tokens - first)
+                                                      : panel_tokens;
+  const std::int64_t before = first * (q.columns / 32), within = token - first;
+  return {reinterpret_cast<std::int32_t*>(q.codes) + (direct ? token : token * q.columns / 4),
+          reinterpret_cast<StepParts*>(q.steps) + before + within,
+          q.sums + before * 2 + within,
+          q.weighted_sums16 + before * 2 + within,
+          q.weighted_sums32 + before + within,
+          width,
+          direct};
 }
 
 /// Quantises `count` blocks of 32 columns, 2 at most, from block `first` on.
 inline void quantise_blocks(const float* x, std::int64_t first, int count, const float* factors,
-                            const TokenPlace& to) {
+                            const float* steps, const TokenPlace& to) {
   // Put together in registers: a load of what four smaller stores have just written would wait.
   __m128i quarter[4] = {};
   for (int half = 0; half < 2 * count; ++half) {
@@ -645,13 +671,13 @@ inline void quantise_blocks(const float* x, std::int64_t first, int count, const
   const __m256i low = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter[0]), quarter[1], 1);
   const __m256i high = _mm256_inserti128_si256(_mm256_castsi128_si256(quarter[2]), quarter[3], 1);
   const __m512i all = _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-  if (to.width == 1) {
-    _mm512_mask_storeu_epi32(to.codes + first * 8, count == 2 ? 0xffff : 0xff,
-                             _mm512_xor_si512(all, _mm512_set1_epi32(to.flip)));
-  } else {
+  if (to.direct) {
     alignas(64) std::int32_t codes[16];
     _mm512_store_si512(codes, all);
     for (int j = 0; j < 8 * count; ++j) to.codes[(first * 8 + j) * to.width] = codes[j];
+  } else {
+    const __m512i flipped = _mm512_xor_si512(all, _mm512_set1_epi8(-128));
+    _mm512_mask_storeu_epi32(to.codes + first * 8, count == 2 ? 0xffff : 0xff, flipped);
   }
   // Sums of 4, then of the 16 in every quarter.
   __m512i sum = _mm512_dpbusd_epi32(_mm512_setzero_si512(), _mm512_set1_epi8(1), all);
@@ -663,29 +689,38 @@ inline void quantise_blocks(const float* x, std::int64_t first, int count, const
                       _mm512_castsi128_si512(_mm_setr_epi32(0, 4, 8, 12)), sum)));
   for (int b = 0; b < count; ++b) {
     const std::int64_t block = first + b;
-    const float weight = float_of_bits((127 << 23) + to.powers[block * to.width]);
     for (int half = 0; half < 2; ++half) {
       const std::int32_t value = sums[2 * b + half];
       to.sums[(2 * block + half) * to.width] = value;
-      to.sums16[(2 * block + half) * to.width] = weight * static_cast<float>(value);
+      to.sums16[(2 * block + half) * to.width] = steps[b] * static_cast<float>(value);
     }
-    to.sums32[block * to.width] = weight * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
+    to.sums32[block * to.width] = steps[b] * static_cast<float>(sums[2 * b] + sums[2 * b + 1]);
   }
 }
 
-/// For 16 blocks, from their maxima and the row's: the powers, activation_powers +
-/// ceil(log2(block's / row's)) and 0 at least, and what the blocks' values are to be multiplied
-/// with.
-inline __m512i powers_of(__m512 maxima, float row_largest, float row_inverse, __m512* factors) {
-  const __m512 ratio = _mm512_div_ps(maxima, _mm512_set1_ps(row_largest));
-  __m512i power = _mm512_srli_epi32(
-      _mm512_add_epi32(_mm512_castps_si512(ratio), _mm512_set1_epi32(0x7fffff)), 23);
-  power = _mm512_sub_epi32(power, _mm512_set1_epi32(127 - activation_powers));
-  power = _mm512_max_epi32(power, _mm512_setzero_si512());
-  const __m512i lift = _mm512_sub_epi32(_mm512_set1_epi32(127 + activation_powers), power);
-  *factors =
-      _mm512_mul_ps(_mm512_castsi512_ps(_mm512_slli_epi32(lift, 23)), _mm512_set1_ps(row_inverse));
-  return _mm512_slli_epi32(power, 23);
+/// The steps of 16 blocks.
+struct Steps {
+  alignas(64) float value[16];
+  alignas(64) float factor[16];  // what the blocks' values are to be multiplied with
+};
+
+/// From the blocks' maxima and the row's. A share of the largest step is the ratio of the two,
+/// rounded up to three bits.
+inline Steps steps_of(__m512 maxima, float row_largest, float row_inverse) {
+  const __m512i ratio = _mm512_castps_si512(_mm512_div_ps(maxima, _mm512_set1_ps(row_largest)));
+  const __m512i below = _mm512_set1_epi32(0x1fffff);
+  const __m512 share =
+      _mm512_max_ps(_mm512_castsi512_ps(_mm512_andnot_si512(below, _mm512_add_epi32(ratio, below))),
+                    _mm512_set1_ps(least_activation_step / largest_activation_step));
+  Steps result;
+  _mm512_store_ps(result.value, _mm512_mul_ps(share, _mm512_set1_ps(largest_activation_step)));
+  _mm512_store_ps(result.factor, _mm512_div_ps(_mm512_set1_ps(row_inverse), share));
+  return result;
+}
+inline StepParts parts_of(float step, bool direct) {
+  const std::int32_t bits = bits_of(step), kind = bits >> 21 & (step_kinds - 1);
+  constexpr std::int32_t one = 127 << 23;
+  return {(bits & 0x7f800000) - one, direct ? one + (kind << 21) : kind * 16};
 }
 
 }  // namespace
@@ -704,24 +739,19 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
     const float row_largest = _mm512_reduce_max_ps(largest);
     const bool zeros = row_largest < least_activation;
     const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
-    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f * (1.0f / (1 << activation_powers));
+    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f / largest_activation_step;
     for (std::int64_t first = 0; first < blocks; first += stretch) {
       const int count = static_cast<int>(blocks - first < stretch ? blocks - first : stretch);
-      alignas(64) float factors[stretch] = {};
+      alignas(64) float maxima[stretch] = {};
       int b = 0;
-      for (; b + 4 <= count; b += 4)
-        _mm_store_ps(factors + b, block_maxima(row + (first + b) * 32));
-      for (; b < count; ++b) factors[b] = block_maximum(row + (first + b) * 32);
-      alignas(64) std::int32_t powers[stretch] = {};
-      if (!zeros) {
-        __m512 found;
-        _mm512_store_si512(powers,
-                           powers_of(_mm512_load_ps(factors), row_largest, row_inverse, &found));
-        _mm512_store_ps(factors, found);
-      }
-      for (b = 0; b < count; ++b) place.powers[(first + b) * place.width] = powers[b];
+      for (; b + 4 <= count; b += 4) _mm_store_ps(maxima + b, block_maxima(row + (first + b) * 32));
+      for (; b < count; ++b) maxima[b] = block_maximum(row + (first + b) * 32);
+      const Steps steps = steps_of(_mm512_load_ps(maxima), zeros ? 1.0f : row_largest, row_inverse);
+      for (b = 0; b < count; ++b)
+        place.steps[(first + b) * place.width] = parts_of(steps.value[b], place.direct);
       for (b = 0; b < count; b += 2)
-        quantise_blocks(row, first + b, count - b >= 2 ? 2 : 1, factors + b, place);
+        quantise_blocks(row, first + b, count - b >= 2 ? 2 : 1, steps.factor + b, steps.value + b,
+                        place);
     }
   }
 }
@@ -769,7 +799,7 @@ void prefetch_after(const PlaneView& w, std::int64_t tile_row, int together, std
     const std::int64_t at = (tile_row + r) * tiles + tile;
     const auto ask = [at, count](const std::uint8_t* plane, std::int64_t stride) {
       for (std::int64_t line = 0; line < count * stride; line += 64)
-        prefetch_lines<_MM_HINT_T1>(plane + at * stride + line, 64);
+        prefetch_lines<Into::level2>(plane + at * stride + line, 64);
     };
     if (w.grid) {
       ask(w.points, points_per_tile(*w.grid));
@@ -782,6 +812,17 @@ void prefetch_after(const PlaneView& w, std::int64_t tile_row, int together, std
   }
 }
 
+/// The scales of `groups` groups of columns times every kind of step: [groups][step_kinds][16].
+void multiply_by_kinds(const float* scales, int groups, float* out) {
+  for (int g = 0; g < groups; ++g) {
+    const __m512 scale = _mm512_load_ps(scales + g * 16);
+    for (int kind = 0; kind < step_kinds; ++kind)
+      _mm512_store_ps(
+          out + (g * step_kinds + kind) * 16,
+          _mm512_mul_ps(scale, _mm512_set1_ps(1.0f + static_cast<float>(kind) / step_kinds)));
+  }
+}
+
 void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int64_t tile_begin,
                      std::int64_t tile_end, Strip s, PanelScratch& decoded) {
   const bool narrow = w.scale_width == 16;
@@ -789,6 +830,7 @@ void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int
   const std::int64_t tiles = w.tiles_per_row();
   float* const y = s.y;
   s.decoded = decoded;
+  alignas(64) float plain[strip_tiles * 32];
   for (std::int64_t tile_row = tile_begin; tile_row < tile_end;) {
     const int together = tile_end - tile_row >= panel_rows ? panel_rows : 1;
     s.rows = rows_of(w, tile_row + together - 1);
@@ -798,8 +840,8 @@ void multiply_panels(const PlaneView& w, const QuantisedActivations& x, std::int
         s.tile_row = tile_row + r;
         const int level = w.levels[s.tile_row];
         const LevelTable& level_table = w.tables[plane_index(level)];
-        expand(w, s.tile_row, s.first, s.count, level_table.unit, decoded[r].scales,
-               decoded[r].mins);
+        expand(w, s.tile_row, s.first, s.count, level_table.unit, plain, decoded[r].mins);
+        multiply_by_kinds(plain, s.count * (narrow ? 2 : 1), decoded[r].scales);
         code_of(w, level).decode[narrow](s, decoded[r]);
       }
       prefetch_after(w, tile_row, together, s.first + s.count, tile_end);

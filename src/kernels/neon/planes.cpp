@@ -314,10 +314,9 @@ inline void end_output(const Strip& s, int token, float32x4_t out, float* y) {
   vst1q_f32(y, s.ends_row() ? vmulq_n_f32(out, s.x->row_scales[s.token + token]) : out);
 }
 
-/// out + acc * scale * 2^power. Scales of zero become about 2^-127, which no sum can show.
-inline float32x4_t scaled(float32x4_t out, int32x4_t acc, float32x4_t scale, int32x4_t power) {
-  const int32x4_t raised = vaddq_s32(vreinterpretq_s32_f32(scale), power);
-  return vfmaq_f32(out, vcvtq_f32_s32(acc), vreinterpretq_f32_s32(raised));
+/// out + acc * scale * step.
+inline float32x4_t scaled(float32x4_t out, int32x4_t acc, float32x4_t scale, float step) {
+  return vfmaq_f32(out, vcvtq_f32_s32(acc), vmulq_n_f32(scale, step));
 }
 
 /// The dot products of one step of 4 columns, the `Lane`th of those whose codes are in a register.
@@ -374,8 +373,7 @@ void direct(const Strip& s) {
         if (!Narrow && half == 0) continue;
         const float32x4_t scale = vld1q_f32(s.scratch->scales + group * tile_rows + 4 * q);
         for (int n = 0; n < Tokens; ++n)
-          out[q][n] =
-              scaled(out[q][n], acc[0][n], scale, vdupq_n_s32(x.powers[block + n * blocks + t]));
+          out[q][n] = scaled(out[q][n], acc[0][n], scale, x.steps[block + n * blocks + t]);
         if constexpr (Min) {
           const float32x4_t min = vld1q_f32(s.scratch->mins + group * tile_rows + 4 * q);
           for (int n = 0; n < Tokens; ++n) {
@@ -456,8 +454,7 @@ void panel_product(const Strip& s) {
         for (int r = 0; r < 2; ++r) {
           const float32x4_t scale = vld1q_f32(s.scratch->scales + place + 4 * r);
           for (int n = 0; n < Tokens; ++n)
-            out[r][n] =
-                scaled(out[r][n], acc[r][n], scale, vdupq_n_s32(x.powers[block + n * blocks + t]));
+            out[r][n] = scaled(out[r][n], acc[r][n], scale, x.steps[block + n * blocks + t]);
           if constexpr (Min) {
             const float32x4_t min = vld1q_f32(s.scratch->mins + place + 4 * r);
             for (int n = 0; n < Tokens; ++n) {
@@ -605,7 +602,14 @@ inline int8x16_t codes_of(const float* x, float inverse) {
                      vqmovn_s16(vcombine_s16(quarter[2], quarter[3])));
 }
 
-inline float float_of_bits(std::int32_t bits) { return __builtin_bit_cast(float, bits); }
+constexpr float least_share = least_activation_step / largest_activation_step;
+/// A block's step as a share of the largest, from the ratio of the maxima: rounded up to three
+/// bits.
+inline float share_of(float ratio) {
+  const auto bits = __builtin_bit_cast(std::int32_t, ratio);
+  const auto share = __builtin_bit_cast(float, (bits + 0x1fffff) & ~0x1fffff);
+  return share > least_share ? share : least_share;
+}
 
 }  // namespace
 
@@ -623,29 +627,22 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
     }
     const bool zeros = row_largest < least_activation;
     const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
-    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f * (1.0f / (1 << activation_powers));
+    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f / largest_activation_step;
     for (std::int64_t block = 0; block < blocks; ++block) {
       const std::int64_t at = token * blocks + block;
-      std::int32_t power = 0;
-      if (!zeros) {
-        // activation_powers + ceil(log2(the block's maximum / the row's)), 0 at least.
-        const auto ratio = __builtin_bit_cast(std::int32_t, maxima[block] / row_largest);
-        power = ((ratio + 0x7fffff) >> 23) - 127 + activation_powers;
-        power = power > 0 ? power : 0;
-      }
-      out.powers[at] = power << 23;
-      const float inverse = row_inverse * float_of_bits((127 + activation_powers - power) << 23);
-      const float weight = float_of_bits((127 + power) << 23);
+      const float share = zeros ? least_share : share_of(maxima[block] / row_largest);
+      const float step = share * largest_activation_step, inverse = row_inverse / share;
+      out.steps[at] = step;
       std::int32_t both = 0;
       for (int half = 0; half < 2; ++half) {
         const int8x16_t codes = codes_of(row + block * 32 + half * 16, inverse);
         vst1q_s8(out.codes + at * 32 + half * 16, codes);
         const std::int32_t sum = vaddvq_s32(vdotq_s32(vdupq_n_s32(0), codes, ones));
         out.sums[at * 2 + half] = sum;
-        out.weighted_sums16[at * 2 + half] = weight * static_cast<float>(sum);
+        out.weighted_sums16[at * 2 + half] = step * static_cast<float>(sum);
         both += sum;
       }
-      out.weighted_sums32[at] = weight * static_cast<float>(both);
+      out.weighted_sums32[at] = step * static_cast<float>(both);
     }
   }
 }

@@ -107,19 +107,19 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
       row_largest = std::fmax(row_largest, std::fabs(row[i]));
     const bool zeros = row_largest < least_activation;
     const float row_inverse = zeros ? 0.0f : 127.0f / row_largest;
-    out.row_scales[token] = zeros ? 0.0f : std::ldexp(row_largest / 127.0f, -activation_powers);
+    out.row_scales[token] = zeros ? 0.0f : row_largest / 127.0f / largest_activation_step;
     for (std::int64_t block = 0; block < blocks; ++block) {
       float largest = 0.0f;
       for (int i = 0; i < 32; ++i) largest = std::fmax(largest, std::fabs(row[block * 32 + i]));
-      int power = 0;
+      float share = least_activation_step / largest_activation_step;
       if (!zeros && largest > 0.0f) {
         int exponent;  // ratio = fraction * 2^exponent, fraction in [0.5, 1)
         const float fraction = std::frexp(largest / row_largest, &exponent);
-        power = std::max(0, activation_powers + exponent - (fraction == 0.5f ? 1 : 0));
+        share = std::fmax(share, std::ldexp(std::ceil(fraction * 8), exponent - 3));
       }
-      const float inverse = std::ldexp(row_inverse, activation_powers - power);
+      const float step = share * largest_activation_step, inverse = row_inverse / share;
       const std::int64_t at = token * blocks + block;
-      out.powers[at] = power << 23;
+      out.steps[at] = step;
       std::int32_t both = 0;
       for (int half = 0; half < 2; ++half) {
         std::int32_t sum = 0;
@@ -130,10 +130,10 @@ void quantise_activations(const float* x, std::int64_t x_stride, std::int64_t to
           sum += code;
         }
         out.sums[at * 2 + half] = sum;
-        out.weighted_sums16[at * 2 + half] = std::ldexp(static_cast<float>(sum), power);
+        out.weighted_sums16[at * 2 + half] = step * static_cast<float>(sum);
         both += sum;
       }
-      out.weighted_sums32[at] = std::ldexp(static_cast<float>(both), power);
+      out.weighted_sums32[at] = step * static_cast<float>(both);
     }
   }
 }
@@ -155,11 +155,10 @@ void matmul_planes(const PlaneView& w, const QuantisedActivations& x, std::int64
             dot += (centroid - level_table.zero) * codes[column + i];
           }
           const Group group = group_of(w, tile_row, lane, column);
-          const int power = x.powers[token * (x.columns / 32) + column / 32] >> 23;
+          const double step = x.steps[token * (x.columns / 32) + column / 32];
           const double code_sum = x.sums[token * (x.columns / 16) + column / 16];
-          sum += std::ldexp(
-              static_cast<double>(group.scale) * level_table.unit * dot + group.min * code_sum,
-              power);
+          sum += step *
+                 (static_cast<double>(group.scale) * level_table.unit * dot + group.min * code_sum);
         }
         y[token * y_stride + tile_row * tile_rows + lane] =
             static_cast<float>(sum * x.row_scales[token]);

@@ -1,0 +1,30 @@
+// What fitting itself holds, from a model's header alone: so that it is refused before any work.
+#pragma once
+
+#include <span>
+
+#include "base/bytes.h"
+#include "fit/calibration.h"
+#include "model/description.h"
+#include "model/tensors.h"
+
+namespace plimsoll {
+
+/// On the heap, at most: rows on their way from file to file and, thoroughly, what is compared of
+/// them. To be reserved for the whole of a fit; everything below comes on top and is charged where
+/// it is held.
+Bytes fitting_heap_bytes(const Description& description, std::span<const TensorUse> uses,
+                         bool thorough);
+
+/// Peak of analyse() (fit/analysis.h) with a calibration of this size.
+Bytes analysis_bytes(const Description& description, std::span<const TensorUse> uses,
+                     const CalibrationSize& size, int workers);
+
+/// Peak of FittedFile::write(); thoroughly, with the moments of a calibration of this size.
+Bytes writing_bytes(const Description& description, std::span<const TensorUse> uses,
+                    const CalibrationSize& size, bool thorough, int workers);
+
+/// Rows of a tensor that are rounded at a time: a few MiB of f32, however wide they are.
+std::int64_t rows_rounded_together(const TensorInfo& info);
+
+}  // namespace plimsoll
