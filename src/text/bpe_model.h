@@ -63,6 +63,10 @@ class BpeModel final : public SubwordModel {
  private:
   void encode_part(std::string_view part, bool is_first, bool is_last, SubwordScratch& scratch,
                    std::vector<TokenId>& out) const;
+  /// Of more than merge_window bytes.
+  void encode_long_part(std::string_view part, bool is_first, bool is_last, SubwordScratch& scratch,
+                        std::vector<TokenId>& out) const;
+  void take(const Symbol& symbol, std::string_view part, std::vector<TokenId>& out) const;
   /// How far a part has become symbols.
   struct Progress {
     std::size_t begin = 0;

@@ -11,7 +11,7 @@
 namespace plimsoll {
 namespace {
 
-constexpr std::size_t first_try = 64 * 1024;
+constexpr std::size_t first_try = 256 * 1024;
 
 }  // namespace
 

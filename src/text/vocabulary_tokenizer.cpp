@@ -15,7 +15,7 @@ namespace {
 constexpr Bytes longest_input = 512 * MiB;
 
 /// Longer texts are tokenized in parts of about so many bytes.
-constexpr std::size_t part_bytes = 64 * 1024;
+constexpr std::size_t part_bytes = 128 * 1024;
 /// Working memory by bytes of text: up to three times longer normalized, in pieces of 4 bytes each
 /// before and behind a step.
 constexpr std::size_t work_of_byte = 20;

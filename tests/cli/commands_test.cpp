@@ -443,6 +443,33 @@ TEST(Tokenize, TextFileAndPipeAreTheSame) {
             from_text["count"].get<std::int64_t>() + 1);
 }
 
+TEST(Tokenize, TextsLongerThanTheLine) {
+  // 3 MB in a process that may hold 16 MiB: in parts, with the ids of the whole.
+  const TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; text.size() < 3'000'000; ++i)
+    text += "The ship " + std::to_string(i) + (i % 7 ? " sails; " : " sinks.\n");
+  write_file(folder.file("text"),
+             {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
+  const Arguments command = {"tokenize", "--file", folder.file("text"), "--memory", "16MiB"};
+  const Outcome table = run_program(command);
+  ASSERT_EQ(table.exit_code, 0) << table.error;
+  Arguments whole = {"tokenize", "--file", folder.file("text"), "--json"};
+  const nlohmann::json ids = run_program(whole).json();
+  std::istringstream lines(table.out);
+  std::size_t count = 0;
+  for (std::string line; std::getline(lines, line) && !line.ends_with(" tokens"); ++count)
+    ASSERT_EQ(std::stoll(line), ids["tokens"][count].get<std::int64_t>()) << count;
+  EXPECT_EQ(count, ids["count"].get<std::size_t>());
+
+  // What has to be held at once is refused by its size.
+  expect_error(run_program({"tokenize", "--file", "/dev/zero", "--memory", "16MiB", "--json"}), 3,
+               "budget_refused");
+  const Outcome line = run_program(
+      Invocation{{"tokenize", "--json-lines", "--memory", "16MiB"}, std::string(4'000'000, 'a')});
+  EXPECT_EQ(line.exit_code, 3) << line.error;
+}
+
 TEST(Tokenize, EmptyAndBrokenTexts) {
   const nlohmann::json empty = run_program({"tokenize", "--text", "", "--json"}).json();
   EXPECT_EQ(empty["count"], 0);

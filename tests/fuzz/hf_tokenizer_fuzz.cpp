@@ -41,6 +41,21 @@ std::string make_folder() {
   return folder;
 }
 
+/// Bit by bit as from a stream, every step of which may be the last one of a part.
+std::vector<TokenId> encode_in_parts(const Tokenizer& tokenizer, std::string_view text) {
+  std::vector<TokenId> out;
+  Tokenizer::Progress progress;
+  for (std::size_t size = 1; size < text.size(); ++size) {
+    if ((text[size] & 0xC0) == 0x80) continue;
+    const std::size_t taken = tokenizer.encode_beginning(text.substr(0, size), progress, out);
+    if (taken > size) std::abort();
+    text.remove_prefix(taken);
+    size -= taken;
+  }
+  tokenizer.encode_end(text, progress, out);
+  return out;
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -54,6 +69,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text = end == all.npos ? "Some text, 123!" : all.substr(end + 1);
   try {
     const auto tokenizer = Tokenizer::from_metadata(ModelFile::open(folder.path).metadata());
+    if (text.size() < 256) {
+      const std::vector<TokenId> whole = tokenizer->encode(text);
+      if (encode_in_parts(*tokenizer, text) != whole) std::abort();
+    }
     for (const bool parse : {false, true}) {
       const std::vector<TokenId> tokens = tokenizer->encode(text, parse);
       for (const TokenId token : tokens) {
