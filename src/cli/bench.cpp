@@ -198,7 +198,7 @@ int bench_command(const Arguments& arguments) {
   if (request.depths.empty()) request.depths = {0};
 
   choose_isa();
-  const OpenModel model = OpenModel::open(common.model_path());
+  const OpenModel model = OpenModel::open(common.model_path(), common.header_room());
   PlanNeeds needs;
   needs.context = request.context();
   needs.policy = WeightPolicy::fit;

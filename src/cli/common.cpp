@@ -11,8 +11,8 @@
 #include "base/limits.h"
 #include "base/process.h"
 #include "cli/bundled.h"
-#include "cli/models.h"
 #include "cli/measure.h"
+#include "cli/models.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "engine/kept_weights.h"
@@ -48,9 +48,9 @@ std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, 
   if (!keep) return std::nullopt;
   try {
     ProgressBar bar("rounding", ProgressBar::Unit::bytes);
-    const std::string path = keep_weights(
-        context, model, plan,
-        [&bar](Weights::Progress progress) { bar.update(progress.done, progress.total); });
+    const std::string path = keep_weights(context, model, plan, [&bar](Weights::Progress progress) {
+      bar.update(progress.done, progress.total);
+    });
     bar.clear();
     ModelFile kept = ModelFile::open(path);
     tell(fmt::format("kept {} of rounded weights in {}, for every run with these formats",
@@ -88,9 +88,10 @@ void CommonOptions::declare_workers(Options& options) {
 }
 
 void CommonOptions::declare_measuring(Options& options) {
-  options.flag("--no-measure", no_measure,
-               "Do not measure first what rounding costs a model that nobody has measured yet: go "
-               "by what is usual")
+  options
+      .flag("--no-measure", no_measure,
+            "Do not measure first what rounding costs a model that nobody has measured yet: go "
+            "by what is usual")
       .shared = true;
 }
 
@@ -105,6 +106,13 @@ std::string CommonOptions::model_path() const {
 int CommonOptions::thread_count() const {
   return threads ? static_cast<int>(*threads) : probe_limits().default_threads;
 }
+
+Bytes header_room(Bytes budget) {
+  const Bytes resident = process_memory().resident;
+  return std::min(ModelFile::any_room, (budget - std::min(budget, resident)) / 3);
+}
+
+Bytes CommonOptions::header_room() const { return plimsoll::header_room(decide_budget(memory)); }
 
 void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, Bytes budget) {
   constexpr Bytes always = MiB;
@@ -143,8 +151,7 @@ PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
   if (request.policy == WeightPolicy::fit) {
     PlanRequest exact = request;
     exact.policy = WeightPolicy::exact;
-    if (needs.shows_losses || request.speed ||
-        !make_plan(model.facts, exact).fits)
+    if (needs.shows_losses || request.speed || !make_plan(model.facts, exact).fits)
       request.quality = quality_of(model, options, request.budget);
     else
       request.quality = known_quality(model.file, model.facts.tensors, cache_folder());
@@ -210,8 +217,7 @@ void notice_rounding(const OpenModel& model, const Plan& plan) {
 }
 
 std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, const Plan& plan,
-                                    double* seconds, bool keep,
-                                    std::vector<std::string>* notices) {
+                                    double* seconds, bool keep, std::vector<std::string>* notices) {
   const auto start = std::chrono::steady_clock::now();
   std::optional<ModelFile> kept;
   const bool rounds = Changed(model, plan).rounded > 0;

@@ -46,7 +46,13 @@ struct CommonOptions {
   /// Of MODEL, or of the bundled model. Throws Error(file_not_found).
   std::string model_path() const;
   int thread_count() const;
+  /// Of --memory, what the header of a model may take: with the tokenizer made of it, it is held two
+  /// to three times. Throws as decide_budget does.
+  Bytes header_room() const;
 };
+
+/// What a header may take of a budget; see CommonOptions::header_room.
+Bytes header_room(Bytes budget);
 
 /// Room that tokenizing may take for each byte of text: an id for every byte in a vector that has
 /// just grown, and the tokenizer's own notes (measured: 2 to 4 on prose).

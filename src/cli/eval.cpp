@@ -142,7 +142,7 @@ class Evaluating {
       for (const Bytes budget : budgets_) entries_.push_back({path, budget});
     refuse_to_overwrite(std::span(&*options.text, 1));
     if (options.reference) {
-      reference_ = OpenModel::open(*options.reference);
+      reference_ = OpenModel::open(*options.reference, header_room(budget_));
       refuse_to_overwrite(input_files(reference_->file));
     }
     open(entries_.front());
@@ -205,7 +205,7 @@ class Evaluating {
   const OpenModel& open(const Entry& entry) {
     if (!open_ || open_->file.path() != entry.path) {
       open_.reset();
-      open_ = OpenModel::open(entry.path);
+      open_ = OpenModel::open(entry.path, header_room(entry.budget));
       refuse_to_overwrite(input_files(open_->file));
     }
     return *open_;
@@ -311,7 +311,9 @@ class Evaluating {
                       {"context", chunks_.context},
                       {"chunks", chunks_.count}};
       if (common_.memory) entry.inputs["budget"] = entry.budget;
-      if (reference_) entry.inputs["reference"] = file_identity(reference_->file.path(), input_files(reference_->file));
+      if (reference_)
+        entry.inputs["reference"] =
+            file_identity(reference_->file.path(), input_files(reference_->file));
       const auto found = resume_->find(entry.inputs, chunks_, reference_.has_value());
       if (!found) continue;
       ++known;

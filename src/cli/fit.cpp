@@ -105,7 +105,7 @@ class Fitting {
       : command_(command),
         // Alone, --memory is for running the result.
         budget_(decide_budget(command.has_target() ? command.common.memory : std::nullopt)),
-        model_(OpenModel::open(command.common.model_path())),
+        model_(OpenModel::open(command.common.model_path(), command.common.header_room())),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
         fitted_(checked_output(), model_.file, uses_),

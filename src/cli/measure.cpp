@@ -147,7 +147,7 @@ int measure_command(const Arguments& arguments) {
   common.declare(options);
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
-  const OpenModel model = OpenModel::open(common.model_path());
+  const OpenModel model = OpenModel::open(common.model_path(), common.header_room());
   const auto context = make_context(common);
   const Bytes budget = decide_budget(common.memory);
   const int threads = context->threads.size();

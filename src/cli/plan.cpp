@@ -1,5 +1,5 @@
-// plimsoll plan: what a model needs and whether it fits, from its header; how fast, from this machine's
-// measurements and samples of the weights.
+// plimsoll plan: what a model needs and whether it fits, from its header; how fast, from this
+// machine's measurements and samples of the weights.
 #include "plan/plan.h"
 
 #include <fmt/format.h>
@@ -52,7 +52,8 @@ struct PlanOptions {
 class Planning {
  public:
   explicit Planning(const PlanOptions& options)
-      : options_(options), model_(OpenModel::open(options.common.model_path())) {
+      : options_(options),
+        model_(OpenModel::open(options.common.model_path(), options.common.header_room())) {
     if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model_.file));
     PlanNeeds needs;
     needs.policy = WeightPolicy::fit;

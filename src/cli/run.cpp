@@ -111,7 +111,8 @@ int run_command(const Arguments& arguments) {
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
   offer_to_bring(options.common);
-  const OpenModel model = OpenModel::open(options.common.model_path());
+  const OpenModel model =
+      OpenModel::open(options.common.model_path(), options.common.header_room());
   if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   options.decide_sampling(model.file.metadata());
   std::optional<ChatTemplate> chat_template;

@@ -40,8 +40,8 @@ Json answer(const Tokenizer& tokenizer, const std::string& line) {
       return {{"text", tokenizer.decode(request["tokens"].get<std::vector<TokenId>>(),
                                         flag("show_special"))}};
     if (request.is_object() && request.contains("text"))
-      return {{"tokens",
-               tokenizer.encode(request["text"].get<std::string>(), flag("parse_special"))}};
+      return {
+          {"tokens", tokenizer.encode(request["text"].get<std::string>(), flag("parse_special"))}};
   } catch (const Json::exception&) {
     // Parts of other types: said below.
   } catch (const Error& error) {
@@ -174,8 +174,8 @@ int tokenize_command(const Arguments& arguments) {
     throw Error(ErrorCode::usage, "there is no text to tokenize",
                 "give --text or --file, or pipe it in");
 
-  std::unique_ptr<Tokenizer> tokenizer =
-      Tokenizer::from_metadata(ModelFile::open(common.model_path()).metadata());
+  std::unique_ptr<Tokenizer> tokenizer = Tokenizer::from_metadata(
+      ModelFile::open(common.model_path(), common.header_room()).metadata());
   trim_allocator();
   Room room(*tokenizer, decide_budget(common.memory));
   if (is_lines) {

@@ -10,8 +10,8 @@
 
 namespace plimsoll {
 
-OpenModel OpenModel::open(const std::string& path) {
-  ModelFile file = ModelFile::open(path);
+OpenModel OpenModel::open(const std::string& path, Bytes room) {
+  ModelFile file = ModelFile::open(path, room);
   // The architecture comes first: a model that cannot run should say so, whatever its vocabulary.
   describe(file);
   std::unique_ptr<Tokenizer> tokenizer = Tokenizer::from_metadata(file.metadata());

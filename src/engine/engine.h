@@ -27,7 +27,8 @@ struct OpenModel {
   ModelFacts facts;
 
   /// Throws Error as ModelFile::open, Tokenizer::from_metadata and model_facts do.
-  static OpenModel open(const std::string& path);
+  /// `room` as ModelFile::open takes it.
+  static OpenModel open(const std::string& path, Bytes room = ModelFile::any_room);
 };
 
 /// The loaded weights and the forward pass that all sessions share, one at a time. Sessions refer

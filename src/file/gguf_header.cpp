@@ -53,9 +53,9 @@ std::int64_t checked_alignment(const HeaderCursor& cursor, const Metadata& metad
 
 }  // namespace
 
-GgufHeader read_gguf_header(const InputFile& file) {
+GgufHeader read_gguf_header(const InputFile& file, Bytes room) {
   GgufHeader header;
-  header.bytes = std::make_unique<HeaderBytes>(file);
+  header.bytes = std::make_unique<HeaderBytes>(file, room);
   HeaderCursor cursor(*header.bytes);
   if (file.size() == 0) cursor.corrupt("wanted a GGUF file, found an empty one");
   const auto* found = reinterpret_cast<const char*>(cursor.skip(magic.size(), "magic"));

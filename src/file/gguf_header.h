@@ -19,6 +19,7 @@ struct GgufHeader {
 };
 
 /// Throws as ModelFile::open does for such a file.
-GgufHeader read_gguf_header(const InputFile& file);
+/// `room`: bytes that it may take; throws Error(budget_refused) beyond.
+GgufHeader read_gguf_header(const InputFile& file, Bytes room);
 
 }  // namespace plimsoll

@@ -25,10 +25,20 @@ constexpr Bytes step = 64 * KiB;
 
 }  // namespace
 
-HeaderBytes::HeaderBytes(const InputFile& file)
+void refuse_header(const std::string& path, Bytes room) {
+  throw Error(
+      ErrorCode::budget_refused,
+      fmt::format("{}: what it says of itself takes more than {}, all that the budget leaves "
+                  "for reading it",
+                  path, format_bytes(room)),
+      "give a larger --memory");
+}
+
+HeaderBytes::HeaderBytes(const InputFile& file, Bytes room)
     : file_(&file),
       path_(file.path()),
       file_bytes_(file.size()),
+      room_(room),
       reserved_(round_up(std::min(file.size(), limit), step)) {
   if (reserved_ == 0) return;
   // Address space only; fill_to() makes memory of it by pieces.
@@ -50,9 +60,10 @@ HeaderBytes::~HeaderBytes() {
 
 void HeaderBytes::fill_to(Bytes wanted) {
   if (wanted <= filled_) return;
+  if (wanted > room_) refuse_header(path_, room_);
   const Bytes ahead = std::clamp(filled_, first_read, most_read_ahead);
   const Bytes present = round_up(filled_, step);
-  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_bytes_, limit});
+  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_bytes_, limit, room_});
   const Bytes needed = round_up(to, step);
   if (needed > present &&
       ::mprotect(data_ + present, needed - present, PROT_READ | PROT_WRITE) != 0)

@@ -12,6 +12,9 @@
 
 namespace plimsoll {
 
+/// Throws Error(budget_refused): what `path` says of itself takes more than `room`.
+[[noreturn]] void refuse_header(const std::string& path, Bytes room);
+
 /// Owns address space for as much of the file as a header may take, and memory for what has been
 /// read of it, so that views stay valid while it grows and nothing is ever held twice. The file
 /// must outlive fill_to() only. A header that was made rather than read is there from the start.
@@ -21,7 +24,7 @@ class HeaderBytes {
   static constexpr Bytes limit = 1 * GiB;
 
   /// Throws Error(machine_limit) when there is no address space.
-  explicit HeaderBytes(const InputFile& file);
+  HeaderBytes(const InputFile& file, Bytes room);
   /// All of a header that stands for a file's; `path` names it in messages.
   HeaderBytes(std::string path, std::string made);
   ~HeaderBytes();
@@ -34,8 +37,8 @@ class HeaderBytes {
   Bytes filled() const { return filled_; }
 
   /// Makes at least the first `wanted` bytes present, reading a little ahead; `wanted` is at most
-  /// the file's size and the limit. Throws as InputFile::read does, and Error(machine_limit)
-  /// without memory.
+  /// the file's size and the limit. Throws as InputFile::read does, Error(machine_limit)
+  /// without memory, and Error(budget_refused) beyond the room.
   void fill_to(Bytes wanted);
   /// Gives back everything after the first `used` bytes.
   void trim(Bytes used);
@@ -46,6 +49,7 @@ class HeaderBytes {
   std::string path_;
   Bytes file_bytes_ = 0;
   std::uint8_t* data_ = nullptr;
+  Bytes room_ = limit;
   Bytes reserved_ = 0;  ///< of address space
   Bytes filled_ = 0;
 };

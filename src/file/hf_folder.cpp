@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "file/header_bytes.h"
 #include "file/hf_config.h"
 #include "file/hf_generation.h"
 #include "file/hf_tensors.h"
@@ -66,6 +67,28 @@ std::string model_name(const fs::path& folder) {
   return dashes == cached.npos ? cached : cached.substr(dashes + 2);
 }
 
+/// Of all that is no tensors: configurations, vocabularies, templates, and the headers of files
+/// with tensors.
+void refuse_long_descriptions(const fs::path& folder, Bytes room) {
+  std::error_code error;
+  Bytes total = 0;
+  for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder, error)) {
+    const fs::path name = entry.path().extension();
+    const bool describes =
+        name == ".json" || name == ".model" || name == ".txt" || name == ".jinja";
+    if (!entry.is_regular_file(error)) continue;
+    if (describes) {
+      total += entry.file_size(error);
+    } else if (name == weights_suffix) {
+      const InputFile file(entry.path().string());
+      std::uint64_t header = 0;
+      if (file.size() >= sizeof header) file.read(0, sizeof header, &header);
+      total += std::min<Bytes>(header, std::min(file.size(), longest_safetensors_header));
+    }
+    if (total > room) refuse_header(folder.string(), room);
+  }
+}
+
 }  // namespace
 
 bool names_hf_folder(const std::string& path) {
@@ -74,7 +97,7 @@ bool names_hf_folder(const std::string& path) {
          fs::is_directory(path, error);
 }
 
-HfFolder open_hf_folder(const std::string& path) {
+HfFolder open_hf_folder(const std::string& path, Bytes room) {
   std::error_code error;
   const fs::path folder =
       fs::is_directory(path, error) ? fs::path(path) : fs::path(path).parent_path();
@@ -82,6 +105,7 @@ HfFolder open_hf_folder(const std::string& path) {
   if (!file_exists(weights))
     throw Error(ErrorCode::file_not_found, fmt::format("{}: no such file", weights.string()),
                 "check the path of the model file");
+  refuse_long_descriptions(folder, room);
   const std::string config_path = (folder / "config.json").string();
   const auto config = read_json_object(config_path);
   if (!config) refuse(folder.empty() ? fs::path(".") : folder, "config.json");

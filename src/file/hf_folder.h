@@ -26,6 +26,7 @@ bool names_hf_folder(const std::string& path);
 /// Opens the folder, or the one that the file is in. Throws Error as open_safetensors_index,
 /// add_hf_config, convert_hf_tensors and add_hf_tokenizer do, and file_unreadable for a folder
 /// without a model.
-HfFolder open_hf_folder(const std::string& path);
+/// Throws Error(budget_refused) before it reads descriptions (all but tensors) of more than `room` bytes.
+HfFolder open_hf_folder(const std::string& path, Bytes room);
 
 }  // namespace plimsoll

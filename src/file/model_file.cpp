@@ -80,17 +80,17 @@ ModelFile::ModelFile(ModelFile&&) noexcept = default;
 ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
 ModelFile::~ModelFile() = default;
 
-ModelFile ModelFile::open(const std::string& path) {
+ModelFile ModelFile::open(const std::string& path, Bytes room) {
   std::error_code error;
   if (std::filesystem::is_directory(path, error) && !has_safetensors(path))
-    if (const auto file = gguf_in_folder(path)) return open_gguf(path, *file);
-  return names_hf_folder(path) ? open_folder(path) : open_gguf(path, path);
+    if (const auto file = gguf_in_folder(path)) return open_gguf(path, *file, room);
+  return names_hf_folder(path) ? open_folder(path, room) : open_gguf(path, path, room);
 }
 
-ModelFile ModelFile::open_gguf(const std::string& path, const std::string& file) {
+ModelFile ModelFile::open_gguf(const std::string& path, const std::string& file, Bytes room) {
   auto state = std::make_unique<State>(path);
   auto input = open_input(file);
-  GgufHeader header = read_gguf_header(*input);
+  GgufHeader header = read_gguf_header(*input, room);
   state->header = std::move(header.bytes);
   state->version = header.version;
   state->metadata = std::move(header.metadata);
@@ -98,7 +98,7 @@ ModelFile ModelFile::open_gguf(const std::string& path, const std::string& file)
   state->container = fmt::format("GGUF version {}", state->version);
   Bytes file_bytes = 0;
   if (const auto part = part_of(state->metadata, file)) {
-    auto joined = join_parts(*state, *part, std::move(input));
+    auto joined = join_parts(*state, *part, std::move(input), room);
     state->container += fmt::format(" in {} files", joined->files());
     file_bytes = joined->memory_bytes();
     state->file = std::move(joined);
@@ -115,7 +115,7 @@ ModelFile ModelFile::open_gguf(const std::string& path, const std::string& file)
 }
 
 std::unique_ptr<JoinedFiles> ModelFile::join_parts(State& state, const GgufPart& first,
-                                                   std::unique_ptr<InputFile> input) {
+                                                   std::unique_ptr<InputFile> input, Bytes room) {
   const std::string given = input->path();
   const std::vector<std::string> paths = part_paths(given, first);
   allow_open_files(first.count);
@@ -128,11 +128,11 @@ std::unique_ptr<JoinedFiles> ModelFile::join_parts(State& state, const GgufPart&
   const std::size_t own = state.table.tensors.size();
   const MetadataValue* const family = state.metadata.find("general.architecture");
   for (std::size_t i = 1; i < joined->files(); ++i) {
-    GgufHeader part = read_gguf_header(joined->file(i));
+    GgufHeader part = read_gguf_header(joined->file(i), room);
     check_part(part_of(part.metadata, paths[i]), paths[i], static_cast<std::int64_t>(i) + 1, first);
     const MetadataValue* const other = part.metadata.find("general.architecture");
-    if (family && other && family->type() == MetadataType::string && other->type() == family->type() &&
-        family->as_string() != other->as_string())
+    if (family && other && family->type() == MetadataType::string &&
+        other->type() == family->type() && family->as_string() != other->as_string())
       throw Error(ErrorCode::invalid_model,
                   fmt::format("{}: wanted a part of a {} model, found one of {}", paths[i],
                               family->as_string(), quoted(other->as_string())),
@@ -149,15 +149,15 @@ std::unique_ptr<JoinedFiles> ModelFile::join_parts(State& state, const GgufPart&
   const auto found = static_cast<std::int64_t>(state.table.tensors.size());
   if (first.tensors && *first.tensors != found)
     throw Error(ErrorCode::invalid_model,
-                fmt::format("{}: wanted {} tensors in its {} parts, found {}", given, *first.tensors,
-                            first.count, found),
+                fmt::format("{}: wanted {} tensors in its {} parts, found {}", given,
+                            *first.tensors, first.count, found),
                 "download or split the model again: its parts do not belong together");
   if (const auto twice = index_names(state.table)) {
     std::string places;
     for (const TensorInfo& tensor : state.table.tensors)
       if (tensor.name == *twice)
-        places += fmt::format("{}{}", places.empty() ? "" : " and ",
-                              joined->file_at(tensor.offset) + 1);
+        places +=
+            fmt::format("{}{}", places.empty() ? "" : " and ", joined->file_at(tensor.offset) + 1);
     throw Error(ErrorCode::invalid_model,
                 fmt::format("{}: tensor {}: wanted in one part, found in parts {}", given,
                             quoted(*twice), places),
@@ -166,8 +166,8 @@ std::unique_ptr<JoinedFiles> ModelFile::join_parts(State& state, const GgufPart&
   return joined;
 }
 
-ModelFile ModelFile::open_folder(const std::string& path) {
-  HfFolder folder = open_hf_folder(path);
+ModelFile ModelFile::open_folder(const std::string& path, Bytes room) {
+  HfFolder folder = open_hf_folder(path, room);
   std::string header = std::move(folder.metadata);
   for (const std::string& name : folder.names) header += name;
   const std::size_t files = folder.bytes->files();

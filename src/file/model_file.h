@@ -17,6 +17,7 @@
 
 #include "base/bytes.h"
 #include "file/byte_source.h"
+#include "file/header_bytes.h"
 #include "file/metadata.h"
 #include "format/format.h"
 
@@ -40,13 +41,16 @@ struct TensorInfo {
 
 class ModelFile {
  public:
+  static constexpr Bytes any_room = HeaderBytes::limit;
+
   /// Of a GGUF file, or the first of several; of a folder with safetensors files, or a .safetensors file or index
   /// (.safetensors.index.json) in one; of a folder with one GGUF model.
   /// Throws Error: file_not_found (also for a part that is missing), file_unreadable (no model in the folder, permission,
   /// I/O), file_corrupt (magic, truncation, counts, offsets, overlaps), unsupported_version, unsupported_format,
   /// invalid_model (parts that do not belong together, or not the first); for folders also unsupported_model. Allocates
-  /// no more than the files' sizes justify.
-  static ModelFile open(const std::string& path);
+  /// no more than the files' sizes justify. `room`: bytes that headers and, in folders, descriptions may take; throws
+  /// Error(budget_refused) before more is read.
+  static ModelFile open(const std::string& path, Bytes room = any_room);
   ModelFile(ModelFile&&) noexcept;
   ModelFile& operator=(ModelFile&&) noexcept;
   ~ModelFile();
@@ -73,11 +77,11 @@ class ModelFile {
  private:
   struct State;
   /// `file` is what is read, `path` its name.
-  static ModelFile open_gguf(const std::string& path, const std::string& file);
-  static ModelFile open_folder(const std::string& path);
+  static ModelFile open_gguf(const std::string& path, const std::string& file, Bytes room);
+  static ModelFile open_folder(const std::string& path, Bytes room);
   /// Puts the tensors of all parts into `state`, which has those of the first.
   static std::unique_ptr<JoinedFiles> join_parts(State& state, const GgufPart& first,
-                                                 std::unique_ptr<InputFile> input);
+                                                 std::unique_ptr<InputFile> input, Bytes room);
 
   explicit ModelFile(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
