@@ -127,7 +127,7 @@ class Distributions:
         self.file = open(path, "rb")  # noqa: SIM115 read piece by piece
         if self.file.read(8) != b"_logits_":
             raise PeerError(f"{path} is no file of distributions")
-        self.context, self.vocabulary, self.chunks = numpy.fromfile(self.file, numpy.int32, 3)
+        self.context, self.vocabulary, self.chunks = map(int, numpy.fromfile(self.file, numpy.int32, 3))
         self.tokens = numpy.fromfile(self.file, numpy.int32, self.context * self.chunks).reshape(self.chunks, -1)
         self.first = self.context // 2
         self.start = self.file.tell()
