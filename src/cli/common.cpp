@@ -108,8 +108,10 @@ int CommonOptions::thread_count() const {
 }
 
 Bytes header_room(Bytes budget) {
+  /// Read whatever the budget, so that a refusal can say what the model needs.
+  constexpr Bytes always = 4 * MiB;
   const Bytes resident = process_memory().resident;
-  return std::min(ModelFile::any_room, (budget - std::min(budget, resident)) / 3);
+  return std::clamp((budget - std::min(budget, resident)) / 3, always, ModelFile::any_room);
 }
 
 Bytes CommonOptions::header_room() const { return plimsoll::header_room(decide_budget(memory)); }

@@ -25,13 +25,14 @@ constexpr Bytes step = 64 * KiB;
 
 }  // namespace
 
-void refuse_header(const std::string& path, Bytes room) {
+void refuse_header(const std::string& path, Bytes wanted, Bytes room) {
   throw Error(
       ErrorCode::budget_refused,
       fmt::format("{}: what it says of itself takes more than {}, all that the budget leaves "
-                  "for reading it",
-                  path, format_bytes(room)),
-      "give a larger --memory");
+                  "for reading it: {} or more",
+                  path, format_bytes(room), format_bytes(wanted)),
+      fmt::format("give a --memory that is larger by {} or more",
+                  format_bytes(3 * (wanted - room))));
 }
 
 HeaderBytes::HeaderBytes(const InputFile& file, Bytes room)
@@ -60,7 +61,7 @@ HeaderBytes::~HeaderBytes() {
 
 void HeaderBytes::fill_to(Bytes wanted) {
   if (wanted <= filled_) return;
-  if (wanted > room_) refuse_header(path_, room_);
+  if (wanted > room_) refuse_header(path_, wanted, room_);
   const Bytes ahead = std::clamp(filled_, first_read, most_read_ahead);
   const Bytes present = round_up(filled_, step);
   const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_bytes_, limit, room_});

@@ -12,8 +12,9 @@
 
 namespace plimsoll {
 
-/// Throws Error(budget_refused): what `path` says of itself takes more than `room`.
-[[noreturn]] void refuse_header(const std::string& path, Bytes room);
+/// Throws Error(budget_refused): what `path` says of itself takes `wanted` bytes or more, and there
+/// is only `room`.
+[[noreturn]] void refuse_header(const std::string& path, Bytes wanted, Bytes room);
 
 /// Owns address space for as much of the file as a header may take, and memory for what has been
 /// read of it, so that views stay valid while it grows and nothing is ever held twice. The file
