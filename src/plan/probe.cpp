@@ -564,10 +564,11 @@ std::optional<Machine> find_machine(const std::string& folder, const MachineKey&
   const Bytes least = Probe::least_room(key.threads);
   std::optional<Machine> machine;
   if (!anew) machine = load_machine(folder, key);
-  // What was measured with much less room saw less of memory. (A little less is noise in the size
-  // of this process.)
-  const bool stale = !machine || (room >= least && machine->probe_bytes + machine->probe_bytes / 4 <
-                                                       Probe::read_bytes(key.threads, room));
+  // What was measured with much less room saw less of memory. (Somewhat less is noise in the
+  // size of this process: a machine that is measured anew between two commands would have each
+  // floor that the first one offers refused by the second.)
+  const bool stale = !machine || (room >= least &&
+                                  2 * machine->probe_bytes < Probe::read_bytes(key.threads, room));
   std::vector<FormatId> missing;
   const auto want = [&](FormatId format) {
     const bool known = !stale && machine->find(format);
