@@ -16,8 +16,8 @@ constexpr Bytes kept_back = 1 * MiB;
 
 std::optional<Machine> machine_for(std::span<const FormatId> formats, Bytes budget, int threads,
                                    bool anew) {
-  release_program();
-  const Bytes held = process_memory().resident + kept_back;
+  // Code comes and goes with what runs: three quarters of it are the most that was seen.
+  const Bytes held = process_memory().anonymous + program_bytes() / 4 * 3 + kept_back;
   const Bytes room = budget > held ? budget - held : 0;
   return find_machine(cache_folder(), machine_key(threads), formats, room, anew);
 }
