@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <utility>
 
@@ -67,6 +68,20 @@ std::string model_name(const fs::path& folder) {
   return dashes == cached.npos ? cached : cached.substr(dashes + 2);
 }
 
+/// What a folder may have beside tensors that is read; anything else in it is not the model's.
+constexpr std::array<std::string_view, 12> descriptions = {"config.json",
+                                                           "generation_config.json",
+                                                           "tokenizer.json",
+                                                           "tokenizer_config.json",
+                                                           "special_tokens_map.json",
+                                                           "added_tokens.json",
+                                                           "vocab.json",
+                                                           "merges.txt",
+                                                           "vocab.txt",
+                                                           "tokenizer.model",
+                                                           "chat_template.json",
+                                                           "chat_template.jinja"};
+
 /// Of all that is no tensors: configurations, vocabularies, templates, and the headers of files
 /// with tensors.
 void refuse_long_descriptions(const fs::path& folder, Bytes room) {
@@ -75,10 +90,12 @@ void refuse_long_descriptions(const fs::path& folder, Bytes room) {
   for (const auto& entry : fs::directory_iterator(folder.empty() ? "." : folder, error)) {
     const fs::path name = entry.path().extension();
     const bool describes =
-        name == ".json" || name == ".model" || name == ".txt" || name == ".jinja";
+        std::ranges::find(descriptions, entry.path().filename().string()) != descriptions.end() ||
+        entry.path().string().ends_with(index_suffix);
     if (!entry.is_regular_file(error)) continue;
     if (describes) {
-      total += entry.file_size(error);
+      const auto bytes = entry.file_size(error);
+      if (!error) total += bytes;
     } else if (name == weights_suffix) {
       const InputFile file(entry.path().string());
       std::uint64_t header = 0;
