@@ -268,6 +268,7 @@ class Download {
 void download(Fetcher& fetcher, RemoteFile& file, const ModelName& name, const std::string& target,
               const DownloadProgress& progress) {
   if (file_exists(target)) {
+    remove(state_of(target));  // of one that was killed between putting the file in its place and this
     progress(downloaded_bytes(target));
     return;
   }

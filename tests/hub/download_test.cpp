@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <random>
 
 #include "base/error.h"
@@ -390,6 +391,15 @@ TEST_F(DownloadTest, KilledAtAnyMoment) {
     ::waitpid(child, nullptr, 0);
   }
   EXPECT_GE(kills, 2);
+  // The last kill may have come after the file was put in its place and before its state was removed.
+  EXPECT_FALSE(fetch(file)) << message_;
+  expect_whole();
+}
+
+TEST_F(DownloadTest, TheStateOfOneThatWasKilledAtItsVeryEndGoes) {
+  EXPECT_FALSE(fetch(remote())) << message_;
+  std::ofstream(folder_.file("m.gguf.state")) << "{}";
+  EXPECT_FALSE(fetch(remote())) << message_;
   expect_whole();
 }
 
