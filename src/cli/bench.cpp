@@ -6,15 +6,17 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/bench_measure.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
-#include "plan/machine.h"
 #include "plan/speed.h"
+#include "probe/reached.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {

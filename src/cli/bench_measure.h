@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "engine/engine.h"
-#include "plan/hardware.h"
 #include "plan/speed.h"
+#include "probe/hardware.h"
 
 namespace plimsoll {
 

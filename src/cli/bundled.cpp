@@ -6,8 +6,8 @@
 #include <filesystem>
 
 #include "base/error.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {

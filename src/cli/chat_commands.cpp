@@ -9,12 +9,13 @@
 #include <cstdlib>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/common.h"
-#include "cli/line.h"
 #include "cli/messages_file.h"
-#include "cli/output.h"
-#include "cli/suggest.h"
+#include "options/suggest.h"
+#include "report/line.h"
+#include "terminal/output.h"
 #include "text/utf8.h"
 
 namespace plimsoll {

@@ -5,9 +5,9 @@
 #include <string>
 #include <string_view>
 
-#include "cli/terminal.h"
 #include "engine/conversation.h"
 #include "plan/plan.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 

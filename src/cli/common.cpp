@@ -7,17 +7,18 @@
 #include <chrono>
 #include <functional>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
 #include "cli/bundled.h"
 #include "cli/measure.h"
 #include "cli/models.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
 #include "engine/kept_weights.h"
-#include "plan/machine.h"
-#include "plan/quality_file.h"
+#include "fit/quality_file.h"
+#include "probe/process_envelope.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -245,31 +246,6 @@ std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger) {
   for (const Account account : all_accounts)
     accounts[static_cast<std::size_t>(account)] = ledger.used(account);
   return accounts;
-}
-
-std::string format_count(double count) {
-  if (count >= 0.995e9) return fmt::format("{:.2f} billion", count / 1e9);
-  if (count >= 0.995e6) return fmt::format("{:.2f} million", count / 1e6);
-  return grouped(static_cast<std::int64_t>(count));
-}
-
-std::string format_rate(double rate) {
-  return rate >= 999.5 ? grouped(static_cast<std::int64_t>(rate + 0.5))
-                       : fmt::format("{:.{}f}", rate,
-                                     rate >= 99.95   ? 0
-                                     : rate >= 9.995 ? 1
-                                                     : 2);
-}
-
-std::string grouped(std::int64_t value) {
-  const std::string digits = fmt::format("{}", value);
-  std::string out;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    const bool after_digit = i > 0 && digits[i - 1] != '-';
-    if (after_digit && (digits.size() - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
 }
 
 }  // namespace plimsoll

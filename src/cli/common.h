@@ -9,8 +9,8 @@
 #include <string>
 
 #include "base/cpu.h"
-#include "cli/options.h"
 #include "engine/engine.h"
+#include "options/options.h"
 #include "plan/plan.h"
 
 namespace plimsoll {
@@ -110,12 +110,5 @@ std::unique_ptr<Engine> load_engine(Context& context, const OpenModel& model, co
 
 /// What the Ledger holds by account, as the line shows it.
 std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);
-
-/// "4.26 million", "1.24 billion", "2,304".
-std::string format_count(double count);
-/// "12,345" from 1,000 on, three significant digits below.
-std::string format_rate(double rate);
-/// "1,234".
-std::string grouped(std::int64_t value);
 
 }  // namespace plimsoll

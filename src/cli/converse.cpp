@@ -8,11 +8,12 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/common.h"
-#include "cli/input.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {

@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "cli/chat_commands.h"
-#include "cli/line_reader.h"
 #include "engine/engine.h"
 #include "engine/reasoning.h"
+#include "terminal/line_reader.h"
 
 namespace plimsoll {
 

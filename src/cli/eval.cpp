@@ -13,13 +13,14 @@
 #include "cli/common.h"
 #include "cli/eval_report.h"
 #include "cli/eval_resume.h"
-#include "cli/input.h"
 #include "cli/models.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
 #include "engine/evaluate.h"
 #include "file/output_file.h"
 #include "plan/facts.h"
+#include "probe/process_envelope.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 #include "text/hash.h"
 
 namespace plimsoll {
@@ -168,7 +169,6 @@ class Evaluating {
       reference_engine = load_engine(*context, *reference_, *reference_plan_);
       reference_session.emplace(*reference_engine);
     }
-    const auto caps = ledger_caps(context->ledger);
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       Entry& entry = entries_[i];
       if (entry.found.scores.chunks() == chunks_.count) continue;
@@ -178,23 +178,13 @@ class Evaluating {
         trim_allocator();
         restart_peak();
       }
-      // Budget and caps of the entry before went with it.
       context->ledger.set_budget(entry.budget);
-      for (const Account account : all_accounts)
-        context->ledger.set_cap(account, caps[static_cast<std::size_t>(account)]);
       evaluate_entry(entry, i, *context, reference_session ? &*reference_session : nullptr);
     }
     return report();
   }
 
  private:
-  static std::array<Bytes, account_count> ledger_caps(const Ledger& ledger) {
-    std::array<Bytes, account_count> caps{};
-    for (const Account account : all_accounts)
-      caps[static_cast<std::size_t>(account)] = ledger.cap(account);
-    return caps;
-  }
-
   /// Nothing is written before every model has been opened once, for its plan.
   void refuse_to_overwrite(std::span<const std::string> inputs) const {
     if (options_.html) plimsoll::refuse_to_overwrite("--html", *options_.html, inputs);

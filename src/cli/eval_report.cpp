@@ -7,9 +7,10 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "base/numbers.h"
 #include "cli/common.h"
-#include "cli/output.h"
-#include "cli/page.h"
+#include "report/page.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

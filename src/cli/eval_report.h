@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "cli/terminal.h"
 #include "engine/evaluate.h"
 #include "plan/plan.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cli/input.h"
 #include "file/output_file.h"
+#include "terminal/input.h"
 #include "text/hash.h"
 
 namespace plimsoll {

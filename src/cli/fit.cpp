@@ -1,6 +1,7 @@
 // plimsoll fit: a model rewritten to a number of bytes, with the loss said beforehand.
-#include "fit/fit.h"
+#include "base/cache_folder.h"
 #include "file/hf_pipeline.h"
+#include "fit/fit.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -17,17 +18,17 @@
 #include "base/region.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/input.h"
 #include "cli/measure.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
 #include "engine/own_text.h"
 #include "fit/analysis.h"
 #include "fit/fit_memory.h"
+#include "fit/quality_file.h"
 #include "fit/recipes.h"
 #include "plan/facts.h"
-#include "plan/machine.h"
-#include "plan/quality_file.h"
+#include "probe/process_envelope.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 #include "text/hash.h"
 
 namespace plimsoll {
@@ -362,8 +363,6 @@ class Fitting {
             bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
           });
     }
-    for (const Account account : {Account::weights, Account::kv, Account::activations})
-      context_->ledger.set_cap(account, Ledger::no_cap);
     return texts;
   }
 

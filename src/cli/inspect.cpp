@@ -10,14 +10,15 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
 #include "file/model_file.h"
 #include "model/architecture.h"
 #include "model/tensors.h"
 #include "model/weights.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {

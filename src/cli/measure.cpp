@@ -13,14 +13,15 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/process.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "fit/quality_file.h"
 #include "fit/quick_analysis.h"
-#include "plan/machine.h"
-#include "plan/quality_file.h"
+#include "probe/process_envelope.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {

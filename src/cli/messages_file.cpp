@@ -7,10 +7,10 @@
 #include <utility>
 
 #include "base/error.h"
-#include "text/chat_messages.h"
-#include "cli/input.h"
 #include "file/output_file.h"
-#include "plan/quality_file.h"
+#include "fit/quality_file.h"
+#include "terminal/input.h"
+#include "text/chat_messages.h"
 
 namespace plimsoll {
 namespace {

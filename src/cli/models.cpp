@@ -8,11 +8,13 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/small_file.h"
-#include "cli/input.h"
-#include "cli/output.h"
 #include "file/input_file.h"
-#include "plan/quality_file.h"
+#include "fit/quality_file.h"
+#include "probe/process_envelope.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "cli/common.h"
-#include "cli/terminal.h"
 #include "hub/pull.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 

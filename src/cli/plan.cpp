@@ -11,14 +11,15 @@
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/output.h"
 #include "cli/plan_report.h"
 #include "cli/speeds.h"
 #include "file/output_file.h"
-#include "plan/loading_time.h"
 #include "plan/plan_frontier.h"
-#include "plan/probe.h"
 #include "plan/speed.h"
+#include "probe/loading_time.h"
+#include "probe/probe.h"
+#include "probe/process_envelope.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

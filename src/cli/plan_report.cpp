@@ -4,12 +4,13 @@
 
 #include <algorithm>
 
+#include "base/numbers.h"
 #include "cli/common.h"
-#include "cli/line.h"
-#include "cli/output.h"
-#include "cli/page.h"
 #include "plan/format_choices.h"
 #include "plan/speed.h"
+#include "report/line.h"
+#include "report/page.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

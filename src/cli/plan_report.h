@@ -5,10 +5,10 @@
 #include <span>
 #include <string>
 
-#include "cli/terminal.h"
 #include "engine/engine.h"
-#include "plan/loading_time.h"
 #include "plan/plan.h"
+#include "probe/loading_time.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 

@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/models.h"
-#include "cli/output.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

@@ -5,9 +5,9 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/input.h"
 #include "cli/models.h"
-#include "cli/output.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

@@ -5,19 +5,23 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/bundled.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/converse.h"
-#include "cli/input.h"
-#include "cli/line.h"
 #include "cli/models.h"
-#include "cli/output.h"
 #include "cli/run_options.h"
 #include "cli/speeds.h"
 #include "plan/speed.h"
+#include "probe/process_envelope.h"
+#include "probe/reached.h"
+#include "report/line.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 #include "text/chat_template.h"
 
 namespace plimsoll {

@@ -7,11 +7,12 @@
 #include <random>
 
 #include "base/error.h"
-#include "cli/input.h"
 #include "cli/messages_file.h"
-#include "cli/options.h"
-#include "cli/output.h"
 #include "engine/sampling_defaults.h"
+#include "options/options.h"
+#include "probe/process_envelope.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 #include "text/utf8.h"
 
 namespace plimsoll {

@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/process.h"
-#include "plan/probe.h"
+#include "probe/machine_file.h"
+#include "probe/probe.h"
 
 namespace plimsoll {
 namespace {

@@ -5,8 +5,8 @@
 #include <span>
 #include <string>
 
-#include "cli/terminal.h"
 #include "plan/machine.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 

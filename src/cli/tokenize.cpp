@@ -12,13 +12,15 @@
 
 #include "base/error.h"
 #include "base/ledger.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/input.h"
-#include "cli/output.h"
 #include "file/model_file.h"
 #include "plan/facts.h"
+#include "probe/process_envelope.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 #include "text/token_stream.h"
 #include "text/tokenizer.h"
 
