@@ -35,8 +35,8 @@ struct OpenModel {
 /// to it.
 class Engine {
  public:
-  /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and adds the
-  /// plan's accounts to its caps, reserves the runtime and text accounts, loads the weights.
+  /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and raises
+  /// its caps by the plan's accounts while the engine lives, reserves the runtime and text accounts, loads the weights.
   /// `progress` is called on this thread. `kept`, if given, has the weights in the plan's formats
   /// already (engine/kept_weights.h). Throws Error(budget_refused) when the plan does not fit,
   /// and whatever loading throws.
@@ -55,6 +55,7 @@ class Engine {
   Context* context_;
   const OpenModel* model_;
   Plan plan_;
+  std::vector<CapLease> caps_;
   Reservation runtime_, text_;
   std::unique_ptr<Weights> weights_;
   std::unique_ptr<Transformer> transformer_;
