@@ -74,7 +74,9 @@ void Reservation::resize(Bytes bytes) {
 }
 
 CapLease::CapLease(CapLease&& other) noexcept
-    : ledger_(std::exchange(other.ledger_, nullptr)), account_(other.account_), bytes_(other.bytes_) {}
+    : ledger_(std::exchange(other.ledger_, nullptr)),
+      account_(other.account_),
+      bytes_(other.bytes_) {}
 
 CapLease& CapLease::operator=(CapLease&& other) noexcept {
   CapLease before(std::move(*this));
@@ -279,13 +281,13 @@ void Ledger::refuse_locked(Account account, Bytes bytes, const Claim* own) const
       account_room <= budget_room
           ? fmt::format("the account's cap of {}", format_bytes(caps_[index(account)]))
           : fmt::format("the budget of {}", format_bytes(budget_));
-  throw Error(ErrorCode::budget_exceeded,
-              fmt::format("{} wants {} ({} bytes), but only {} ({} bytes) are free under {}",
-                          name(account), format_bytes(bytes), bytes,
-                          format_bytes(std::min(account_room, budget_room)),
-                          std::min(account_room, budget_room), where),
-              "raise --memory, or ask for less: a shorter context, a smaller model, fewer "
-              "sessions");
+  throw Error(
+      ErrorCode::budget_exceeded,
+      fmt::format("{} wants {} ({} bytes), but only {} ({} bytes) are free under {}", name(account),
+                  format_bytes(bytes), bytes, format_bytes(std::min(account_room, budget_room)),
+                  std::min(account_room, budget_room), where),
+      "raise --memory, or ask for less: a shorter context, a smaller model, fewer "
+      "sessions");
 }
 
 void Ledger::subtract(Account account, Bytes bytes) noexcept {

@@ -1,5 +1,5 @@
-// The running account of bytes. Everything big is reserved here before it is allocated; what does not fit throws or is
-// made room for by relief, and is never allocated first.
+// The running account of bytes. Everything big is reserved here before it is allocated; what does
+// not fit throws or is made room for by relief, and is never allocated first.
 #pragma once
 
 #include <array>
@@ -25,8 +25,8 @@ std::string_view name(Account account);
 
 class Ledger;
 
-/// Bytes held in one account until destruction. Move-only. Does not own memory: the holder allocates after reserving
-/// and frees before the Reservation goes.
+/// Bytes held in one account until destruction. Move-only. Does not own memory: the holder
+/// allocates after reserving and frees before the Reservation goes.
 class Reservation {
  public:
   Reservation() = default;
@@ -37,7 +37,8 @@ class Reservation {
   Reservation& operator=(const Reservation&) = delete;
 
   Bytes bytes() const { return bytes_; }
-  /// Changes the reserved size; growing may throw as Ledger::reserve does, and then nothing has changed.
+  /// Changes the reserved size; growing may throw as Ledger::reserve does, and then nothing has
+  /// changed.
   void resize(Bytes bytes);
 
  private:
@@ -66,8 +67,8 @@ class CapLease {
   Bytes bytes_ = 0;
 };
 
-/// Something that can give bytes back, while it lives. When it has gone, it is not called any more: its end waits for a
-/// call that is under way on another thread. Move-only.
+/// Something that can give bytes back, while it lives. When it has gone, it is not called any more:
+/// its end waits for a call that is under way on another thread. Move-only.
 class ReliefLease {
  public:
   ReliefLease() = default;
@@ -87,8 +88,8 @@ class Ledger {
  public:
   static constexpr Bytes no_cap = ~Bytes{0};
 
-  /// The sum over all accounts may never exceed this. Default: no cap. Below what is used, nothing is relieved until
-  /// somebody wants more: move_line() does that at once.
+  /// The sum over all accounts may never exceed this. Default: no cap. Below what is used, nothing
+  /// is relieved until somebody wants more: move_line() does that at once.
   void set_budget(Bytes budget);
   Bytes budget() const;
 
@@ -96,15 +97,18 @@ class Ledger {
   [[nodiscard]] CapLease raise_cap(Account account, Bytes bytes);
   Bytes cap(Account account) const;
 
-  /// Throws Error(budget_exceeded) when neither the account's cap nor the budget has room after relief. What a relief
-  /// gives back for one reservation goes to that one, whatever other threads reserve meanwhile.
+  /// Throws Error(budget_exceeded) when neither the account's cap nor the budget has room after
+  /// relief. What a relief gives back for one reservation goes to that one, whatever other threads
+  /// reserve meanwhile.
   [[nodiscard]] Reservation reserve(Account account, Bytes bytes);
-  /// Counts what is held already, whatever cap and budget say: for what had to be read to know its size.
+  /// Counts what is held already, whatever cap and budget say: for what had to be read to know its
+  /// size.
   [[nodiscard]] Reservation count_held(Account account, Bytes bytes);
 
-  /// Adds something that can give bytes back. Called by rank, the lowest first (in order of addition within one), one at
-  /// a time, with no lock held that reserving or giving back takes, with the bytes still wanted; returns the bytes that
-  /// it released (by shrinking or dropping its Reservations). It reserves nothing itself.
+  /// Adds something that can give bytes back. Called by rank, the lowest first (in order of
+  /// addition within one), one at a time, with no lock held that reserving or giving back takes,
+  /// with the bytes still wanted; returns the bytes that it released (by shrinking or dropping its
+  /// Reservations). It reserves nothing itself.
   using Relief = std::function<Bytes(Bytes wanted)>;
   [[nodiscard]] ReliefLease add_relief(std::string name, int rank, Relief relief);
 
@@ -152,7 +156,8 @@ class Ledger {
   std::optional<Entry> next_relief(int rank, std::uint64_t id) const;
 
   mutable std::mutex mutex_;
-  /// Held while reliefs are at work, by one thread at a time; recursive, since a relief may drop its own lease.
+  /// Held while reliefs are at work, by one thread at a time; recursive, since a relief may drop
+  /// its own lease.
   std::recursive_mutex relieving_;
   Bytes budget_ = no_cap;
   Bytes used_ = 0;

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "app/prompting.h"
 #include "base/error.h"
 #include "base/numbers.h"
 #include "base/process.h"
@@ -88,19 +89,6 @@ void AnswerStream::end() {
   stream_->end_line();
 }
 
-GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
-                            const Tokenizer& tokenizer) {
-  options.stops.insert(options.stops.end(), prompt.stops.begin(), prompt.stops.end());
-  for (const std::string& mark : {prompt.reasoning.begin, prompt.reasoning.end}) {
-    if (mark.empty()) continue;
-    const std::vector<TokenId> tokens = tokenizer.encode(mark, true);
-    if (std::any_of(tokens.begin(), tokens.end(),
-                    [&](TokenId token) { return tokenizer.is_control(token); }))
-      options.show_special = true;
-  }
-  return options;
-}
-
 std::string speed_report(const Generated& g, const SamplingOptions& sampling) {
   const auto part = [](std::int64_t tokens, double rate) {
     const std::string count = fmt::format("{} token{}", grouped(tokens), tokens == 1 ? "" : "s");
@@ -113,10 +101,6 @@ std::string speed_report(const Generated& g, const SamplingOptions& sampling) {
   if (g.reason == FinishReason::context_full) text += ", the context is full";
   if (g.reason == FinishReason::cancelled) text += ", stopped";
   return text;
-}
-
-Bytes conversation_bytes(std::int64_t context) {
-  return 512 * KiB + 128 * static_cast<Bytes>(context);
 }
 
 namespace {

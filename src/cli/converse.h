@@ -52,18 +52,9 @@ Generated generate_with_progress(Session& session, std::span<const TokenId> prom
                                  const std::function<bool(std::string_view)>& emit,
                                  const std::function<bool()>& keep_going = {});
 
-/// `options` for an answer to this prompt: its stop texts, and marks of reasoning that are control
-/// tokens kept in the text.
-GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
-                            const Tokenizer& tokenizer);
-
 /// "prompt 7 tokens at 2,310/s, answer 128 tokens at 410/s, seed 3", and what ended it, without a
 /// line break.
 std::string speed_report(const Generated& generated, const SamplingOptions& sampling);
-
-/// What a conversation may come to hold beside the plan's accounts: its texts, and a message while
-/// it is typed and tokenized.
-Bytes conversation_bytes(std::int64_t context);
 
 /// A conversation typed at the terminal: in the model's chat format, or without a conversation,
 /// texts that are written on. Ctrl-C stops an answer, which stays as it is; Ctrl-C twice at the

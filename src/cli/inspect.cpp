@@ -298,7 +298,8 @@ int inspect_command(const Arguments& arguments) {
       .shared = true;
   if (!options.parse(arguments)) return 0;
 
-  const ModelFile file = ModelFile::open(common.model_path(), common.header_room());
+  const Host host = common.host();
+  const ModelFile file = ModelFile::open(common.model_path(), host.line.header_room());
   const Reading reading = read_description(file);
   if (common.json) {
     print_json(whole_json(file, reading));

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
+#include "app/model_names.h"
 #include "cli/models.h"
 #include "terminal/input.h"
 #include "terminal/output.h"

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/text_hold.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "engine/conversation.h"
@@ -50,11 +51,12 @@ struct Prompt {
 /// What is to be answered or written on from; empty for a conversation at the terminal. `uses_chat`
 /// says that it is answered. Throws Error(empty_prompt) where there is nothing, and as reading
 /// does.
-std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat);
+std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat, TextHold& hold);
 
 /// Puts --system, --messages and the prompt's text into a conversation; returns the prompt of all.
 ConversationPrompt begin_conversation(const RunOptions& options,
                                       const std::optional<Prompt>& prompt,
-                                      Conversation& conversation);
+                                      Conversation& conversation, const Line& line,
+                                      TextHold& hold);
 
 }  // namespace plimsoll

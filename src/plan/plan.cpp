@@ -60,6 +60,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   Plan plan;
   plan.budget_bytes = request.budget;
   plan.process_bytes = request.runtime_bytes;
+  plan.counts_process = request.counts_process;
   plan.slack_bytes = request.runtime_slack;
   plan.context = context;
   plan.sessions = request.sessions;
@@ -83,13 +84,14 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
                                                   {d.layers, d.kv_heads, d.head_dim}, context)}));
   set(Account::activations,
       ActivationLayout(d, context, plan.chunk_tokens, plan.logit_rows, request.threads).total);
-  set(Account::text, facts.text_bytes);
+  const Bytes text = bounded_sum({facts.text_bytes, request.held_text});
+  set(Account::text, text);
   set(Account::runtime, runtime);
   for (const Bytes bytes : plan.accounts)
     plan.running_bytes = bounded_sum({plan.running_bytes, bytes});
   // Staging lives only while loading, before the KV cache and the activations exist.
   plan.loading_bytes = bounded_sum(
-      {runtime, facts.text_bytes, weights.bytes,
+      {runtime, text, weights.bytes,
        bounded_product({weights.staging_bytes_per_worker, static_cast<Bytes>(request.threads)})});
   const Bytes resident = std::max(plan.running_bytes, plan.loading_bytes);
   plan.peak_bytes = round_up(resident + page_table_bytes(resident), page_bytes);

@@ -61,6 +61,8 @@ struct PlanRequest {
       256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
+  bool counts_process = true;  ///< false for a second model beside one whose plan has the process
+  Bytes held_text = 0;  ///< in the text account besides the model's own
   /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
   /// spare.
   Bytes runtime_slack = 0;
@@ -90,6 +92,7 @@ struct Plan {
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes
+  bool counts_process = true;                   ///< the request's
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
   std::int64_t largest_context = 0;  ///< that would fit this budget, up to what the model was

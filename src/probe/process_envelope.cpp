@@ -31,6 +31,11 @@ Bytes at_least(Bytes declared, Bytes held) {
   return held <= declared ? declared : declared + round_up(held - declared, declared_step);
 }
 
+Bytes declared_code(Whose process) {
+  const Bytes all = process == Whose::own ? program_bytes() : own_object_bytes();
+  return all / all_parts * touched_parts;
+}
+
 /// A control group's count runs ahead of what its processes hold (pages are charged in batches for
 /// each processor, and kernel memory belongs to nobody), so that a budget of exactly the group's
 /// limit, the natural one in a container, seems to be too much by as much.
@@ -38,13 +43,21 @@ constexpr Bytes charged_ahead = 4 * MiB;
 
 }  // namespace
 
-Bytes runtime_bytes(const ModelFacts& facts, int threads) {
+Bytes envelope_bytes(int threads, Whose process) {
+  return declared_code(process) + heap_bytes + later_bytes +
+         stack_bytes_per_thread * static_cast<Bytes>(threads);
+}
+
+Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose process) {
   trim_allocator();
-  release_program();
-  const ProcessMemory held = process_memory();
-  const Bytes code = at_least(program_bytes() / all_parts * touched_parts, held.file_mapped);
-  const Bytes heap = at_least(heap_bytes + facts.text_bytes / heap_divisor_of_text,
-                              held.anonymous - std::min(held.anonymous, facts.text_bytes));
+  Bytes code = declared_code(process);
+  Bytes heap = heap_bytes + facts.text_bytes / heap_divisor_of_text;
+  if (process == Whose::own) {
+    release_program();
+    const ProcessMemory held = process_memory();
+    code = at_least(code, held.file_mapped);
+    heap = at_least(heap, held.anonymous - std::min(held.anonymous, held_text));
+  }
   return code + heap + later_bytes + stack_bytes_per_thread * static_cast<Bytes>(threads) +
          facts.table_bytes;
 }

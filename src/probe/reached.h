@@ -22,9 +22,9 @@ struct ReachedSeconds {
 /// gives the same plan however often it is run; a measurement that was asked for changes what is
 /// believed.
 enum class Noting { aside, believed };
-/// Notes it beside the machine's file in `folder`, where there is one that knows the plan's formats.
-/// Believed, it and all that was noted aside since the last measurement become part of the machine,
-/// for coming predictions. Nothing that another process notes at the same time is lost.
+/// Notes it beside the machine's file in `folder`, where there is one that knows the plan's
+/// formats. Believed, it and all that was noted aside since the last measurement become part of the
+/// machine, for coming predictions. Nothing that another process notes at the same time is lost.
 void note_reached(const std::string& folder, const ModelFacts& facts, const Plan& plan,
                   const ReachedSeconds& reached, Noting noting);
 

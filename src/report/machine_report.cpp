@@ -1,36 +1,8 @@
-#include "cli/speeds.h"
+#include "report/machine_report.h"
 
 #include <fmt/format.h>
 
-#include "base/cache_folder.h"
-#include "base/error.h"
-#include "base/process.h"
-#include "probe/machine_file.h"
-#include "probe/probe.h"
-
 namespace plimsoll {
-namespace {
-
-/// What this process may still touch beside the measurement.
-constexpr Bytes kept_back = 1 * MiB;
-
-}  // namespace
-
-std::optional<Machine> machine_for(std::span<const FormatId> formats, Bytes budget, int threads,
-                                   bool anew) {
-  // Code comes and goes with what runs: three quarters of it are the most that was seen.
-  const Bytes held = process_memory().anonymous + program_bytes() / 4 * 3 + kept_back;
-  const Bytes room = budget > held ? budget - held : 0;
-  return find_machine(cache_folder(), machine_key(threads), formats, room, anew);
-}
-
-Machine machine_for_floor(std::span<const FormatId> formats, Bytes budget, int threads) {
-  if (std::optional<Machine> machine = machine_for(formats, budget, threads)) return *machine;
-  throw Error(ErrorCode::budget_refused,
-              fmt::format("--speed: this machine was not measured yet, and {} leave no room for it",
-                          format_bytes(budget)),
-              "run \"plimsoll plan --probe\" once, without --memory");
-}
 
 std::string describe_machine(const Machine& machine, const Terminal& terminal) {
   const auto heading = [&](const std::string& text) {

@@ -9,8 +9,7 @@ namespace plimsoll {
 /// where the build was. Throws Error(file_not_found) that names these places.
 std::string bundled_model_path();
 
-/// Says on standard error, if that is a terminal, what the bundled model is and how to get a real
-/// one.
-void notice_bundled_model();
+/// Whether this program runs from its source tree.
+bool is_in_source_tree();
 
 }  // namespace plimsoll

@@ -1,13 +1,10 @@
-#include "cli/bundled.h"
+#include "app/bundled.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <filesystem>
 
 #include "base/error.h"
-#include "terminal/output.h"
-#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -18,6 +15,11 @@ std::filesystem::path program_folder() {
 }
 
 }  // namespace
+
+bool is_in_source_tree() {
+  std::error_code error;
+  return std::filesystem::exists(program_folder() / "../../run", error);
+}
 
 std::string bundled_model_path() {
   constexpr const char* name = "plimsoll-docs-4m-f16.gguf";
@@ -34,16 +36,6 @@ std::string bundled_model_path() {
       ErrorCode::file_not_found, fmt::format("the bundled model {} is in none of {}", name, looked),
       "name a model file, set PLIMSOLL_MODEL to one, or install with \"cmake --install\", which "
       "puts it beside the program");
-}
-
-void notice_bundled_model() {
-  if (!Terminal::of(STDERR_FILENO).is_terminal) return;
-  std::error_code error;
-  const bool in_tree = std::filesystem::exists(program_folder() / "../../run", error);
-  notice(
-      fmt::format("the bundled model has 4.2 million parameters: it writes like documentation, and "
-                  "knows nothing; a real one: {} smollm2",
-                  in_tree ? "./run" : "plimsoll run"));
 }
 
 }  // namespace plimsoll

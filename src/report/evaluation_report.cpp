@@ -1,4 +1,4 @@
-#include "cli/eval_report.h"
+#include "report/evaluation_report.h"
 
 #include <fmt/format.h>
 
@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "app/planning.h"
 #include "base/numbers.h"
-#include "cli/common.h"
 #include "report/page.h"
 #include "terminal/output.h"
 
@@ -32,7 +32,7 @@ ordered_json optional_json(const std::optional<double>& value) {
   return value ? ordered_json(*value) : ordered_json();
 }
 
-ordered_json result_json(const EvalReport& report, const EvalResult& result) {
+ordered_json result_json(const EvaluationReport& report, const EvaluationResult& result) {
   const Evaluation& e = result.evaluation;
   const nlohmann::json plan = to_json(result.plan);
   ordered_json json = {{"model", result.path},
@@ -69,21 +69,21 @@ ordered_json result_json(const EvalReport& report, const EvalResult& result) {
 }
 
 /// Whether its weights are other than the file's own.
-bool is_rounded(const EvalResult& result) { return !result.plan.formats.empty(); }
+bool is_rounded(const EvaluationResult& result) { return !result.plan.formats.empty(); }
 
-bool any_rounded(const EvalReport& report) {
+bool any_rounded(const EvaluationReport& report) {
   return std::any_of(report.results.begin(), report.results.end(), is_rounded);
 }
 
 /// What tells the results apart: model, budget or both.
-std::vector<std::string> name_columns(const EvalReport& report) {
+std::vector<std::string> name_columns(const EvaluationReport& report) {
   std::vector<std::string> columns;
   if (report.models.size() > 1 || report.budgets.size() == 1) columns.push_back("model");
   if (report.budgets.size() > 1) columns.push_back("budget");
   return columns;
 }
 
-std::vector<Table::Cell> name_cells(const EvalReport& report, const EvalResult& result) {
+std::vector<Table::Cell> name_cells(const EvaluationReport& report, const EvaluationResult& result) {
   std::vector<Table::Cell> cells;
   for (const std::string& column : name_columns(report))
     cells.push_back(
@@ -93,14 +93,14 @@ std::vector<Table::Cell> name_cells(const EvalReport& report, const EvalResult& 
   return cells;
 }
 
-Bytes predicted_peak(const EvalReport& report) {
+Bytes predicted_peak(const EvaluationReport& report) {
   Bytes peak = 0;
-  for (const EvalResult& result : report.results)
+  for (const EvaluationResult& result : report.results)
     peak = std::max(peak, result.predicted_peak_bytes);
   return peak;
 }
 
-std::string describe_one(const EvalReport& report, const Terminal& terminal) {
+std::string describe_one(const EvaluationReport& report, const Terminal& terminal) {
   const Evaluation& e = report.results.front().evaluation;
   std::string out;
   const auto row = [&out](const char* name, const std::string& value, const std::string& rest) {
@@ -122,7 +122,7 @@ std::string describe_one(const EvalReport& report, const Terminal& terminal) {
     row("kl p99", fmt::format("{:.6f}", e.distance->kl_p99),
         fmt::format("99th percentile of single tokens, {:.6f} at most", e.distance->kl_max));
   }
-  if (const EvalResult& result = report.results.front(); is_rounded(result))
+  if (const EvaluationResult& result = report.results.front(); is_rounded(result))
     row("predicted", format_nats(result.plan.kl_nats),
         fmt::format("nats lost by rounding ({})", describe(result.plan.quality)));
   if (e.distance) {
@@ -140,7 +140,7 @@ std::string describe_one(const EvalReport& report, const Terminal& terminal) {
 }
 
 /// A row for each result; `about` is the sign before half an interval.
-Table results_table(const EvalReport& report, const char* about) {
+Table results_table(const EvaluationReport& report, const char* about) {
   Table table;
   table.columns = name_columns(report);
   for (const char* column : {"file", "weights", "bits", "peak", "nll", "perplexity"})
@@ -160,7 +160,7 @@ Table results_table(const EvalReport& report, const char* about) {
   const auto bytes = [](Bytes value) {
     return Table::Cell{format_bytes(value), static_cast<double>(value)};
   };
-  for (const EvalResult& result : report.results) {
+  for (const EvaluationResult& result : report.results) {
     const Evaluation& e = result.evaluation;
     std::vector<Table::Cell> row = name_cells(report, result);
     row.push_back(bytes(result.file_bytes));
@@ -225,11 +225,11 @@ std::string describe_table(const Table& table, int width,
 /// Points over the bytes that the weights take. Where budgets are compared, a line for each model;
 /// otherwise one series of all. `point_of(result)` sets y, or gives nothing.
 template <class PointOf>
-void add_series(Plot& plot, const EvalReport& report, const std::string& suffix,
+void add_series(Plot& plot, const EvaluationReport& report, const std::string& suffix,
                 const PointOf& point_of) {
   const bool lines = report.budgets.size() > 1;
   std::vector<Series> found(lines ? report.models.size() : 1);
-  for (const EvalResult& result : report.results) {
+  for (const EvaluationResult& result : report.results) {
     std::optional<Point> point = point_of(result);
     if (!point) continue;
     point->x = static_cast<double>(result.plan.account(Account::weights));
@@ -246,16 +246,16 @@ void add_series(Plot& plot, const EvalReport& report, const std::string& suffix,
   }
 }
 
-const std::string& point_label(const EvalReport& report, const EvalResult& result) {
+const std::string& point_label(const EvaluationReport& report, const EvaluationResult& result) {
   return report.budgets.size() > 1 ? report.budgets[result.budget] : report.models[result.model];
 }
 
-Plot kl_plot(const EvalReport& report) {
+Plot kl_plot(const EvaluationReport& report) {
   Plot plot{.title = "Distance from the reference",
             .x = {"weights in memory", Unit::bytes},
             .y = {"KL, nats per token", Unit::plain, true},
             .series = {}};
-  add_series(plot, report, "", [&report](const EvalResult& result) {
+  add_series(plot, report, "", [&report](const EvaluationResult& result) {
     const Distance& distance = *result.evaluation.distance;
     Point point{.y = distance.kl, .label = point_label(report, result)};
     if (const auto& interval = distance.kl_interval)
@@ -265,19 +265,19 @@ Plot kl_plot(const EvalReport& report) {
   return plot;
 }
 
-Plot with_predictions(Plot plot, const EvalReport& report) {
-  add_series(plot, report, ", predicted", [](const EvalResult& result) {
+Plot with_predictions(Plot plot, const EvaluationReport& report) {
+  add_series(plot, report, ", predicted", [](const EvaluationResult& result) {
     return is_rounded(result) ? std::optional(Point{.y = result.plan.kl_nats}) : std::nullopt;
   });
   return plot;
 }
 
-Plot perplexity_plot(const EvalReport& report) {
+Plot perplexity_plot(const EvaluationReport& report) {
   Plot plot{.title = "Perplexity",
             .x = {"weights in memory", Unit::bytes},
             .y = {"perplexity"},
             .series = {}};
-  add_series(plot, report, "", [&report](const EvalResult& result) {
+  add_series(plot, report, "", [&report](const EvaluationResult& result) {
     return std::optional(
         Point{.y = result.evaluation.perplexity(), .label = point_label(report, result)});
   });
@@ -287,11 +287,11 @@ Plot perplexity_plot(const EvalReport& report) {
 }
 
 /// How the weights of each are held.
-Table formats_table(const EvalReport& report) {
+Table formats_table(const EvaluationReport& report) {
   Table table;
   table.columns = name_columns(report);
   table.columns.insert(table.columns.end(), {"formats in memory", "prediction"});
-  for (const EvalResult& result : report.results) {
+  for (const EvaluationResult& result : report.results) {
     table.rows.push_back(name_cells(report, result));
     table.rows.back().push_back({format_mix(result.plan.shares)});
     table.rows.back().push_back(
@@ -301,13 +301,13 @@ Table formats_table(const EvalReport& report) {
 }
 
 /// "7,680 tokens scored, in 60 chunks of 256".
-std::string describe_scored(const EvalReport& report) {
+std::string describe_scored(const EvaluationReport& report) {
   const Evaluation& e = report.results.front().evaluation;
   return fmt::format("{} tokens scored, in {} chunk{} of {}", grouped(e.scored_tokens),
                      grouped(e.chunks), e.chunks == 1 ? "" : "s", grouped(report.context));
 }
 
-std::string describe_several(const EvalReport& report, const Terminal& terminal) {
+std::string describe_several(const EvaluationReport& report, const Terminal& terminal) {
   const char* about = terminal.utf8 ? "±" : "+-";
   const char* aside = report.budgets.size() > 1 ? "file" : "weights";
   std::string out =
@@ -355,15 +355,15 @@ std::vector<std::string> budget_names(const std::vector<Bytes>& budgets) {
   return names;
 }
 
-std::string describe_report(const EvalReport& report, const Terminal& terminal) {
+std::string describe_report(const EvaluationReport& report, const Terminal& terminal) {
   return report.results.size() == 1 ? describe_one(report, terminal)
                                     : describe_several(report, terminal);
 }
 
-ordered_json report_json(const EvalReport& report) {
+ordered_json report_json(const EvaluationReport& report) {
   if (report.results.size() == 1) return result_json(report, report.results.front());
   ordered_json json;
-  for (const EvalResult& result : report.results)
+  for (const EvaluationResult& result : report.results)
     json["models"].push_back(result_json(report, result));
   json["reference"] = report.reference ? ordered_json(*report.reference) : ordered_json();
   json["text"] = report.text;
@@ -376,7 +376,7 @@ ordered_json report_json(const EvalReport& report) {
   return json;
 }
 
-std::string report_page(const EvalReport& report) {
+std::string report_page(const EvaluationReport& report) {
   const bool several = report.results.size() > 1;
   const bool models = report.models.size() > 1, budgets = report.budgets.size() > 1;
   Page page((models ? fmt::format("{} models", report.models.size())

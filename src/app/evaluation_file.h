@@ -20,8 +20,8 @@ struct Found {
   Bytes peak_bytes = 0;  ///< the kernel's, so far
 };
 
-/// What makes two evaluations the same: a model's path, size and time of the last change, of all the
-/// files that it is read from.
+/// What makes two evaluations the same: a model's path, size and time of the last change, of all
+/// the files that it is read from.
 nlohmann::json file_identity(const std::string& path, std::span<const std::string> files);
 
 /// JSON lines, one object for each evaluation: {"inputs", "scores", "peak_bytes"}. Replaced whole

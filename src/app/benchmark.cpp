@@ -1,4 +1,4 @@
-#include "cli/bench_measure.h"
+#include "app/benchmark.h"
 
 #include <algorithm>
 #include <array>
@@ -8,6 +8,7 @@
 #include <random>
 
 #include "plan/speed.h"
+#include "probe/hardware.h"
 
 namespace plimsoll {
 namespace {
@@ -45,13 +46,15 @@ TokenId likeliest(std::span<const float> logits) {
 /// Counts what has been done of all that is to do.
 class Counter {
  public:
-  Counter(std::int64_t total, const std::function<void(std::int64_t, std::int64_t)>& report)
-      : total_(total), report_(report) {}
-  void add(std::int64_t tokens) { report_(done_ += tokens, total_); }
+  Counter(std::int64_t total, const Watch& watch) : total_(total), watch_(watch) {}
+  void add(std::int64_t tokens) {
+    watch_.check();
+    watch_.show("measuring", Watch::Unit::tokens, done_ += tokens, total_);
+  }
 
  private:
   std::int64_t done_ = 0, total_;
-  const std::function<void(std::int64_t, std::int64_t)>& report_;
+  const Watch& watch_;
 };
 
 class Bench {
@@ -223,7 +226,7 @@ PromptWork prompt_work(const OpenModel& model, const Plan& plan) {
 }
 
 BenchResult measure(const Engine& engine, const PromptWork& work, const BenchRequest& request,
-                    const std::function<void(std::int64_t, std::int64_t)>& progress) {
+                    const Watch& watch) {
   std::vector<std::int64_t> depths = request.depths;
   std::sort(depths.begin(), depths.end());
   const std::int64_t deepest = depths.empty() ? 0 : depths.back();
@@ -233,7 +236,7 @@ BenchResult measure(const Engine& engine, const PromptWork& work, const BenchReq
     total += (request.repeats + 1) *
              (request.tokens * batch + std::max<std::int64_t>(1, request.tokens / batch) * batch);
   BenchResult result;
-  Counter counter(total, progress);
+  Counter counter(total, watch);
   Bench bench(engine, work, request, counter, result);
   if (!depths.empty()) {
     Session session(engine);

@@ -1,11 +1,11 @@
-#include "cli/plan_report.h"
+#include "report/plan_report.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "app/planning.h"
 #include "base/numbers.h"
-#include "cli/common.h"
 #include "plan/format_choices.h"
 #include "plan/speed.h"
 #include "report/line.h"

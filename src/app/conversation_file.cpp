@@ -1,4 +1,4 @@
-#include "cli/messages_file.h"
+#include "app/conversation_file.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "file/output_file.h"
+#include "file/text_input.h"
 #include "fit/quality_file.h"
-#include "terminal/input.h"
 #include "text/chat_messages.h"
 
 namespace plimsoll {

@@ -1,14 +1,13 @@
-// What plimsoll bench times: passes of one engine at several depths and batch sizes, each beside
+// What a benchmark times: passes of one engine at several depths and batch sizes, each beside
 // the machine's limits taken at the same moment.
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
+#include "app/host.h"
 #include "engine/engine.h"
 #include "plan/speed.h"
-#include "probe/hardware.h"
 
 namespace plimsoll {
 
@@ -64,9 +63,9 @@ struct PromptWork {
 };
 PromptWork prompt_work(const OpenModel& model, const Plan& plan);
 
-/// `progress(done, total)` counts tokens. The engine's plan has request.context() tokens and logits
-/// for the largest batch.
+/// The engine's plan has request.context() tokens and logits for the largest batch. Throws
+/// Error(interrupted) when the watch says so.
 BenchResult measure(const Engine& engine, const PromptWork& work, const BenchRequest& request,
-                    const std::function<void(std::int64_t done, std::int64_t total)>& progress);
+                    const Watch& watch);
 
 }  // namespace plimsoll

@@ -1,4 +1,4 @@
-#include "cli/eval_resume.h"
+#include "app/evaluation_file.h"
 
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "file/output_file.h"
-#include "terminal/input.h"
+#include "file/text_input.h"
 #include "text/hash.h"
 
 namespace plimsoll {
