@@ -120,8 +120,8 @@ int CommonOptions::thread_count() const {
   return threads ? static_cast<int>(*threads) : probe_limits().default_threads;
 }
 
-Host CommonOptions::host(std::optional<Bytes> budget) const {
-  Host host(budget, thread_count());
+Host CommonOptions::host(std::optional<Bytes> budget, int workers) const {
+  Host host(budget, workers);
   if (!json) host.watch = terminal_watch();
   if (!no_measure) {
     const bool quiet = json || !Terminal::of(STDERR_FILENO).is_terminal;

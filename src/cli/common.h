@@ -44,11 +44,12 @@ struct CommonOptions {
   /// Of MODEL, or of the bundled model. Throws Error(file_not_found).
   std::string model_path() const;
   int thread_count() const;
-  /// The line of --memory (or of another size), drawn now, with the workers of --threads; what is
+  /// The line of --memory (or of another size), drawn now, with the workers of --threads (or so many); what is
   /// told and how far things are goes to standard error, unless there is --json. Throws
   /// Error(machine_limit) as decide_budget does.
-  Host host() const { return host(memory); }
-  Host host(std::optional<Bytes> budget) const;
+  Host host() const { return host(memory, thread_count()); }
+  Host host(std::optional<Bytes> budget) const { return host(budget, thread_count()); }
+  Host host(std::optional<Bytes> budget, int workers) const;
 };
 
 /// Says on standard error what a plan rounds, if anything.

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/forecast.h"
+#include "app/plan_file.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
@@ -66,7 +67,7 @@ class Shown {
   nlohmann::ordered_json json() const {
     nlohmann::ordered_json json;
     json["model"] = model_.file.path();
-    const nlohmann::json values = to_json(said_.plan);
+    const nlohmann::ordered_json values = plan_json(model_, said_.plan);
     for (const char* key : {"budget_bytes", "peak_bytes", "fits", "context"})
       json[key] = values[key];
     for (const auto& [key, value] : values.items()) json[key] = value;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/loading.h"
+#include "app/plan_file.h"
 #include "app/prompting.h"
 #include "app/text_hold.h"
 #include "base/cache_folder.h"
@@ -97,7 +98,10 @@ int run_command(const Arguments& arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
-  Host host = options.common.host();
+  std::optional<SavedPlan> saved;
+  if (options.plan) saved = read_plan(Line({}, 1), *options.plan);
+  Host host =
+      saved ? options.common.host(saved->budget_bytes(), saved->threads()) : options.common.host();
   offer_to_bring(host, options.common);
   const OpenModel model = open_model(host, options.common.model_path());
   if (options.common.model.empty() && !options.common.json) notice_bundled_model();
@@ -143,7 +147,7 @@ int run_command(const Arguments& arguments) {
     needs.speed = {options.speed, &*machine};
   }
   const PlanRequest request = plan_request(host, model, needs);
-  const Plan plan = make_plan(model.facts, request);
+  const Plan plan = saved ? carry_out(model, request, *saved) : make_plan(model.facts, request);
   refuse_unless_it_fits(plan);
   refuse_long_prompt(std::ssize(asked.tokens), plan);
   const std::int64_t trained = model.facts.description.trained_context;

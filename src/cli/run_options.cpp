@@ -103,6 +103,11 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
   options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
+  options.text("--plan", "FILE", plan,
+               "Do exactly what a plan says that plimsoll plan --json has written, its budget "
+               "included, or refuse");
+  for (const char* decided : {"--memory", "--context", "--threads", "--speed"})
+    options.exclusive("--plan", decided);
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
   options.flag("--json-lines", json_lines,

@@ -13,6 +13,7 @@
 #include "cache/kv_cache.h"
 #include "model/transformer.h"
 #include "plan/costs.h"
+#include "plan/decisions.h"
 #include "plan/format_choices.h"
 #include "plan/speed.h"
 #include "text/tokenizer.h"
@@ -249,14 +250,67 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
   return sized(facts, request, weights, frame.context, frame.chunk_tokens);
 }
 
+HeldWeights weights_of_file(const ModelFacts& facts) {
+  return {{}, facts.weight_bytes, facts.staging_bytes_per_worker, 0};
+}
+
+QualityModel quality_for(const ModelFacts& facts, const PlanRequest& request) {
+  return request.quality ? *request.quality : prior_quality(facts.description, facts.tensors);
+}
+
+/// What a refusal may offer: the same whatever was decided.
+void set_offers(const Plan& least, bool is_rounded, Plan& plan) {
+  if (is_rounded) {
+    plan.largest_context = least.largest_context;
+    plan.offered_context = least.offered_context;
+  }
+  plan.least_context = least.least_context;
+  plan.least_bytes = least.least_bytes;
+  plan.least_kl_nats = least.least_kl_nats;
+}
+
 }  // namespace
 
+Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Decisions& decisions) {
+  PlanRequest request = asked;
+  request.budget = decisions.budget_bytes;
+  request.sessions = decisions.sessions;
+  request.threads = decisions.threads;
+  request.logit_rows = decisions.logit_rows;
+  const bool rounds = !decisions.formats.empty();
+  const HeldWeights as_file = weights_of_file(facts);
+  if (!rounds && (request.policy == WeightPolicy::exact || facts.tensors.empty())) {
+    const Plan offers = plan_around(facts, request, as_file, default_context);
+    Plan plan = sized(facts, request, as_file, decisions.context, decisions.chunk_tokens);
+    set_offers(offers, true, plan);
+    plan.shares = format_shares(facts.tensors, plan.formats);
+    return plan;
+  }
+  const QualityModel quality = quality_for(facts, request);
+  const FormatChoices choices(facts, quality, request.rounding);
+  const std::optional<HeldWeights> held =
+      rounds ? choices.weigh(decisions.formats) : std::optional(as_file);
+  if (!held)
+    throw Error(ErrorCode::unsupported_format,
+                "the plan holds tensors in formats that this model's cannot be rounded to",
+                "write it again with plimsoll plan --json");
+  Plan plan = sized(facts, request, *held, decisions.context, decisions.chunk_tokens);
+  if (rounds) {
+    plan.quality = quality.source;
+    plan.kept_tensors = choices.kept_tensors();
+  } else {
+    set_offers(plan_around(facts, request, as_file, default_context), true, plan);
+  }
+  set_offers(plan_around(facts, request, choices.smallest(), fitted_context), rounds, plan);
+  plan.shares = format_shares(facts.tensors, plan.formats);
+  return plan;
+}
+
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
-  const HeldWeights as_file = {{}, facts.weight_bytes, facts.staging_bytes_per_worker, 0};
+  const HeldWeights as_file = weights_of_file(facts);
   Plan plan = plan_around(facts, request, as_file, default_context);
   if (request.policy == WeightPolicy::fit && !facts.tensors.empty()) {
-    const QualityModel quality =
-        request.quality ? *request.quality : prior_quality(facts.description, facts.tensors);
+    const QualityModel quality = quality_for(facts, request);
     const FormatChoices choices(facts, quality, request.rounding);
     const Plan least = plan_around(facts, request, choices.smallest(), fitted_context);
     const std::int64_t enough =
@@ -282,12 +336,8 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
       plan = of_levels.fits && of_levels.keeps_speed() ? of_levels : fitted(choices);
       plan.quality = quality.source;
       plan.kept_tensors = choices.kept_tensors();
-      plan.largest_context = least.largest_context;
-      plan.offered_context = least.offered_context;
     }
-    plan.least_context = least.least_context;
-    plan.least_bytes = least.least_bytes;
-    plan.least_kl_nats = least.least_kl_nats;
+    set_offers(least, !roomy || slow, plan);
   }
   plan.shares = format_shares(facts.tensors, plan.formats);
   set_speeds(facts, request, plan);
