@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/answering.h"
 #include "app/loading.h"
 #include "app/plan_file.h"
-#include "app/prompting.h"
 #include "app/text_hold.h"
 #include "base/cache_folder.h"
 #include "base/error.h"
@@ -35,19 +35,14 @@ std::string peak_report(Bytes budget) {
                      peak <= budget ? "below" : "above");
 }
 
-struct Result {
-  Generated generated;
-  SplitAnswer answer;
-  std::vector<std::string> notices;
-};
-
-void print_result(const Result& result, const std::string& prompt, const RunOptions& options,
-                  const Plan& plan, double load_seconds, const Ledger& ledger) {
+void print_result(const Answer& given, const std::vector<std::string>& notices,
+                  const std::string& prompt, const RunOptions& options, const Plan& plan,
+                  double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
-  const Generated& g = result.generated;
+  const Generated& g = given.generated;
   const nlohmann::ordered_json json{
-      {"text", result.answer.text},
+      {"text", given.split.text},
       {"tokens", g.tokens.size()},
       {"finish_reason", name(g.reason)},
       {"peak_bytes", process_memory().peak},
@@ -55,8 +50,8 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
       {"decode_tokens_per_second", g.decode_tokens_per_second()},
       {"prompt", prompt},
       {"prompt_tokens", g.prompt_tokens},
-      {"reasoning", result.answer.reasoning},
-      {"notices", result.notices},
+      {"reasoning", given.split.reasoning},
+      {"notices", notices},
       {"token_ids", g.tokens},
       {"seed", options.generate.sampling.seed},
       {"context", plan.context},
@@ -72,11 +67,6 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
       {"ledger_bytes", audit.ledger},
       {"unaccounted_bytes", audit.unaccounted}};
   options.json_lines ? print_json_line(json) : print_json(json);
-}
-
-void print_lines(const std::vector<ReasoningSplitter::Piece>& pieces) {
-  for (const ReasoningSplitter::Piece& piece : pieces)
-    print_json_line({{piece.is_reasoning ? "reasoning" : "text", piece.text}});
 }
 
 /// For coming predictions.
@@ -171,7 +161,7 @@ int run_command(const Arguments& arguments) {
     write_error(draw_line(ledger_accounts(context->ledger), plan.budget_bytes, terminal) + "\n\n");
 
   if (!prompt) {
-    Chat chat{host.line, model, *session, options.generate, request, std::move(conversation)};
+    Chat chat{host, model, *session, options.generate, request, std::move(conversation)};
     converse(chat, *reader);
     reader.reset();
     write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
@@ -181,32 +171,31 @@ int run_command(const Arguments& arguments) {
   TextStream stream;
   if (!json && !uses_chat && (stream.is_terminal() || prompt->is_own))
     stream.write_dimmed(prompt->text);
-  AnswerStream answer(stream, asked.reasoning);
-  ReasoningSplitter lines(asked.reasoning);
+  AnswerStream shown(stream);
   bool interrupted = false;
-  Result result;
+  Answer given;
   {
     const InterruptGuard interrupt;
-    result.generated = generate_with_progress(
-        *session, asked.tokens, options_for(asked, options.generate, *model.tokenizer),
-        [&](std::string_view text) {
+    Watch watch = host.watch;
+    watch.keep_going = [&interrupt] { return !interrupt.interrupted(); };
+    given = answer(
+        *session, asked, options.generate,
+        [&](const ReasoningSplitter::Piece& piece) {
           if (options.json_lines)
-            print_lines(lines.push(text));
+            print_json_line({{piece.is_reasoning ? "reasoning" : "text", piece.text}});
           else if (!json)
-            answer.write(text);
-          return !interrupt.interrupted();
+            shown.write(piece);
+          return true;
         },
-        [&] { return !interrupt.interrupted(); });
+        watch);
     interrupted = interrupt.interrupted();
   }
-  const Generated& generated = result.generated;
-  result.answer = split_reasoning(asked.reasoning, generated.text);
-  if (options.json_lines) print_lines(lines.flush());
+  const Generated& generated = given.generated;
   if (json) {
-    result.notices = std::move(asked.notices);
-    print_result(result, prompt->text, options, plan, loaded.seconds, context->ledger);
+    print_result(given, asked.notices, prompt->text, options, plan, loaded.seconds,
+                 context->ledger);
   } else {
-    answer.end();
+    stream.end_line();
     write_error(
         terminal.styled(Style::dim,
                         fmt::format("\n{}\n{}", speed_report(generated, options.generate.sampling),

@@ -1,10 +1,13 @@
-// What answering a prompt takes of a plan.
+// Answers: what they take of a plan, and how they come.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <optional>
 
 #include "app/planning.h"
 #include "engine/conversation.h"
+#include "engine/reasoning.h"
 
 namespace plimsoll {
 
@@ -23,9 +26,18 @@ Bytes conversation_bytes(std::int64_t context);
 /// planned context.
 void refuse_long_prompt(std::int64_t prompt_tokens, const Plan& plan);
 
-/// With what a chat format asks for: its stops, and to show the control tokens that reasoning
-/// stands between.
-GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
-                            const Tokenizer& tokenizer);
+struct Answer {
+  Generated generated;  ///< its prompt tokens are those that the session did not have yet
+  std::int64_t cached_tokens = 0;  ///< of the prompt, that it had
+  SplitAnswer split;
+};
+
+/// The answer to a prompt, or what is written on from it. What the session shares with the prompt
+/// stays, the rest of it goes. `options` get what the prompt's chat format asks for: its stops, and
+/// to show the control tokens that reasoning stands between. `emit` gets the answer as it comes,
+/// reasoning apart; false stops it. Reading a long prompt is shown on the watch, and asks it
+/// whether to go on. Throws as generate() does.
+Answer answer(Session& session, const ConversationPrompt& prompt, GenerateOptions options,
+              const std::function<bool(const ReasoningSplitter::Piece&)>& emit, const Watch& watch);
 
 }  // namespace plimsoll
