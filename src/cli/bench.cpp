@@ -11,6 +11,7 @@
 #include "cli/bench_measure.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "cli/json_writer.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "plan/machine.h"
@@ -230,7 +231,7 @@ int bench_command(const Arguments& arguments) {
   engine.reset();  // noting takes memory too
   note(report);
   if (common.json)
-    print_json(json(report));
+    print_json_with_peak(json(report));
   else
     write_out(Table(report).text());
   return 0;

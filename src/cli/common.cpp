@@ -140,7 +140,7 @@ PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
   request.threads = options.thread_count();
   if (needs.counts_process)
     request.runtime_bytes =
-        runtime_bytes(model.facts, request.threads) + needs.still_to_come - needs.counted_elsewhere;
+        runtime_bytes(model.facts, request.threads, needs.counted_elsewhere) + needs.still_to_come;
   request.runtime_slack = process_slack;
   request.runtime_bytes +=
       sampling_bytes_per_token * static_cast<Bytes>(model.facts.description.vocabulary);
@@ -148,6 +148,7 @@ PlanRequest plan_request(const OpenModel& model, const CommonOptions& options,
   request.context = options.context ? options.context : needs.context;
   request.logit_rows = needs.logit_rows;
   request.sessions = needs.sessions;
+  request.converses = needs.converses;
   request.speed = needs.speed;
   request.policy = needs.policy;
   if (request.policy == WeightPolicy::fit) {

@@ -71,6 +71,7 @@ struct PlanNeeds {
   std::optional<std::int64_t> context;  ///< where the options have none
   std::int64_t logit_rows = 1;
   std::int64_t sessions = 1;
+  bool converses = false;
   WeightPolicy policy = WeightPolicy::exact;
   std::optional<SpeedFloor> speed;
   std::optional<Bytes> budget;  ///< instead of the options' one
@@ -80,7 +81,8 @@ struct PlanNeeds {
   bool shows_losses = false;
   Bytes still_to_come =
       0;  ///< that the run itself will hold before it plans, and this process does not
-  Bytes counted_elsewhere = 0;  ///< that this process holds already, but another plan counts
+  /// That this process holds already, but other accounts or another plan count.
+  Bytes counted_elsewhere = 0;
 };
 
 /// Measures this process. Call it after everything that will be held while running (prompt, texts,

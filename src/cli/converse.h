@@ -61,10 +61,6 @@ GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions op
 /// line break.
 std::string speed_report(const Generated& generated, const SamplingOptions& sampling);
 
-/// What a conversation may come to hold beside the plan's accounts: its texts, and a message while
-/// it is typed and tokenized.
-Bytes conversation_bytes(std::int64_t context);
-
 /// A conversation typed at the terminal: in the model's chat format, or without a conversation,
 /// texts that are written on. Ctrl-C stops an answer, which stays as it is; Ctrl-C twice at the
 /// prompt, Ctrl-D or /quit leave. What no longer fits the context is forgotten from the oldest turn

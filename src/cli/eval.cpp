@@ -14,6 +14,7 @@
 #include "cli/eval_report.h"
 #include "cli/eval_resume.h"
 #include "cli/input.h"
+#include "cli/json_writer.h"
 #include "cli/models.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -418,7 +419,7 @@ int eval_command(const Arguments& arguments) {
     html->commit();
   }
   if (options.common.json)
-    print_json(report_json(report));
+    print_json_with_peak(report_json(report));
   else
     write_out(describe_report(report, Terminal::of(STDOUT_FILENO)));
   return 0;

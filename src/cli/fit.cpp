@@ -18,6 +18,7 @@
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/input.h"
+#include "cli/json_writer.h"
 #include "cli/measure.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -207,16 +208,28 @@ class Fitting {
     if (known_ && known_->source != source()) known_.reset();
   }
 
-  /// What the fit holds at its peak within a budget: of a smaller one it measures on less text.
-  Bytes needed_within(Bytes budget, Bytes held) const {
+  /// What the fit holds at its peak, when writing a text to measure on takes `of_text`.
+  Bytes peak_with(Bytes held, const CalibrationSize& size, Bytes of_text) const {
     const Description& d = model_.facts.description;
     const int workers = context_->threads.size();
-    const CalibrationSize size = size_within(budget - std::min(budget, held));
-    Bytes most = writing_bytes(d, uses_, size, is_thorough_, workers);
+    Bytes most = std::max(of_text, writing_bytes(d, uses_, size, is_thorough_, workers));
     if (is_thorough_ && !known_) most = std::max(most, analysis_bytes(d, uses_, size, workers));
-    if (is_thorough_ && !text_) most = std::max(most, text_bytes(size));
     const Bytes peak = bounded_sum({held, most});
     return peak + peak / 512;  // page tables
+  }
+
+  /// The same at least within a budget: of a smaller one it measures on less text.
+  Bytes needed_within(Bytes budget, Bytes held) const {
+    const CalibrationSize size = size_within(budget - std::min(budget, held));
+    return peak_with(held, size, is_thorough_ && !text_ ? text_bytes(size) : 0);
+  }
+
+  /// Where the text that the model wrote is kept; empty without a place.
+  std::string written_path(const CalibrationSize& size) const {
+    const std::string folder = cache_folder();
+    return folder.empty() ? folder
+                          : fmt::format("{}/text-{}-{}-{}.json", folder, fingerprint_,
+                                        size.moments + size.probes, size.sequence_tokens);
   }
 
   CalibrationSize size_within(Bytes room) const {
@@ -273,6 +286,32 @@ class Fitting {
     }
     runtime_ = context_->ledger.reserve(Account::runtime, held);
     if (is_thorough_) size_ = size_within(budget_ - held);
+    Bytes of_text = 0;
+    if (is_thorough_ && !text_ && ::access(written_path(size_).c_str(), R_OK) != 0)
+      // The text account is part of what is held.
+      of_text = text_plan(budget_ - held, size_).peak_bytes - model_.facts.text_bytes;
+    predicted_ = peak_with(held, size_, of_text);
+  }
+
+  /// For writing as many sequences at a time as there is room for.
+  Plan text_plan(Bytes room, const CalibrationSize& size) const {
+    const std::int64_t sequences = size.moments + size.probes;
+    Plan plan;
+    PlanRequest request;
+    for (std::int64_t together = std::min<std::int64_t>(sequences, 32); together > 0;
+         together /= 2) {
+      request = text_request(together, size);
+      request.budget = room;
+      plan = make_plan(model_.facts, request);
+      if (plan.fits) break;
+    }
+    // A large model in half of its bytes writes as good a text in half of the time.
+    constexpr std::int64_t large = 100'000'000;
+    if (model_.facts.parameters > large && plan.formats.empty()) {
+      request.budget = std::min(room, plan.peak_bytes / 100 * 55);
+      if (Plan smaller = make_plan(model_.facts, request); smaller.fits) plan = std::move(smaller);
+    }
+    return plan;
   }
 
   QualityModel know_quality() {
@@ -319,10 +358,7 @@ class Fitting {
 
   void write_text() {
     const std::int64_t sequences = size_.moments + size_.probes, tokens = size_.sequence_tokens;
-    const std::string folder = cache_folder();
-    const std::string path = folder.empty() ? folder
-                                            : fmt::format("{}/text-{}-{}-{}.json", folder,
-                                                          fingerprint_, sequences, tokens);
+    const std::string path = written_path(size_);
     std::vector<Sequence> texts =
         load_sequences(path, sequences, tokens, model_.facts.description.vocabulary);
     if (texts.empty()) {
@@ -336,23 +372,8 @@ class Fitting {
   }
 
   std::vector<Sequence> write_text(std::int64_t sequences, std::int64_t tokens) {
-    const Bytes room = budget_ - std::min(budget_, context_->ledger.used());
-    // As many at a time as there is room for.
-    Plan plan;
-    PlanRequest request;
-    for (std::int64_t together = std::min<std::int64_t>(sequences, 32); together > 0;
-         together /= 2) {
-      request = text_request(together, size_);
-      request.budget = room;
-      plan = make_plan(model_.facts, request);
-      if (plan.fits) break;
-    }
-    // A large model in half of its bytes writes as good a text in half of the time.
-    constexpr std::int64_t large = 100'000'000;
-    if (model_.facts.parameters > large && plan.formats.empty()) {
-      request.budget = std::min(room, plan.peak_bytes / 100 * 55);
-      if (Plan smaller = make_plan(model_.facts, request); smaller.fits) plan = std::move(smaller);
-    }
+    const Bytes used = context_->ledger.used();
+    const Plan plan = text_plan(budget_ - std::min(budget_, used), size_);
     std::vector<Sequence> texts;
     {
       ProgressBar bar("writing a text to measure on", ProgressBar::Unit::tokens);
@@ -546,12 +567,14 @@ class Fitting {
           {"formats", mix()},
           {"kept_tensors", command_.is_dense() ? 0 : kept_tensors()},
           {"seconds", seconds_},
-          {"peak_bytes", process_memory().peak}};
+          {"peak_bytes", nullptr},
+          {"predicted_peak_bytes", predicted_},
+          {"budget_bytes", budget_}};
       if (tensors_without_format_ > 0) json["tensors_without_format"] = tensors_without_format_;
       if (resumed_layers_ > 0) json["resumed_layers"] = resumed_layers_;
       if (has_levels()) json["kl_nats_of_leading_bits"] = kl_nats_of_leading_;
       if (!has_named_tokenizer()) json["tokenizer_has_gguf_name"] = false;
-      print_json(json);
+      print_json_with_peak(std::move(json));
       return;
     }
     std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", *command_.output,
@@ -598,6 +621,7 @@ class Fitting {
   FittedFile fitted_;
   std::unique_ptr<Context> context_;
   Reservation runtime_;
+  Bytes predicted_ = 0;  ///< peak of this process
   bool is_thorough_ = false;  ///< measures, and feeds errors back
   std::string fingerprint_, of_text_;
   std::optional<std::string> text_;    ///< that --text names

@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "base/process.h"
 #include "cli/commands.h"
+#include "cli/json_writer.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
 #include "fit/quick_analysis.h"
@@ -66,7 +67,7 @@ double loss_in(const QualityModel& quality, const OpenModel& model, const Format
 }
 
 void report(const QualityModel& quality, const OpenModel& model, std::int64_t tokens,
-            double seconds, bool json) {
+            double seconds, Bytes predicted, bool json) {
   nlohmann::ordered_json losses = nlohmann::ordered_json::object();
   std::string text;
   for (const FormatId id : shown_formats) {
@@ -82,11 +83,12 @@ void report(const QualityModel& quality, const OpenModel& model, std::int64_t to
                                      : "");
   }
   if (json)
-    return print_json({{"tokens", tokens},
-                       {"seconds", seconds},
-                       {"quality", name(quality.source)},
-                       {"peak_bytes", process_memory().peak},
-                       {"formats", losses}});
+    return print_json_with_peak({{"tokens", tokens},
+                                 {"seconds", seconds},
+                                 {"quality", name(quality.source)},
+                                 {"peak_bytes", nullptr},
+                                 {"predicted_peak_bytes", predicted},
+                                 {"formats", losses}});
   write_out(fmt::format("Rounding everything to one format costs, in KL divergence per token:\n{}"
                         "Measured on {} tokens in {:.1f} s; kept for plan, run and fit.\n",
                         text, tokens, seconds));
@@ -160,6 +162,8 @@ int measure_command(const Arguments& arguments) {
                     format_bytes(held + room_for_measuring(model, least_tokens, threads)),
                     format_bytes(budget)),
         "give a larger --memory");
+  const Bytes peak = held + room_for_measuring(model, tokens, threads);
+  const Bytes predicted = peak + peak / 512;  // page tables
   context->ledger.set_budget(budget);
   const Reservation runtime = context->ledger.reserve(Account::runtime, held);
   std::vector<TokenId> text = quick_analysis_text(*model.tokenizer, model.facts.description,
@@ -184,7 +188,7 @@ int measure_command(const Arguments& arguments) {
     save_quality(folder, fingerprint, quality, model.facts.tensors);
   report(quality, model, std::ssize(text),
          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
-         common.json);
+         predicted, common.json);
   return 0;
 }
 

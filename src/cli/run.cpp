@@ -12,6 +12,7 @@
 #include "cli/common.h"
 #include "cli/converse.h"
 #include "cli/input.h"
+#include "cli/json_writer.h"
 #include "cli/line.h"
 #include "cli/models.h"
 #include "cli/output.h"
@@ -58,32 +59,32 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
   const Generated& g = result.generated;
-  const nlohmann::ordered_json json{
-      {"text", result.answer.text},
-      {"tokens", g.tokens.size()},
-      {"finish_reason", name(g.reason)},
-      {"peak_bytes", process_memory().peak},
-      {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
-      {"decode_tokens_per_second", g.decode_tokens_per_second()},
-      {"prompt", prompt},
-      {"prompt_tokens", g.prompt_tokens},
-      {"reasoning", result.answer.reasoning},
-      {"notices", result.notices},
-      {"token_ids", g.tokens},
-      {"seed", options.generate.sampling.seed},
-      {"context", plan.context},
-      {"threads", plan.threads},
-      {"budget_bytes", plan.budget_bytes},
-      {"predicted_peak_bytes", plan.peak_bytes},
-      {"bits_per_weight", plan.bits_per_weight},
-      {"kl_nats", plan.kl_nats},
-      {"speed_floor",
-       plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor) : nlohmann::ordered_json()},
-      {"load_seconds", load_seconds},
-      {"first_token_seconds", g.prefill_seconds},
-      {"ledger_bytes", audit.ledger},
-      {"unaccounted_bytes", audit.unaccounted}};
-  options.json_lines ? print_json_line(json) : print_json(json);
+  JsonWriter json(options.json_lines);
+  json.add_text("text", result.answer.text);
+  json.add("tokens", g.tokens.size());
+  json.add("finish_reason", name(g.reason));
+  json.add("peak_bytes", process_memory().peak);
+  json.add("prefill_tokens_per_second", g.prefill_tokens_per_second());
+  json.add("decode_tokens_per_second", g.decode_tokens_per_second());
+  json.add_text("prompt", prompt);
+  json.add("prompt_tokens", g.prompt_tokens);
+  json.add_text("reasoning", result.answer.reasoning);
+  json.add("notices", result.notices);
+  json.add_ids("token_ids", g.tokens);
+  json.add("seed", options.generate.sampling.seed);
+  json.add("context", plan.context);
+  json.add("threads", plan.threads);
+  json.add("budget_bytes", plan.budget_bytes);
+  json.add("predicted_peak_bytes", plan.peak_bytes);
+  json.add("bits_per_weight", plan.bits_per_weight);
+  json.add("kl_nats", plan.kl_nats);
+  json.add("speed_floor",
+           plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor) : nlohmann::ordered_json());
+  json.add("load_seconds", load_seconds);
+  json.add("first_token_seconds", g.prefill_seconds);
+  json.add("ledger_bytes", audit.ledger);
+  json.add("unaccounted_bytes", audit.unaccounted);
+  json.end();
 }
 
 void print_lines(const std::vector<ReasoningSplitter::Piece>& pieces) {
@@ -149,9 +150,12 @@ int run_command(const Arguments& arguments) {
         options.generate.max_tokens >= 0 ? options.generate.max_tokens : usual_answer;
     if (length + answer > default_context && trained > default_context)
       needs.context = std::min(trained, length + answer);
+    // The plan has the text and the ids of as many tokens as there may be.
+    needs.counted_elsewhere =
+        std::min(prompt->text.size() + asked.tokens.size() * sizeof(TokenId),
+                 sequence_bytes(length) - static_cast<Bytes>(length) * sizeof(TokenId));
   } else {
-    needs.still_to_come =
-        conversation_bytes(options.common.context.value_or(std::min(trained, default_context)));
+    needs.converses = true;
   }
   std::optional<Machine> machine;
   if (options.speed > 0) {
@@ -213,7 +217,7 @@ int run_command(const Arguments& arguments) {
     interrupted = interrupt.interrupted();
   }
   const Generated& generated = result.generated;
-  result.answer = split_reasoning(asked.reasoning, generated.text);
+  if (json) result.answer = split_reasoning(asked.reasoning, generated.text);
   if (options.json_lines) print_lines(lines.flush());
   if (json) {
     result.notices = std::move(asked.notices);

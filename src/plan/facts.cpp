@@ -21,7 +21,7 @@ namespace {
 ///
 /// Of code and constants, what running touches (docs/decisions/memory.md).
 constexpr Bytes touched_parts = 17, all_parts = 32;
-/// Heap: a prompt and what parsing leaves behind, and what the allocator adds to the text account.
+/// Heap: what parsing leaves behind, and what the allocator adds to the text account.
 constexpr Bytes heap_bytes = 640 * KiB, heap_divisor_of_text = 32;
 /// A process that holds more than was declared counts so many more.
 constexpr Bytes declared_step = 128 * KiB;
@@ -62,13 +62,14 @@ ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
   return facts;
 }
 
-Bytes runtime_bytes(const ModelFacts& facts, int threads) {
+Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes counted_elsewhere) {
   trim_allocator();
   release_program();
   const ProcessMemory held = process_memory();
   const Bytes code = at_least(program_bytes() / all_parts * touched_parts, held.file_mapped);
+  const Bytes counted = std::min(held.anonymous, facts.text_bytes + counted_elsewhere);
   const Bytes heap = at_least(heap_bytes + facts.text_bytes / heap_divisor_of_text,
-                              held.anonymous - std::min(held.anonymous, facts.text_bytes));
+                              held.anonymous - counted);
   return code + heap + later_bytes + stack_bytes_per_thread * static_cast<Bytes>(threads) +
          facts.table_bytes;
 }

@@ -19,6 +19,9 @@ namespace {
 
 using Json = nlohmann::json;
 
+/// Of the files here: what is deeper is none of them.
+constexpr int most_levels = 8;
+
 /// The lines of /proc/cpuinfo that tell processors apart, of the first one.
 std::string processor_name() {
   const std::string text = read_small_file("/proc/cpuinfo").value_or("");
@@ -224,6 +227,7 @@ nlohmann::json to_json(const Machine& m) {
 }
 
 std::optional<Machine> parse_machine(std::string_view text) try {
+  if (is_nested_deeper(text, most_levels)) return {};
   const Json json = Json::parse(text);
   if (json.at("batches") != Json(measured_batches)) return {};
   Machine m;
@@ -260,7 +264,7 @@ std::string cache_folder() {
 
 std::optional<Machine> load_machine(const std::string& folder, const MachineKey& key) {
   if (folder.empty()) return {};
-  const std::optional<std::string> text = read_small_file(file_of(folder, key));
+  const std::optional<std::string> text = read_small_file(file_of(folder, key), most_of_own_file);
   if (!text) return {};
   std::optional<Machine> machine = parse_machine(*text);
   if (!machine || machine->key != key) return {};
@@ -279,8 +283,8 @@ std::string machine_lock_path(const std::string& folder, const MachineKey& key) 
 
 std::vector<ReachedSpeed> load_notes(const std::string& folder, const Machine& machine) try {
   if (folder.empty()) return {};
-  const std::optional<std::string> text = read_small_file(notes_of(folder, machine.key));
-  if (!text) return {};
+  const std::optional<std::string> text = read_small_file(notes_of(folder, machine.key), most_of_own_file);
+  if (!text || is_nested_deeper(*text, most_levels)) return {};
   const Json json = Json::parse(*text);
   if (json.at("measurement") != measurement_json(machine)) return {};
   return parse_reached(json.at("reached"));
