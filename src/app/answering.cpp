@@ -38,16 +38,9 @@ PlanNeeds answer_needs(const OpenModel& model, std::int64_t prompt_tokens,
   return needs;
 }
 
-PlanNeeds conversation_needs(const OpenModel& model, std::optional<std::int64_t> context) {
-  PlanNeeds needs;
-  needs.policy = WeightPolicy::fit;
-  needs.still_to_come = conversation_bytes(
-      context.value_or(std::min(model.facts.description.trained_context, default_context)));
-  return needs;
-}
-
-Bytes conversation_bytes(std::int64_t context) {
-  return 512 * KiB + 128 * static_cast<Bytes>(context);
+Bytes planned_bytes(Bytes text, std::int64_t tokens) {
+  const Bytes ids = static_cast<Bytes>(tokens) * sizeof(TokenId);
+  return std::min(text + ids, sequence_bytes(tokens) - ids);
 }
 
 void refuse_long_prompt(std::int64_t length, const Plan& plan) {
@@ -86,7 +79,7 @@ Answer answer(Session& session, const ConversationPrompt& prompt, GenerateOption
         return watch.goes_on();
       });
   pass_on(splitter.flush());
-  answer.split = split_reasoning(prompt.reasoning, answer.generated.text);
+  answer.reasoning = prompt.reasoning;
   return answer;
 }
 

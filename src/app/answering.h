@@ -15,12 +15,8 @@ namespace plimsoll {
 /// (-1: a usual answer), where that is more than what plans take by themselves.
 PlanNeeds answer_needs(const OpenModel& model, std::int64_t prompt_tokens, std::int64_t max_tokens);
 
-/// What a plan for a conversation needs; it may grow up to `context` tokens.
-PlanNeeds conversation_needs(const OpenModel& model, std::optional<std::int64_t> context);
-
-/// What a conversation may come to hold beside the plan's accounts: its texts, and a message while
-/// it is typed and tokenized.
-Bytes conversation_bytes(std::int64_t context);
+/// What of a prompt's text and ids a plan with room for it has in its sequence (sequence_bytes).
+Bytes planned_bytes(Bytes text, std::int64_t tokens);
 
 /// Before anything is loaded. Throws Error(context_exceeded) where the prompt is longer than the
 /// planned context.
@@ -29,7 +25,9 @@ void refuse_long_prompt(std::int64_t prompt_tokens, const Plan& plan);
 struct Answer {
   Generated generated;  ///< its prompt tokens are those that the session did not have yet
   std::int64_t cached_tokens = 0;  ///< of the prompt, that it had
-  SplitAnswer split;
+  ReasoningMarks reasoning;        ///< in its text
+
+  SplitAnswer split() const { return split_reasoning(reasoning, generated.text); }
 };
 
 /// The answer to a prompt, or what is written on from it. What the session shares with the prompt

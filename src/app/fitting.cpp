@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <set>
@@ -130,16 +131,28 @@ class Fitting {
     if (known_ && known_->source != source()) known_.reset();
   }
 
-  /// What the fit holds at its peak within a budget: of a smaller one it measures on less text.
-  Bytes needed_within(Bytes budget, Bytes held) const {
+  /// What the fit holds at its peak, when writing a text to measure on takes `of_text`.
+  Bytes peak_with(Bytes held, const CalibrationSize& size, Bytes of_text) const {
     const Description& d = model_.facts.description;
     const int workers = context_->threads.size();
-    const CalibrationSize size = size_within(budget - std::min(budget, held));
-    Bytes most = writing_bytes(d, uses_, size, is_thorough_, workers);
+    Bytes most = std::max(of_text, writing_bytes(d, uses_, size, is_thorough_, workers));
     if (is_thorough_ && !known_) most = std::max(most, analysis_bytes(d, uses_, size, workers));
-    if (is_thorough_ && !text_) most = std::max(most, text_bytes(size));
     const Bytes peak = bounded_sum({held, most});
     return peak + peak / 512;  // page tables
+  }
+
+  /// The same at least within a budget: of a smaller one it measures on less text.
+  Bytes needed_within(Bytes budget, Bytes held) const {
+    const CalibrationSize size = size_within(budget - std::min(budget, held));
+    return peak_with(held, size, is_thorough_ && !text_ ? text_bytes(size) : 0);
+  }
+
+  /// Where the text that the model wrote is kept; empty without a place.
+  std::string written_path(const CalibrationSize& size) const {
+    const std::string folder = cache_folder();
+    return folder.empty() ? folder
+                          : fmt::format("{}/text-{}-{}-{}.json", folder, fingerprint_,
+                                        size.moments + size.probes, size.sequence_tokens);
   }
 
   CalibrationSize size_within(Bytes room) const {
@@ -197,6 +210,32 @@ class Fitting {
     }
     heap_ = context_->ledger.reserve(Account::runtime, heap);
     if (is_thorough_) size_ = size_within(budget_ - held);
+    Bytes of_text = 0;
+    if (is_thorough_ && !text_ && ::access(written_path(size_).c_str(), R_OK) != 0)
+      // The text account is part of what is held.
+      of_text = text_plan(budget_ - held, size_).peak_bytes - model_.facts.text_bytes;
+    predicted_ = peak_with(held, size_, of_text);
+  }
+
+  /// For writing as many sequences at a time as there is room for.
+  Plan text_plan(Bytes room, const CalibrationSize& size) const {
+    const std::int64_t sequences = size.moments + size.probes;
+    Plan plan;
+    PlanRequest request;
+    for (std::int64_t together = std::min<std::int64_t>(sequences, 32); together > 0;
+         together /= 2) {
+      request = text_request(together, size);
+      request.budget = room;
+      plan = make_plan(model_.facts, request);
+      if (plan.fits) break;
+    }
+    // A large model in half of its bytes writes as good a text in half of the time.
+    constexpr std::int64_t large = 100'000'000;
+    if (model_.facts.parameters > large && plan.formats.empty()) {
+      request.budget = std::min(room, plan.peak_bytes / 100 * 55);
+      if (Plan smaller = make_plan(model_.facts, request); smaller.fits) plan = std::move(smaller);
+    }
+    return plan;
   }
 
   QualityModel know_quality() {
@@ -238,10 +277,7 @@ class Fitting {
 
   void write_text() {
     const std::int64_t sequences = size_.moments + size_.probes, tokens = size_.sequence_tokens;
-    const std::string folder = cache_folder();
-    const std::string path = folder.empty() ? folder
-                                            : fmt::format("{}/text-{}-{}-{}.json", folder,
-                                                          fingerprint_, sequences, tokens);
+    const std::string path = written_path(size_);
     std::vector<Sequence> texts =
         load_sequences(path, sequences, tokens, model_.facts.description.vocabulary);
     if (texts.empty()) {
@@ -255,23 +291,8 @@ class Fitting {
   }
 
   std::vector<Sequence> write_text(std::int64_t sequences, std::int64_t tokens) {
-    const Bytes room = budget_ - std::min(budget_, context_->ledger.used());
-    // As many at a time as there is room for.
-    Plan plan;
-    PlanRequest request;
-    for (std::int64_t together = std::min<std::int64_t>(sequences, 32); together > 0;
-         together /= 2) {
-      request = text_request(together, size_);
-      request.budget = room;
-      plan = make_plan(model_.facts, request);
-      if (plan.fits) break;
-    }
-    // A large model in half of its bytes writes as good a text in half of the time.
-    constexpr std::int64_t large = 100'000'000;
-    if (model_.facts.parameters > large && plan.formats.empty()) {
-      request.budget = std::min(room, plan.peak_bytes / 100 * 55);
-      if (Plan smaller = make_plan(model_.facts, request); smaller.fits) plan = std::move(smaller);
-    }
+    const Bytes used = context_->ledger.used();
+    const Plan plan = text_plan(budget_ - std::min(budget_, used), size_);
     const Reservation drawing =
         context_->ledger.reserve(Account::runtime, plan.account(Account::runtime));
     const Engine engine(*context_, model_, plan, {}, nullptr, Engine::Accounts::held_by_caller);
@@ -427,6 +448,7 @@ class Fitting {
     FitReport report;
     report.file_bytes = file_bytes_;
     report.target_bytes = target_;
+    report.predicted_peak_bytes = predicted_;
     report.bits_per_weight = bits_per_weight();
     report.is_copy = is_copy();
     if (!report.is_copy) report.kl_nats = kl_nats_;
@@ -468,6 +490,7 @@ class Fitting {
   FittedFile fitted_;
   std::unique_ptr<Context> context_;
   Reservation heap_, held_text_;
+  Bytes predicted_ = 0;       ///< peak of this process
   bool is_thorough_ = false;  ///< measures, and feeds errors back
   std::string fingerprint_, of_text_;
   std::optional<std::string> text_;    ///< that --text names

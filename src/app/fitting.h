@@ -53,6 +53,7 @@ struct FitReport {
   bool has_named_tokenizer = true;
   Bytes source_bytes = 0;
   double seconds = 0;
+  Bytes predicted_peak_bytes = 0;  ///< of this process
 };
 
 /// `decided` is called when the formats are known, before anything is written. Throws

@@ -50,6 +50,7 @@ Forecast forecast(Host& host, const OpenModel& model, const ForecastRequest& req
   needs.policy = WeightPolicy::fit;
   needs.shows_losses = true;
   needs.sessions = request.sessions;
+  needs.converses = request.converses;
   if (request.speed > 0) {
     said.machine = machine_for_floor(host, formats_of_any_plan(model.facts));
     needs.speed = {request.speed, &*said.machine};

@@ -53,6 +53,7 @@ PlanRequest plan_request(Host& host, const OpenModel& model, const PlanNeeds& ne
   request.context = needs.context;
   request.logit_rows = needs.logit_rows;
   request.sessions = needs.sessions;
+  request.converses = needs.converses;
   request.speed = needs.speed;
   request.policy = needs.policy;
   if (request.policy == WeightPolicy::fit) {

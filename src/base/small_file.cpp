@@ -13,7 +13,7 @@ constexpr std::string_view white_space = " \t\r\n";
 
 }  // namespace
 
-std::optional<std::string> read_small_file(const std::string& path) {
+std::optional<std::string> read_small_file(const std::string& path, Bytes most) {
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (file < 0) return std::nullopt;
   std::string content;
@@ -21,13 +21,30 @@ std::optional<std::string> read_small_file(const std::string& path) {
   for (;;) {
     const ssize_t count = read(file, buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) {
+    const bool is_too_long = count > 0 && content.size() + static_cast<Bytes>(count) > most;
+    if (count <= 0 || is_too_long) {
       close(file);
-      if (count < 0) return std::nullopt;
+      if (count < 0 || is_too_long) return std::nullopt;
       return content;
     }
     content.append(buffer, static_cast<std::size_t>(count));
   }
+}
+
+bool is_nested_deeper(std::string_view json, int most) {
+  int depth = 0;
+  bool is_in_string = false;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (c == '"') is_in_string = !is_in_string;
+    if (is_in_string) {
+      if (c == '\\') ++i;
+      continue;
+    }
+    if ((c == '[' || c == '{') && ++depth > most) return true;
+    if (c == ']' || c == '}') --depth;
+  }
+  return false;
 }
 
 std::optional<std::uint64_t> number_field(std::string_view text, std::string_view key) {

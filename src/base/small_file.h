@@ -9,9 +9,21 @@
 
 namespace plimsoll {
 
-/// The whole content, or empty if the file cannot be opened or read. For files whose size is not
-/// known beforehand.
-std::optional<std::string> read_small_file(const std::string& path);
+/// Room for the longest file of the kernel: /proc/cpuinfo has 1.5 KB for each processor.
+constexpr Bytes most_of_small_file = 4 * MiB;
+/// Of the files that this program writes for itself (what it has measured, downloaded, kept): they
+/// have some kilobytes, and what is longer is none of its own. As a JSON document a byte may take
+/// eight.
+constexpr Bytes most_of_own_file = 256 * KiB;
+
+/// The whole content, or empty if the file cannot be opened or read, or has more than `most` bytes;
+/// holds no more than these. For files whose size is not known beforehand.
+std::optional<std::string> read_small_file(const std::string& path,
+                                           Bytes most = most_of_small_file);
+
+/// Whether arrays and objects of a JSON text stand deeper in each other than `most`: a document of
+/// them takes sixty times the bytes of the text.
+bool is_nested_deeper(std::string_view json, int most);
 
 /// The number after the word `key` at the start of a line: "MemTotal:   24684084 kB",
 /// "inactive_file 4096". Empty without such a line, or where no number follows.

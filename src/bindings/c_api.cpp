@@ -319,8 +319,9 @@ plimsoll_status plimsoll_generate(plimsoll_session* session, const char* prompt,
     if (answer == nullptr) return;
     const plimsoll::Generated& generated = found.generated;
     plimsoll_answer filled = {};
-    filled.text = copied(found.split.text);
-    filled.reasoning = copied(found.split.reasoning);
+    const plimsoll::SplitAnswer split = found.split();
+    filled.text = copied(split.text);
+    filled.reasoning = copied(split.reasoning);
     filled.finish_reason = plimsoll::name(generated.reason).data();
     filled.prompt_tokens = found.cached_tokens + generated.prompt_tokens;
     filled.cached_tokens = found.cached_tokens;

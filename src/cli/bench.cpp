@@ -17,6 +17,7 @@
 #include "cli/common.h"
 #include "plan/speed.h"
 #include "probe/reached.h"
+#include "terminal/json_writer.h"
 #include "terminal/output.h"
 #include "terminal/terminal.h"
 
@@ -230,7 +231,7 @@ int bench_command(const Arguments& arguments) {
   loaded.engine.reset();  // noting takes memory too
   note(report);
   if (common.json)
-    print_json(json(report));
+    print_json_with_peak(json(report));
   else
     write_out(Table(report).text());
   return 0;

@@ -46,7 +46,15 @@ void TextStream::write(std::string_view text) {
 void TextStream::write_dimmed(std::string_view text) {
   if (text.empty()) return;
   at_line_start_ = text.back() == '\n';
-  write_out(Terminal::of(STDOUT_FILENO).styled(Style::dim, printable(text)));
+  const Terminal terminal = Terminal::of(STDOUT_FILENO);
+  // Piece by piece: it may be a long prompt.
+  constexpr std::size_t step = 4 * KiB;
+  while (!text.empty()) {
+    std::size_t size = std::min(step, text.size());
+    while (size < text.size() && (text[size] & 0xC0) == 0x80) ++size;
+    write_out(terminal.styled(Style::dim, printable(text.substr(0, size))));
+    text.remove_prefix(size);
+  }
 }
 
 void TextStream::end_line() {

@@ -15,6 +15,7 @@
 #include "file/input_files.h"
 #include "file/output_file.h"
 #include "report/evaluation_report.h"
+#include "terminal/json_writer.h"
 #include "terminal/output.h"
 #include "terminal/terminal.h"
 
@@ -125,7 +126,7 @@ int eval_command(const Arguments& arguments) {
     html->commit();
   }
   if (options.common.json)
-    print_json(report_json(report));
+    print_json_with_peak(report_json(report));
   else
     write_out(describe_report(report, Terminal::of(STDOUT_FILENO)));
   return 0;

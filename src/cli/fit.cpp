@@ -12,6 +12,7 @@
 #include "file/input_files.h"
 #include "fit/recipes.h"
 #include "plan/plan.h"
+#include "terminal/json_writer.h"
 #include "terminal/output.h"
 
 namespace plimsoll {
@@ -107,7 +108,8 @@ std::string describe_choice(const FitReport& report) {
                      report.bits_per_weight, formats);
 }
 
-nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& report) {
+nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& report,
+                               Bytes budget) {
   nlohmann::ordered_json json = {
       {"output", *command.output},
       {"file_bytes", report.file_bytes},
@@ -119,7 +121,9 @@ nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& repor
       {"formats", report.formats},
       {"kept_tensors", report.kept_tensors},
       {"seconds", report.seconds},
-      {"peak_bytes", process_memory().peak}};
+      {"peak_bytes", nullptr},
+      {"predicted_peak_bytes", report.predicted_peak_bytes},
+      {"budget_bytes", budget}};
   if (report.tensors_without_format > 0)
     json["tensors_without_format"] = report.tensors_without_format;
   if (report.resumed_layers > 0) json["resumed_layers"] = report.resumed_layers;
@@ -171,7 +175,7 @@ int fit_command(const Arguments& arguments) {
     notice(describe_choice(decided));
   });
   if (command.common.json)
-    print_json(to_json(command, report));
+    print_json_with_peak(to_json(command, report, host.line.budget()));
   else
     write_out(describe(command, report));
   return 0;

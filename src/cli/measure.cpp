@@ -8,9 +8,9 @@
 #include <nlohmann/json.hpp>
 
 #include "app/planning.h"
-#include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
+#include "terminal/json_writer.h"
 #include "terminal/output.h"
 
 namespace plimsoll {
@@ -56,10 +56,11 @@ void report(const Measured& measured, const OpenModel& model, bool json) {
                                      : "");
   }
   if (json)
-    return print_json({{"tokens", measured.tokens},
+    return print_json_with_peak({{"tokens", measured.tokens},
                        {"seconds", measured.seconds},
                        {"quality", name(quality.source)},
-                       {"peak_bytes", process_memory().peak},
+                       {"peak_bytes", nullptr},
+                       {"predicted_peak_bytes", measured.predicted_peak_bytes},
                        {"formats", losses}});
   write_out(
       fmt::format("Rounding everything to one format costs, in KL divergence per token:\n{}"

@@ -25,7 +25,7 @@ struct PlanOptions {
   std::optional<std::int64_t> sessions;
   double speed = 0;  ///< 0: none asked for
   std::optional<std::string> html;
-  bool probe = false;
+  bool chat = false, probe = false;
 
   /// False when only help was wanted.
   bool parse(const Arguments& arguments) {
@@ -36,6 +36,9 @@ struct PlanOptions {
         options, "Tokens of context of each conversation; without it, the most useful that fits");
     options.count("--sessions", sessions, 1, most_sessions,
                   "Conversations at the same time (default 1)");
+    options.flag("--chat", chat,
+                 "Count what a conversation at the terminal holds besides, as run without a prompt "
+                 "does");
     options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
     options.text("--html", "FILE", html, "Also write a web page with the tables and plots");
     options.flag("--probe", probe, "Measure this machine anew, for every format, and show it");
@@ -106,6 +109,7 @@ int plan_command(const Arguments& arguments) {
   const Forecast said = forecast(host, model,
                                  {.context = options.common.context,
                                   .sessions = options.sessions.value_or(1),
+                                  .converses = options.chat,
                                   .speed = options.speed,
                                   .all_speeds = options.common.json || options.html,
                                   .probe = options.probe});

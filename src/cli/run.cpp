@@ -22,6 +22,7 @@
 #include "probe/reached.h"
 #include "report/line.h"
 #include "terminal/input.h"
+#include "terminal/json_writer.h"
 #include "terminal/output.h"
 #include "text/chat_template.h"
 
@@ -40,33 +41,34 @@ void print_result(const Answer& given, const std::vector<std::string>& notices,
                   double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
+  const SplitAnswer split = given.split();
   const Generated& g = given.generated;
-  const nlohmann::ordered_json json{
-      {"text", given.split.text},
-      {"tokens", g.tokens.size()},
-      {"finish_reason", name(g.reason)},
-      {"peak_bytes", process_memory().peak},
-      {"prefill_tokens_per_second", g.prefill_tokens_per_second()},
-      {"decode_tokens_per_second", g.decode_tokens_per_second()},
-      {"prompt", prompt},
-      {"prompt_tokens", g.prompt_tokens},
-      {"reasoning", given.split.reasoning},
-      {"notices", notices},
-      {"token_ids", g.tokens},
-      {"seed", options.generate.sampling.seed},
-      {"context", plan.context},
-      {"threads", plan.threads},
-      {"budget_bytes", plan.budget_bytes},
-      {"predicted_peak_bytes", plan.peak_bytes},
-      {"bits_per_weight", plan.bits_per_weight},
-      {"kl_nats", plan.kl_nats},
-      {"speed_floor",
-       plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor) : nlohmann::ordered_json()},
-      {"load_seconds", load_seconds},
-      {"first_token_seconds", g.prefill_seconds},
-      {"ledger_bytes", audit.ledger},
-      {"unaccounted_bytes", audit.unaccounted}};
-  options.json_lines ? print_json_line(json) : print_json(json);
+  JsonWriter json(options.json_lines);
+  json.add_text("text", split.text);
+  json.add("tokens", g.tokens.size());
+  json.add("finish_reason", name(g.reason));
+  json.add("peak_bytes", process_memory().peak);
+  json.add("prefill_tokens_per_second", g.prefill_tokens_per_second());
+  json.add("decode_tokens_per_second", g.decode_tokens_per_second());
+  json.add_text("prompt", prompt);
+  json.add("prompt_tokens", g.prompt_tokens);
+  json.add_text("reasoning", split.reasoning);
+  json.add("notices", notices);
+  json.add_ids("token_ids", g.tokens);
+  json.add("seed", options.generate.sampling.seed);
+  json.add("context", plan.context);
+  json.add("threads", plan.threads);
+  json.add("budget_bytes", plan.budget_bytes);
+  json.add("predicted_peak_bytes", plan.peak_bytes);
+  json.add("bits_per_weight", plan.bits_per_weight);
+  json.add("kl_nats", plan.kl_nats);
+  json.add("speed_floor",
+           plan.speed_floor ? nlohmann::ordered_json(*plan.speed_floor) : nlohmann::ordered_json());
+  json.add("load_seconds", load_seconds);
+  json.add("first_token_seconds", g.prefill_seconds);
+  json.add("ledger_bytes", audit.ledger);
+  json.add("unaccounted_bytes", audit.unaccounted);
+  json.end();
 }
 
 /// For coming predictions.
@@ -122,21 +124,23 @@ int run_command(const Arguments& arguments) {
                          fmt::format("the model has no chat template: the format is {}",
                                      chat_template->description()));
 
-  // What stays of them: the ids, the prompt's text, and in a conversation its messages.
-  const Reservation held_text =
-      hold.settle(asked.tokens.size() * sizeof(TokenId) +
-                  (prompt ? prompt->text.size() * (conversation ? 3 : 1) : 0));
-  PlanNeeds needs = prompt
-                        ? answer_needs(model, std::ssize(asked.tokens), options.generate.max_tokens)
-                        : conversation_needs(model, options.common.context);
+  PlanNeeds needs;
+  needs.policy = WeightPolicy::fit;
+  needs.converses = !prompt;
+  // Until the plan has it, which has room for as many tokens.
+  Reservation held_text;
+  if (prompt) {
+    needs = answer_needs(model, std::ssize(asked.tokens), options.generate.max_tokens);
+    held_text = hold.settle(planned_bytes(prompt->text.size(), std::ssize(asked.tokens)));
+  }
   if (options.common.context) needs.context = options.common.context;
-  needs.held_text = held_text.bytes();
   std::optional<Machine> machine;
   if (options.speed > 0) {
     machine = machine_for_floor(host, formats_of_any_plan(model.facts));
     needs.speed = {options.speed, &*machine};
   }
   const PlanRequest request = plan_request(host, model, needs);
+  held_text = Reservation();
   const Plan plan = saved ? carry_out(model, request, *saved) : make_plan(model.facts, request);
   refuse_unless_it_fits(plan);
   refuse_long_prompt(std::ssize(asked.tokens), plan);

@@ -73,6 +73,8 @@ Generated generate(Session& session, std::span<const TokenId> prompt,
   const bool complete = session.append(prompt, prefill_progress);
   result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   result.prefill_seconds = seconds_since(start);
+  const std::int64_t most = options.max_tokens < 0 ? session.room() + 1 : options.max_tokens;
+  result.tokens.reserve(static_cast<std::size_t>(std::min(most, session.room() + 1)));
   if (!complete) {
     result.reason = FinishReason::cancelled;
     return result;

@@ -134,7 +134,7 @@ std::string KnownIdentity::stamp_lines() const {
 
 std::optional<std::string> KnownIdentity::find() const {
   if (note_path_.empty()) return {};
-  const std::optional<std::string> note = read_small_file(note_path_);
+  const std::optional<std::string> note = read_small_file(note_path_, most_of_own_file);
   if (!note || note->size() != stamps_.size() + identity_digits || !note->starts_with(stamps_))
     return {};
   return note->substr(stamps_.size());
@@ -142,7 +142,7 @@ std::optional<std::string> KnownIdentity::find() const {
 
 std::optional<std::string> KnownIdentity::find_by_name() const {
   if (note_path_.empty()) return {};
-  const std::optional<std::string> note = read_small_file(note_path_);
+  const std::optional<std::string> note = read_small_file(note_path_, most_of_own_file);
   if (!note || !note->starts_with(version) || note->size() < version.size() + identity_digits)
     return {};
   return note->substr(note->size() - identity_digits);

@@ -104,13 +104,18 @@ std::vector<ReasoningSplitter::Piece> ReasoningSplitter::flush() {
 }
 
 SplitAnswer split_reasoning(const ReasoningMarks& marks, std::string_view text) {
-  ReasoningSplitter splitter(marks);
   SplitAnswer answer;
+  if (marks.begin.empty() && marks.end.empty()) {
+    answer.text = text;
+    return answer;
+  }
+  ReasoningSplitter splitter(marks);
   const auto take = [&](const std::vector<ReasoningSplitter::Piece>& pieces) {
     for (const auto& piece : pieces)
       (piece.is_reasoning ? answer.reasoning : answer.text) += piece.text;
   };
-  take(splitter.push(text));
+  constexpr std::size_t step = 4 * KiB;  // so that little of it is there twice
+  for (std::size_t at = 0; at < text.size(); at += step) take(splitter.push(text.substr(at, step)));
   take(splitter.flush());
   return answer;
 }

@@ -101,8 +101,11 @@ void save_sequences(const std::string& path, std::span<const Sequence> sequences
 std::vector<Sequence> load_sequences(const std::string& path, std::int64_t count,
                                      std::int64_t tokens, std::int64_t vocabulary) {
   if (path.empty()) return {};
-  const std::optional<std::string> text = read_small_file(path);
-  if (!text) return {};
+  // Seven digits and a comma for each, as a document sixteen bytes.
+  constexpr Bytes longest_id = 8;
+  const Bytes most = KiB + static_cast<Bytes>(count * (tokens + 1)) * longest_id;
+  const std::optional<std::string> text = read_small_file(path, most);
+  if (!text || is_nested_deeper(*text, 2)) return {};
   const nlohmann::json json = nlohmann::json::parse(*text, nullptr, false);
   if (!json.is_array() || std::ssize(json) != count) return {};
   std::vector<Sequence> sequences;

@@ -26,6 +26,17 @@ std::string file_of(const std::string& folder, const std::string& fingerprint) {
   return folder + "/quality/" + fingerprint + ".json";
 }
 
+/// No text of to_json() for these tensors is longer: a name and, for each format and rounding, another
+/// with a number. What a damaged or foreign one would take is many times its bytes.
+Bytes most_quality_bytes(std::span<const TensorUse> uses) {
+  constexpr Bytes of_file = 4 * KiB, of_tensor = 512, of_number = 64;
+  Bytes bytes = of_file;
+  for (const TensorUse& use : uses)
+    bytes += of_tensor + 2 * use.slot.name.size() +
+             rounding_names.size() * formats().size() * of_number;
+  return bytes;
+}
+
 std::optional<QualitySource> source_named(std::string_view text) {
   for (const QualitySource source :
        {QualitySource::prior, QualitySource::quick, QualitySource::own_text, QualitySource::text})
@@ -64,6 +75,8 @@ nlohmann::json to_json(const QualityModel& quality, std::span<const TensorUse> u
 
 std::optional<QualityModel> parse_quality(std::string_view text,
                                           std::span<const TensorUse> uses) try {
+  constexpr int most_levels = 8;
+  if (text.size() > most_quality_bytes(uses) || is_nested_deeper(text, most_levels)) return {};
   const nlohmann::json json = nlohmann::json::parse(text);
   if (json.at("version") != file_version) return {};
   const std::optional<QualitySource> source = source_named(json.at("source").get<std::string>());
@@ -149,7 +162,7 @@ std::string model_fingerprint(const ModelFile& file) {
 std::optional<QualityModel> load_quality(const std::string& folder, const std::string& fingerprint,
                                          std::span<const TensorUse> uses) {
   if (folder.empty()) return {};
-  const std::optional<std::string> text = read_small_file(file_of(folder, fingerprint));
+  const std::optional<std::string> text = read_small_file(file_of(folder, fingerprint), most_quality_bytes(uses));
   if (!text) return {};
   return parse_quality(*text, uses);
 }

@@ -40,7 +40,7 @@ struct PartState {
   static PartState of(const RemoteFile& file) { return {file.url, "", file.sum, file.bytes}; }
 
   static std::optional<PartState> read(const std::string& path) {
-    const json from = parse_json(read_small_file(path).value_or(""));
+    const json from = parse_json(read_small_file(path, most_of_own_file).value_or(""));
     PartState state;
     try {
       state.url = from.at("url").get<std::string>();

@@ -38,7 +38,7 @@ bool is_commit(std::string_view text) {
 /// The commit of a revision; empty where the cache does not know it.
 std::string commit_of(const fs::path& repo, const std::string& revision) {
   if (is_commit(revision)) return revision;
-  std::string commit = read_small_file((repo / "refs" / revision).string()).value_or("");
+  std::string commit = read_small_file((repo / "refs" / revision).string(), most_of_own_file).value_or("");
   while (!commit.empty() && (commit.back() == '\n' || commit.back() == ' ')) commit.pop_back();
   return is_commit(commit) ? commit : "";
 }

@@ -23,7 +23,7 @@ constexpr std::string_view own_host = "registry.ollama.ai", own_owner = "library
 
 /// manifests/HOST/OWNER/MODEL/TAG is a JSON object whose layers name their blobs by digest.
 std::optional<StoredModel> read_manifest(const fs::path& store, const fs::path& manifest) {
-  const auto text = read_small_file(manifest.string());
+  const auto text = read_small_file(manifest.string(), most_of_own_file);
   const json parsed = parse_json(text.value_or(""));
   StoredModel model;
   try {

@@ -6,7 +6,7 @@
 
 namespace plimsoll {
 
-/// Discarded (is_discarded()) where the text is none.
+/// Discarded (is_discarded()) where the text is none, or has more than 64 levels.
 nlohmann::json parse_json(std::string_view text);
 
 }  // namespace plimsoll

@@ -74,7 +74,7 @@ Places Places::from_environment() {
   places.token = trimmed_token(first_of({variable("HF_TOKEN"), variable("HUGGING_FACE_HUB_TOKEN")}));
   if (const std::string file = first_of({variable("HF_TOKEN_PATH"), inside(hub_home, "token")});
       !places.token && !file.empty())
-    places.token = trimmed_token(read_small_file(file).value_or(""));
+    places.token = trimmed_token(read_small_file(file, most_of_own_file).value_or(""));
 
   places.offline = is_true(first_of({variable("HF_HUB_OFFLINE"), variable("TRANSFORMERS_OFFLINE")}));
   return places;

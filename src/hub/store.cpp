@@ -104,7 +104,7 @@ StoredModel read_record(const fs::path& folder, const json& record) {
 
 /// Nothing for a folder that is no whole model.
 std::optional<StoredModel> read_stored(const fs::path& folder) {
-  const auto text = read_small_file((folder / record_name).string());
+  const auto text = read_small_file((folder / record_name).string(), most_of_own_file);
   if (!text) return {};
   const json record = parse_json(*text);
   try {

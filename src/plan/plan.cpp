@@ -46,12 +46,10 @@ Bytes resident_limit(Bytes budget) {
 /// Measured; see docs/decisions/memory.md.
 constexpr Bytes rounding_runtime_bytes = 832 * KiB;
 
-/// On the heap for each session beside the first, which the request's runtime_bytes have: its
-/// tokens, and the logits and ids that it draws from.
-Bytes session_bytes(const Description& d, std::int64_t context) {
-  return bounded_sum(
-      {bounded_product({static_cast<Bytes>(context), sizeof(TokenId)}),
-       bounded_product({static_cast<Bytes>(d.vocabulary), sizeof(float) + sizeof(TokenId)})});
+/// On the heap for each session beside the first, for which the request's runtime_bytes have it: the
+/// logits and ids that it draws from.
+Bytes drawing_bytes(const Description& d) {
+  return bounded_product({static_cast<Bytes>(d.vocabulary), sizeof(float) + sizeof(TokenId)});
 }
 
 /// Fills in the sizes for one context and chunk.
@@ -72,9 +70,11 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
                                                 static_cast<double>(facts.parameters)
                                           : 0;
   const auto sessions = static_cast<Bytes>(request.sessions);
+  const Bytes conversation = request.converses ? conversation_bytes(context) : 0;
   const Bytes runtime =
       bounded_sum({request.runtime_bytes, weights.formats.empty() ? 0 : rounding_runtime_bytes,
-                   bounded_product({sessions - 1, session_bytes(d, context)})});
+                   bounded_product({sessions, bounded_sum({sequence_bytes(context), conversation})}),
+                   bounded_product({sessions - 1, drawing_bytes(d)})});
   const auto set = [&plan](Account a, Bytes bytes) {
     plan.accounts[static_cast<std::size_t>(a)] = bytes;
   };
@@ -270,6 +270,18 @@ void set_offers(const Plan& least, bool is_rounded, Plan& plan) {
 }
 
 }  // namespace
+
+Bytes sequence_bytes(std::int64_t context) {
+  // Of a token: its id in the session, and in the prompt or the answer; its text, 4 bytes of it or
+  // up to 8 while a text grows.
+  constexpr Bytes of_token = 2 * sizeof(TokenId) + 8;
+  return bounded_product({static_cast<Bytes>(context), of_token});
+}
+
+Bytes conversation_bytes(std::int64_t context) {
+  constexpr Bytes of_token = 64, code = 256 * KiB;
+  return bounded_sum({code, bounded_product({static_cast<Bytes>(context), of_token})});
+}
 
 Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Decisions& decisions) {
   PlanRequest request = asked;

@@ -54,6 +54,8 @@ struct PlanRequest {
   /// Tokens of KV cache of each session; without it, the most useful that fits.
   std::optional<std::int64_t> context;
   std::int64_t sessions = 1;  ///< conversations at the same time
+  /// Messages are typed, and kept as texts besides: see conversation_bytes().
+  bool converses = false;
   int threads = 1;
   std::int64_t logit_rows =
       1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
@@ -129,6 +131,14 @@ struct Plan {
   bool keeps_speed() const;
   Bytes account(Account a) const { return accounts[static_cast<std::size_t>(a)]; }
 };
+
+/// On the heap for a sequence of so many tokens: the session's ids, those of prompt and answer, and
+/// their texts. Part of every plan's runtime account.
+Bytes sequence_bytes(std::int64_t context);
+
+/// The same for what a conversation holds besides: messages, what templates make of them and their
+/// ids, each several times while a turn begins; and the code of all that.
+Bytes conversation_bytes(std::int64_t context);
 
 /// Context that is taken when none is asked for and the model and the budget allow more.
 constexpr std::int64_t default_context = 4096;

@@ -72,7 +72,7 @@ MachineKey machine_key(int threads) {
 
 std::optional<Machine> load_machine(const std::string& folder, const MachineKey& key) {
   if (folder.empty()) return {};
-  const std::optional<std::string> text = read_small_file(file_of(folder, key));
+  const std::optional<std::string> text = read_small_file(file_of(folder, key), most_of_own_file);
   if (!text) return {};
   std::optional<Machine> machine = parse_machine(*text);
   if (!machine || machine->key != key) return {};
@@ -91,8 +91,9 @@ std::string machine_lock_path(const std::string& folder, const MachineKey& key) 
 
 std::vector<ReachedSpeed> load_notes(const std::string& folder, const Machine& machine) try {
   if (folder.empty()) return {};
-  const std::optional<std::string> text = read_small_file(notes_of(folder, machine.key));
-  if (!text) return {};
+  const std::optional<std::string> text = read_small_file(notes_of(folder, machine.key), most_of_own_file);
+  constexpr int most_levels = 8;
+  if (!text || is_nested_deeper(*text, most_levels)) return {};
   const Json json = Json::parse(*text);
   if (json.at("measurement") != measurement_json(machine)) return {};
   return parse_reached(json.at("reached"));

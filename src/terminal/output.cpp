@@ -94,11 +94,14 @@ void write_out(std::string_view text) {
 
 void write_error(std::string_view text) { write_all(STDERR_FILENO, text); }
 
-void print_json(const nlohmann::ordered_json& object) {
+std::string json_text(const nlohmann::ordered_json& object) {
   std::string out;
   append_pretty(object, 0, out);
-  write_out(out + "\n");
+  out += '\n';
+  return out;
 }
+
+void print_json(const nlohmann::ordered_json& object) { write_out(json_text(object)); }
 
 void print_json_line(const nlohmann::ordered_json& object) { write_out(dumped(object) + "\n"); }
 

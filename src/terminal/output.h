@@ -19,6 +19,8 @@ void write_out(std::string_view text);
 /// To standard error; what cannot be written is lost.
 void write_error(std::string_view text);
 
+/// What print_json() prints.
+std::string json_text(const nlohmann::ordered_json& object);
 /// One object and a line break; arrays of plain values stay on one line. Bytes that are not UTF-8
 /// become U+FFFD. Throws as write_out does.
 void print_json(const nlohmann::ordered_json& object);

@@ -86,6 +86,25 @@ TEST(SmallFile, ReadsFieldsAndNumbers) {
   EXPECT_EQ(read_small_file("/proc"), std::nullopt);
 }
 
+TEST(SmallFile, HoldsNoMoreThanItMay) {
+  EXPECT_TRUE(read_small_file("/proc/self/status", most_of_own_file));
+  EXPECT_EQ(read_small_file("/proc/self/status", 100), std::nullopt);
+  restart_peak();
+  const Bytes before = process_memory().peak;
+  EXPECT_EQ(read_small_file("/dev/zero", 2 * MiB), std::nullopt);  // endless
+  EXPECT_LE(process_memory().peak, before + 8 * MiB);
+}
+
+TEST(SmallFile, DepthOfJsonIsCounted) {
+  EXPECT_FALSE(is_nested_deeper("", 0));
+  EXPECT_FALSE(is_nested_deeper("12", 0));
+  EXPECT_TRUE(is_nested_deeper("[]", 0));
+  EXPECT_FALSE(is_nested_deeper("[[],[],{\"a\":[1]}]", 3));
+  EXPECT_TRUE(is_nested_deeper("[[],[],{\"a\":[1]}]", 2));
+  EXPECT_FALSE(is_nested_deeper(R"(["[[[[\"[[[["])", 1)) << "brackets in texts count for nothing";
+  EXPECT_TRUE(is_nested_deeper(std::string(100, '['), 64));
+}
+
 TEST(ProcessMemory, PeakCanBeginAnew) {
   { std::vector<std::uint8_t> large(64 * MiB, 1); }
   const Bytes before = process_memory().peak;

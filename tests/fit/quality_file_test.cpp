@@ -55,6 +55,15 @@ TEST_F(QualityFile, FilesGiveBackWhatWasMeasured) {
   }
 }
 
+TEST_F(QualityFile, WhatIsTooLongForTheseTensorsIsNotRead) {
+  nlohmann::json json = to_json(some_model(), uses_);
+  json["more"] = std::vector<int>(1 << 20);
+  EXPECT_FALSE(parse_quality(json.dump(), uses_)) << "a document of eight times its bytes";
+  json["more"] = nullptr;
+  EXPECT_TRUE(parse_quality(json.dump(1), uses_)) << "with its spaces it is no longer than that";
+  EXPECT_FALSE(parse_quality(std::string(1000, '['), uses_));
+}
+
 TEST_F(QualityFile, NotesAreOfWhatTheFileHolds) {
   const QualityModel quality = some_model();
   std::vector<const Format*> held;

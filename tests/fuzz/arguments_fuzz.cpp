@@ -33,7 +33,7 @@ extern "C" int LLVMFuzzerInitialize(int*, char***) {
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  using Command = int (*)(Arguments);
+  using Command = int (*)(const Arguments&);
   constexpr std::array<Command, 6> commands = {run_command,      plan_command, inspect_command,
                                                tokenize_command, eval_command, bench_command};
   if (size < 1) return 0;
