@@ -198,7 +198,7 @@ struct Changed {
 
   Changed(const OpenModel& model, const Plan& plan) {
     for (std::size_t i = 0; i < plan.formats.size(); ++i) {
-      const MatrixSource source = {model.facts.tensors[i].info, plan.formats[i]};
+      const Conversion source = {model.facts.tensors[i].info, plan.formats[i]};
       if (source.is_rounded()) rounded += source.info->bytes;
       if (source.is_lowered()) lowered += source.info->bytes;
     }
