@@ -51,7 +51,7 @@ std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, 
 ChangedBytes changed_bytes(const OpenModel& model, const Plan& plan) {
   ChangedBytes changed;
   for (std::size_t i = 0; i < plan.formats.size(); ++i) {
-    const MatrixSource source = {model.facts.tensors[i].info, plan.formats[i]};
+    const Conversion source = {model.facts.tensors[i].info, plan.formats[i]};
     if (source.is_rounded()) changed.rounded += source.info->bytes;
     if (source.is_lowered()) changed.lowered += source.info->bytes;
   }

@@ -14,18 +14,13 @@
 #include "base/region.h"
 #include "base/small_file.h"
 #include "file/output_file.h"
-#include "model/row_rounder.h"
+#include "rows/pieces.h"
 
 namespace plimsoll {
 namespace {
 
-/// Another way of hashing, of cutting into chunks or of noting gets another number.
+/// Another way of hashing, of cutting into pieces or of noting gets another number.
 constexpr std::string_view version = "plimsoll identity 1";
-
-std::int64_t chunk_count(const TensorInfo& info) {
-  const std::int64_t step = chunk_rows(info);
-  return (info.rows() + step - 1) / step;
-}
 
 std::string digits(XXH128_hash_t hash) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
@@ -45,18 +40,17 @@ constexpr std::size_t identity_digits = 32;
 }  // namespace
 
 IdentityHash::IdentityHash(std::span<const TensorUse> tensors) : tensors_(tensors) {
-  std::size_t chunks = 0;
+  std::size_t pieces = 0;
   for (const TensorUse& use : tensors) {
-    first_.push_back(chunks);
-    chunks += static_cast<std::size_t>(chunk_count(*use.info));
+    first_.push_back(pieces);
+    pieces += static_cast<std::size_t>(FilePieces(*use.info).count());
   }
-  digests_.resize(chunks);
+  digests_.resize(pieces);
 }
 
-void IdentityHash::add(std::size_t i, std::int64_t first_row, std::span<const std::uint8_t> bytes) {
-  const auto chunk = static_cast<std::size_t>(first_row / chunk_rows(*tensors_[i].info));
+void IdentityHash::add(std::size_t i, std::int64_t piece, std::span<const std::uint8_t> bytes) {
   const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
-  digests_[first_[i] + chunk] = {hash.low64, hash.high64};
+  digests_[first_[i] + static_cast<std::size_t>(piece)] = {hash.low64, hash.high64};
 }
 
 std::string IdentityHash::finish() const {
@@ -68,46 +62,46 @@ std::string IdentityHash::finish() const {
         fmt::format("{} {} {} {}\n", info.name, info.format->name, info.rows(), info.columns());
     XXH3_128bits_update(&state, declaration.data(), declaration.size());
     XXH3_128bits_update(&state, digests_.data() + first_[i],
-                        static_cast<std::size_t>(chunk_count(info)) * sizeof(Digest));
+                        static_cast<std::size_t>(FilePieces(info).count()) * sizeof(Digest));
   }
   return digits(XXH3_128bits_digest(&state));
 }
 
 std::string identify(Context& context, const ModelFile& file, std::span<const TensorUse> tensors) {
-  struct Chunk {
-    std::size_t tensor;
-    std::int64_t row;
-  };
-  std::vector<Chunk> chunks;
+  // The first of each tensor among all pieces.
+  std::vector<std::int64_t> first;
+  std::int64_t count = 0;
   Bytes stride = page_bytes;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const TensorInfo& info = *tensors[i].info;
-    stride = std::max(stride, chunk_staging_bytes(info));
-    for (std::int64_t row = 0; row < info.rows(); row += chunk_rows(info))
-      chunks.push_back({i, row});
+  for (const TensorUse& use : tensors) {
+    const FilePieces pieces(*use.info);
+    const Piece largest = pieces.largest();
+    stride =
+        std::max(stride, piece_staging_bytes(*use.info->format, largest.rows, largest.columns));
+    first.push_back(count);
+    count += pieces.count();
   }
   const Region staging(context.ledger, Account::io,
                        stride * static_cast<Bytes>(context.threads.size()), Region::Pages::normal);
   IdentityHash hash(tensors);
-  context.threads.parallel_for(
-      std::ssize(chunks), 1, [&](std::int64_t begin, std::int64_t end, int worker) {
-        for (std::int64_t c = begin; c < end; ++c) {
-          const auto [tensor, row] = chunks[static_cast<std::size_t>(c)];
-          const TensorInfo& info = *tensors[tensor].info;
-          const std::int64_t last = std::min(row + chunk_rows(info), info.rows());
-          const std::uint8_t* const bytes = read_chunk(
-              file, info, row, last, staging.data() + stride * static_cast<Bytes>(worker));
-          hash.add(
-              tensor, row,
-              {bytes, static_cast<Bytes>(last - row) * row_bytes(*info.format, info.columns())});
-        }
-      });
+  context.threads.parallel_for(count, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+    std::byte* const room = staging.data() + static_cast<Bytes>(worker) * stride;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto tensor =
+          static_cast<std::size_t>(std::ranges::upper_bound(first, i) - first.begin()) - 1;
+      const TensorInfo& info = *tensors[tensor].info;
+      const std::int64_t at = i - first[tensor];
+      const Piece piece = FilePieces(info)[at];
+      const std::uint8_t* const bytes = read_piece(file, info, piece, room);
+      hash.add(tensor, at,
+               {bytes, static_cast<Bytes>(piece.rows) * row_bytes(*info.format, piece.columns)});
+    }
+  });
   file.check_unchanged();
   return hash.finish();
 }
 
-KnownIdentity::KnownIdentity(const ModelFile& file, std::string besides)
-    : file_(file), besides_(std::move(besides)) {
+KnownIdentity::KnownIdentity(const ModelFile& file, std::string configuration)
+    : file_(file), configuration_(std::move(configuration)) {
   const std::string cache = cache_folder();
   if (cache.empty()) return;
   std::string names;
@@ -125,7 +119,7 @@ KnownIdentity::KnownIdentity(const ModelFile& file, std::string besides)
 }
 
 std::string KnownIdentity::stamp_lines() const {
-  std::string lines = fmt::format("{}\n{}\n", version, besides_);
+  std::string lines = fmt::format("{}\n{}\n", version, configuration_);
   for (const FileStamp& stamp : file_.stamps())
     lines += fmt::format("{} {} {} {} {}\n", stamp.device, stamp.inode, stamp.bytes, stamp.modified,
                          stamp.changed);

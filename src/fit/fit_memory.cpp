@@ -10,23 +10,22 @@
 #include "fit/rounding.h"
 #include "fit/second_moments.h"
 #include "model/weights.h"
+#include "rows/ordered_rows.h"
 
 namespace plimsoll {
 namespace {
 
-constexpr Bytes chunk_bytes = 8 * MiB;
 /// Rows that are looked at to compare formats (fit/analysis.cpp), and how many copies of them live
 /// together: of up to three tensors with one input, and what becomes of one.
 constexpr Bytes compared_rows = 128, compared_copies = 8;
 /// The file that is written, tables, code touched for the first time.
-constexpr Bytes besides = 4 * MiB;
+constexpr Bytes other_heap = 4 * MiB;
 
 Bytes bytes(std::int64_t count) { return static_cast<Bytes>(count); }
 
 /// The matrices of the largest layer, or the model's own, and of each of their widest rows.
 struct Sizes {
   Bytes layer = 0, vectors = 0, largest_matrix = 0, staging = page_bytes;
-  Bytes rewriting = 0;  ///< of rows as the file has them, as f32, and rounded (f32 at most)
   std::int64_t widest = 0, largest_values = 0;
 
   explicit Sizes(std::span<const TensorUse> uses) {
@@ -37,14 +36,11 @@ struct Sizes {
         vectors += round_up(bytes(info.columns()) * sizeof(float), 64);
         continue;
       }
-      const MatrixSource source{&info, info.format};
+      const Conversion source{&info, info.format};
       layers[use.slot.layer] += Matrix::memory_bytes(source);
       staging = std::max(staging, Matrix::staging_bytes(source));
       widest = std::max(widest, info.columns());
       largest_values = std::max(largest_values, info.rows() * info.columns());
-      const Bytes together = bytes(std::min(info.rows(), rows_rounded_together(info)));
-      rewriting = std::max(rewriting, together * (row_bytes(*info.format, info.columns()) +
-                                                  bytes(info.columns()) * 2 * sizeof(float)));
     }
     for (const auto& [_, of_layer] : layers) layer = std::max(layer, of_layer);
     vectors = round_up(vectors, page_bytes);
@@ -63,23 +59,30 @@ Bytes walk_bytes(const Description& d, const Sizes& sizes, std::int64_t sequence
                       LayerRunner::memory_bytes(d, sequence_tokens, workers)});
 }
 
-}  // namespace
-
-std::int64_t rows_rounded_together(const TensorInfo& info) {
-  constexpr std::int64_t together = 16;  // that one worker takes at a time
-  const auto fit = static_cast<std::int64_t>(chunk_bytes / sizeof(float)) / info.columns();
-  return fit >= together ? fit / together * together : std::max<std::int64_t>(1, fit);
+/// Of each worker, for rows on their way into a file in any format that they can have there.
+Bytes rewriting_bytes(std::span<const TensorUse> uses, bool thorough) {
+  const std::vector<bool> is_product = find_products(uses);
+  Bytes most = page_bytes;
+  for (std::size_t i = 0; i < uses.size(); ++i)
+    for (const Format& f : formats()) {
+      if (uses[i].info->columns() % f.block_values != 0) continue;
+      const Conversion conversion{uses[i].info, &f};
+      const FilePieces pieces(conversion, thorough && is_product[i]);
+      most = std::max(most, OrderedRows::staging_bytes(conversion, pieces));
+    }
+  return most;
 }
 
+}  // namespace
+
 Bytes fitting_heap_bytes(const Description& d, std::span<const TensorUse> uses, bool thorough) {
+  if (!thorough) return other_heap;
   const Sizes sizes(uses);
-  const Bytes writing = sizes.rewriting;
-  if (!thorough) return writing + besides;
   const Bytes compared =
       bounded_product({compared_rows, compared_copies, bytes(sizes.widest), sizeof(float)});
   const Bytes logits =
       bounded_product({bytes(LayerRunner::logit_slice), bytes(d.vocabulary), sizeof(float)});
-  return std::max(writing, bounded_sum({compared, logits})) + besides;
+  return bounded_sum({compared, logits, other_heap});
 }
 
 Bytes analysis_bytes(const Description& d, std::span<const TensorUse> uses,
@@ -103,10 +106,10 @@ Bytes analysis_bytes(const Description& d, std::span<const TensorUse> uses,
 
 Bytes writing_bytes(const Description& d, std::span<const TensorUse> uses,
                     const CalibrationSize& size, bool thorough, int workers) {
-  const Sizes sizes(uses);
-  const Bytes rounder = Rounder::memory_bytes(std::max<std::int64_t>(1, sizes.widest), workers);
-  if (!thorough) return rounder;
-  return bounded_sum({rounder, walk_bytes(d, sizes, size.moments, size.sequence_tokens, workers)});
+  const Bytes rows = bounded_product({rewriting_bytes(uses, thorough), bytes(workers)});
+  if (!thorough) return rows;
+  return bounded_sum(
+      {rows, walk_bytes(d, Sizes(uses), size.moments, size.sequence_tokens, workers)});
 }
 
 }  // namespace plimsoll

@@ -10,9 +10,9 @@
 
 namespace plimsoll {
 
-/// On the heap, at most: rows on their way from file to file and, thoroughly, what is compared of
-/// them. To be reserved for the whole of a fit; everything below comes on top and is charged where
-/// it is held.
+/// On the heap, at most: what is written and, thoroughly, the rows on which formats are compared.
+/// To be reserved for the whole of a fit; everything below comes on top and is charged where it is
+/// held.
 Bytes fitting_heap_bytes(const Description& description, std::span<const TensorUse> uses,
                          bool thorough);
 
@@ -23,8 +23,5 @@ Bytes analysis_bytes(const Description& description, std::span<const TensorUse> 
 /// Peak of FittedFile::write(); thoroughly, with the moments of a calibration of this size.
 Bytes writing_bytes(const Description& description, std::span<const TensorUse> uses,
                     const CalibrationSize& size, bool thorough, int workers);
-
-/// Rows of a tensor that are rounded at a time: a few MiB of f32, however wide they are.
-std::int64_t rows_rounded_together(const TensorInfo& info);
 
 }  // namespace plimsoll

@@ -4,13 +4,11 @@
 #include <numeric>
 #include <vector>
 
-#include "kernels/quantise.h"
-
 namespace plimsoll {
 namespace {
 
-std::int64_t aligned_scratch_floats(std::int64_t columns) {
-  return (quantise_scratch_floats(columns) + 15) / 16 * 16;
+Bytes scratch_bytes(std::int64_t columns) {
+  return RowRounder::scratch_bytes(format(FormatId::Q8_0), columns);
 }
 
 }  // namespace
@@ -20,43 +18,32 @@ ColumnWeights with_feedback(const SecondMoments& moments) {
 }
 
 Bytes Rounder::memory_bytes(std::int64_t columns, int workers) {
-  return round_up(static_cast<Bytes>(aligned_scratch_floats(columns)) * sizeof(float) *
-                      static_cast<Bytes>(workers),
-                  page_bytes);
+  return round_up(scratch_bytes(columns) * static_cast<Bytes>(workers), page_bytes);
 }
 
 Rounder::Rounder(Context& context, std::int64_t columns)
     : context_(context),
       scratch_(context.ledger, Account::io, memory_bytes(columns, context.threads.size())),
-      scratch_floats_(aligned_scratch_floats(columns)) {}
+      stride_(scratch_bytes(columns)) {}
 
-double Rounder::round(const Format& format, const float* weights, std::int64_t rows,
-                      std::int64_t columns, const ColumnWeights& column_weights,
-                      std::uint8_t* blocks) {
+double Rounder::round(const Format& format, const float* values, std::int64_t rows,
+                      std::int64_t columns, const ColumnWeights& weights, std::uint8_t* blocks) {
   const Bytes row = row_bytes(format, columns);
   // Codebooks are searched row by row: smaller groups keep all workers busy.
-  const std::int64_t together = format.encode_weighted ? 4 : quantise_rows_together;
+  const std::int64_t together = format.encode_weighted ? 4 : RowRounder::rows_together;
   const std::int64_t groups = (rows + together - 1) / together;
   std::vector<double> costs(static_cast<std::size_t>(groups));
-  std::vector<float> diagonal;
-  if (format.encode_weighted && column_weights.feedback)
-    diagonal = diagonal_of_moments(column_weights.importance, column_weights.feedback, columns);
+  const std::vector<float> diagonal = moments_for(format, weights, columns);
+  ColumnWeights all_weights = weights;
+  if (!diagonal.empty()) all_weights.diagonal = diagonal.data();
   context_.threads.parallel_for(groups, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
+    const RowRounder rounder(context_.kernels, format, columns, all_weights,
+                             scratch_.data() + static_cast<Bytes>(worker) * stride_);
     for (std::int64_t group = begin; group < end; ++group) {
       const std::int64_t first = group * together;
-      QuantiseTask task{};
-      task.format = &format;
-      task.weights = weights + first * columns;
-      task.rows = std::min(together, rows - first);
-      task.columns = columns;
-      task.importance = column_weights.importance;
-      task.feedback = column_weights.feedback;
-      if (!diagonal.empty()) task.diagonal = diagonal.data();
-      task.thorough = column_weights.thorough;
-      task.unbiased = column_weights.feedback == nullptr;
-      task.blocks = blocks + static_cast<Bytes>(first) * row;
-      task.scratch = scratch_.as<float>() + worker * scratch_floats_;
-      costs[static_cast<std::size_t>(group)] = quantise_rows(context_.kernels, task);
+      costs[static_cast<std::size_t>(group)] =
+          rounder.round(values + first * columns, std::min(together, rows - first),
+                        blocks + static_cast<Bytes>(first) * row);
     }
   });
   return std::accumulate(costs.begin(), costs.end(), 0.0);

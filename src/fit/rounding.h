@@ -1,4 +1,4 @@
-// Matrices rounded to a file's formats on all workers, under the second moments of their inputs.
+// Rows in memory that are rounded on all workers, to be compared with what they were.
 #pragma once
 
 #include <cstdint>
@@ -7,16 +7,9 @@
 #include "fit/second_moments.h"
 #include "format/format.h"
 #include "kernels/context.h"
+#include "rows/row_rounder.h"
 
 namespace plimsoll {
-
-/// What a matrix's columns weigh while it is rounded; the arrays live with their owner.
-struct ColumnWeights {
-  const float* importance = nullptr;  ///< [columns]; null for ones
-  const float* feedback =
-      nullptr;            ///< [columns][columns]; null for plain rounding (see kernels/quantise.h)
-  bool thorough = false;  ///< tries more scales
-};
 
 /// With error feedback, thoroughly. The moments have been factored.
 ColumnWeights with_feedback(const SecondMoments& moments);
@@ -25,18 +18,18 @@ class Rounder {
  public:
   static Bytes memory_bytes(std::int64_t columns, int workers);
 
-  /// For matrices of up to `columns` columns. Throws as Region does.
+  /// For rows of up to `columns` columns. Throws as Region does.
   Rounder(Context& context, std::int64_t columns);
 
-  /// Rounds `weights` [rows][columns], finite, into `blocks`, row_bytes(format, columns) for each
+  /// Rounds `values` [rows][columns], finite, into `blocks`, row_bytes(format, columns) for each
   /// row, and returns the cost as kernels/quantise.h defines it.
-  double round(const Format& format, const float* weights, std::int64_t rows, std::int64_t columns,
-               const ColumnWeights& column_weights, std::uint8_t* blocks);
+  double round(const Format& format, const float* values, std::int64_t rows, std::int64_t columns,
+               const ColumnWeights& weights, std::uint8_t* blocks);
 
  private:
   Context& context_;
   Region scratch_;
-  std::int64_t scratch_floats_;
+  Bytes stride_;  ///< of each worker's
 };
 
 }  // namespace plimsoll

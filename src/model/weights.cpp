@@ -5,15 +5,15 @@
 #include <cstring>
 
 #include "format/half.h"
-#include "model/row_rounder.h"
+#include "rows/row_converter.h"
 
 namespace plimsoll {
 namespace {
 
 constexpr std::int64_t vector_alignment = 16;  // floats
 
-MatrixSource matrix_source(std::span<const TensorUse> uses, const Weights::Formats& formats,
-                           std::size_t i) {
+Conversion matrix_source(std::span<const TensorUse> uses, const Weights::Formats& formats,
+                         std::size_t i) {
   return {uses[i].info, formats.empty() ? uses[i].info->format : formats[i]};
 }
 
@@ -23,14 +23,14 @@ std::int64_t vector_floats(const TensorUse& use) {
 
 /// A matrix on its way into memory, in chunks that are counted over all matrices.
 struct Loading {
-  MatrixSource source;
+  Conversion source;
   Matrix* matrix;
   std::int64_t first_chunk;
 };
 
 /// Of a dense matrix within its first page: where the file has it, so that the file can be read
 /// straight into place.
-Bytes place_in_page(const MatrixSource& source) {
+Bytes place_in_page(const Conversion& source) {
   return source.is_rounded() ? 0 : source.info->offset % page_bytes;
 }
 
@@ -42,7 +42,7 @@ DenseView::Type dense_type(const Format& format) {
                                       : DenseView::Type::bf16;
 }
 
-Bytes Matrix::memory_bytes(const MatrixSource& source) {
+Bytes Matrix::memory_bytes(const Conversion& source) {
   const TensorInfo& info = *source.info;
   if (source.format->kind == Format::Kind::coded)
     return PlaneTensor::memory_bytes(source.format->layout, info.rows(), info.columns());
@@ -51,7 +51,8 @@ Bytes Matrix::memory_bytes(const MatrixSource& source) {
                   page_bytes);
 }
 
-Matrix::Matrix(Ledger& ledger, const MatrixSource& source, RegionSpace* space) : format_(source.format) {
+Matrix::Matrix(Ledger& ledger, const Conversion& source, RegionSpace* space)
+    : format_(source.format) {
   const TensorInfo& info = *source.info;
   if (is_coded()) {
     const Format& held = source.is_lowered() ? *info.format : *format_;
@@ -104,55 +105,58 @@ void Matrix::dequantise_row(std::int64_t row, float* values) const {
   }
 }
 
-Bytes Matrix::staging_bytes(const MatrixSource& source) {
+namespace {
+
+/// What goes through staging: planes take lower levels from the file's own codes.
+Conversion staged(const Conversion& source) {
+  return source.is_lowered() ? Conversion{source.info, source.info->format} : source;
+}
+
+}  // namespace
+
+Bytes Matrix::staging_bytes(const Conversion& source) {
+  if (source.is_as_in_file() && source.format->kind == Format::Kind::dense) return 0;
   const TensorInfo& info = *source.info;
-  if (source.is_rounded())
-    return chunk_staging_bytes(info) +
-           round_up(RowRounder::staging_bytes(*source.format, info.columns()), page_bytes);
-  return source.format->kind == Format::Kind::coded ? chunk_staging_bytes(info) : 0;
+  return RowConverter::staging_bytes(staged(source), std::min(chunk_rows(info), info.rows()),
+                                     std::min(most_piece_columns, info.columns()));
 }
 
-void Matrix::load_rows(const Kernels& kernels, const ModelFile& file, const MatrixSource& source,
+void Matrix::load_rows(const Kernels& kernels, const ModelFile& file, const Conversion& source,
                        std::int64_t begin, std::int64_t end, std::byte* staging) {
-  if (source.is_rounded())
-    round_rows(kernels, file, *source.info, begin, end, staging);
-  else if (is_coded())
-    load_coded(file, *source.info, begin, end, staging);
-  else
-    load_dense(file, *source.info, begin, end);
+  const TensorInfo& info = *source.info;
+  if (source.is_as_in_file() && !is_coded()) return read_in_place(file, info, begin, end);
+  const std::int64_t columns = std::min(most_piece_columns, info.columns());
+  RowConverter converter(kernels, file, staged(source), std::min(chunk_rows(info), info.rows()),
+                         columns, staging);
+  for (std::int64_t column = 0; column < info.columns(); column += columns) {
+    const Piece piece{begin, end - begin, column, std::min(columns, info.columns() - column)};
+    converter.convert(piece, converter.read(piece),
+                      [&](std::int64_t row, std::int64_t count, const std::uint8_t* rows) {
+                        if (!put({row, count, column, piece.columns}, rows))
+                          throw_not_finite(info, row, row + count);
+                      });
+  }
 }
 
-void Matrix::load_dense(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
-                        std::int64_t end) {
+bool Matrix::put(const Piece& piece, const std::uint8_t* rows) {
+  if (is_coded())
+    return planes_.import_rows(rows, piece.row, piece.rows, piece.column, piece.columns);
+  const Bytes row = row_bytes(*format_, columns()), part = row_bytes(*format_, piece.columns);
+  std::byte* const target =
+      memory_.data() + static_cast<Bytes>(piece.row) * row + row_bytes(*format_, piece.column);
+  for (Bytes r = 0; r < static_cast<Bytes>(piece.rows); ++r)
+    std::memcpy(target + r * row, rows + r * part, part);
+  return true;
+}
+
+void Matrix::read_in_place(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
+                           std::int64_t end) {
   const Bytes row = row_bytes(*format_, info.columns());
   const Bytes from = static_cast<Bytes>(begin) * row;
   std::byte* const target = memory_.data() + info.offset % page_bytes + from;
   file.read(info.offset + from, static_cast<Bytes>(end - begin) * row, target);
   if (!all_finite(*format_, target, (end - begin) * info.columns()))
     throw_not_finite(info, begin, end);
-}
-
-void Matrix::load_coded(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
-                        std::int64_t end, std::byte* staging) {
-  const std::uint8_t* rows = read_chunk(file, info, begin, end, staging);
-  if (!planes_.import_rows(rows, begin, end - begin)) throw_not_finite(info, begin, end);
-}
-
-void Matrix::round_rows(const Kernels& kernels, const ModelFile& file, const TensorInfo& info,
-                        std::int64_t begin, std::int64_t end, std::byte* staging) {
-  const std::uint8_t* rows = read_chunk(file, info, begin, end, staging);
-  RowRounder rounder(kernels, *info.format, *format_, info.columns(),
-                     staging + chunk_staging_bytes(info));
-  const Bytes file_row = row_bytes(*info.format, info.columns());
-  const Bytes row = row_bytes(*format_, info.columns());
-  for (std::int64_t at = begin; at < end; at += RowRounder::rows_together) {
-    const std::int64_t count = std::min(end - at, RowRounder::rows_together);
-    std::uint8_t* const out =
-        is_coded() ? rounder.room() : memory_.as<std::uint8_t>() + static_cast<Bytes>(at) * row;
-    if (!rounder.round(rows + static_cast<Bytes>(at - begin) * file_row, count, out) ||
-        (is_coded() && !planes_.import_rows(out, at, count)))
-      throw_not_finite(info, at, at + count);
-  }
 }
 
 std::size_t Weights::place(Role role, std::int64_t layer) {
@@ -259,7 +263,7 @@ void Weights::load(Context& context, const ModelFile& file, const Formats& forma
       state.done += info.bytes;
       continue;
     }
-    const MatrixSource source = matrix_source(uses_, formats, i);
+    const Conversion source = matrix_source(uses_, formats, i);
     Matrix& matrix =
         matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])];
     matrix = Matrix(context.ledger, source, &space_);

@@ -14,20 +14,9 @@
 #include "kernels/matmul.h"
 #include "model/tensors.h"
 #include "planes/planes.h"
+#include "rows/pieces.h"
 
 namespace plimsoll {
-
-/// What loading needs to know of a matrix: the file's tensor, and the format that memory has it in.
-/// Blocks of both divide the columns.
-struct MatrixSource {
-  const TensorInfo* info;
-  const Format* format;
-
-  bool is_as_in_file() const { return format == info->format; }
-  /// Leading bits of the file's codes: lower planes are not loaded.
-  bool is_lowered() const { return is_level_of(*info->format, *format); }
-  bool is_rounded() const { return !is_as_in_file() && !is_lowered(); }
-};
 
 /// How kernels see a dense format.
 DenseView::Type dense_type(const Format& format);
@@ -36,14 +25,14 @@ DenseView::Type dense_type(const Format& format);
 class Matrix {
  public:
   /// Bytes that it takes in memory, as the Ledger counts them.
-  static Bytes memory_bytes(const MatrixSource& source);
+  static Bytes memory_bytes(const Conversion& source);
 
   Matrix() = default;
   /// Of values that somebody else holds.
   explicit Matrix(const DenseView& borrowed) : dense_(borrowed) {}
   /// Reserves memory, with addresses from `space` if there is one; the rows must be loaded before
   /// use.
-  Matrix(Ledger& ledger, const MatrixSource& source, RegionSpace* space = nullptr);
+  Matrix(Ledger& ledger, const Conversion& source, RegionSpace* space = nullptr);
 
   bool empty() const { return !is_coded() && dense_.data == nullptr; }
   std::int64_t rows() const { return is_coded() ? planes_.rows() : dense_.rows; }
@@ -54,11 +43,11 @@ class Matrix {
   void dequantise_row(std::int64_t row, float* values) const;
 
   /// Bytes of page-aligned staging that loading takes.
-  static Bytes staging_bytes(const MatrixSource& source);
-  /// Reads rows [begin, end) from the file, at most a chunk (model/row_rounder.h); begin is a
+  static Bytes staging_bytes(const Conversion& source);
+  /// Reads rows [begin, end) from the file, at most chunk_rows() (rows/pieces.h); begin is a
   /// multiple of tile_rows, `source` as at construction. Throws Error(invalid_weights) naming the
   /// tensor when a value or scale is not finite.
-  void load_rows(const Kernels& kernels, const ModelFile& file, const MatrixSource& source,
+  void load_rows(const Kernels& kernels, const ModelFile& file, const Conversion& source,
                  std::int64_t begin, std::int64_t end, std::byte* staging);
 
   /// Memory that a product reads.
@@ -68,12 +57,11 @@ class Matrix {
 
  private:
   bool is_coded() const { return format_ && format_->kind == Format::Kind::coded; }
-  void load_dense(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
-                  std::int64_t end);
-  void load_coded(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
-                  std::int64_t end, std::byte* staging);
-  void round_rows(const Kernels& kernels, const ModelFile& file, const TensorInfo& info,
-                  std::int64_t begin, std::int64_t end, std::byte* staging);
+  /// Dense rows as the file has them, without staging.
+  void read_in_place(const ModelFile& file, const TensorInfo& info, std::int64_t begin,
+                     std::int64_t end);
+  /// `rows`: as a file has the piece. False, with anything written, where a scale is not finite.
+  bool put(const Piece& piece, const std::uint8_t* rows);
 
   const Format* format_ = nullptr;
   PlaneTensor planes_;

@@ -297,12 +297,16 @@ Bytes PlaneTensor::bytes() const {
 }
 
 bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin,
-                              std::int64_t row_count) {
+                              std::int64_t row_count, std::int64_t column_begin,
+                              std::int64_t column_count) {
   assert(row_begin % tile_rows == 0 && row_begin + row_count <= rows_);
   assert(row_count % tile_rows == 0 || row_begin + row_count == rows_);
+  assert(column_begin % 256 == 0 && column_begin + column_count <= columns_);
+  assert(column_count % 256 == 0 || column_begin + column_count == columns_);
   const CodeLayout& layout = format_->layout;
   const ScaleLayout scale = scale_layout(layout, rows_, columns_);
-  const Bytes file_row_bytes = row_bytes(*format_, columns_);
+  const Bytes file_row_bytes = row_bytes(*format_, column_count);
+  const std::int64_t column_end = column_begin + column_count;
   const std::int64_t tiles_per_row = view_.tiles_per_row();
   // One stretch of 256 columns (or the block, where that is smaller and the row is not a multiple
   // of 256) at a time.
@@ -330,12 +334,12 @@ bool PlaneTensor::import_rows(const std::uint8_t* blocks, std::int64_t row_begin
       std::memset(codes, 0, sizeof codes);
       std::memset(points, 0, sizeof points);
     }
-    for (std::int64_t column = 0; column < columns_; column += stretch) {
+    for (std::int64_t column = column_begin; column < column_end; column += stretch) {
       const std::int64_t first_tile = tile_row * tiles_per_row + column / tile_columns;
       for (int row = 0; row < present; ++row) {
         const std::uint8_t* source =
             blocks + static_cast<Bytes>(tile_row * tile_rows + row - row_begin) * file_row_bytes +
-            row_bytes(*format_, column);
+            row_bytes(*format_, column - column_begin);
         format_->split(source, parts, blocks_per_stretch);
         for (int block = 0; block < blocks_per_stretch; ++block) {
           std::memcpy(&codes[row][block * format_->block_values], parts[block].codes,

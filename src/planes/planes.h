@@ -44,7 +44,13 @@ class PlaneTensor {
   /// are the last rows) apart into the planes. `blocks` holds them as the file does. Planes above a
   /// tile row's level are skipped. Safe to call from several threads for rows of different tiles.
   /// Returns false if a scale or min was NaN or infinite (imported all the same).
-  bool import_rows(const std::uint8_t* blocks, std::int64_t row_begin, std::int64_t row_count);
+  bool import_rows(const std::uint8_t* blocks, std::int64_t row_begin, std::int64_t row_count) {
+    return import_rows(blocks, row_begin, row_count, 0, columns_);
+  }
+  /// The same for some columns of these rows, from column_begin on (a multiple of 256; column_count
+  /// too, unless they are the last columns): `blocks` holds nothing else of each row.
+  bool import_rows(const std::uint8_t* blocks, std::int64_t row_begin, std::int64_t row_count,
+                   std::int64_t column_begin, std::int64_t column_count);
 
   /// Drops the planes above `level` (2, 3, 4, 5, 6 or 8 bits, at most the format's) of tile rows
   /// [begin, end): their whole pages go back to the kernel and the Ledger. Returns the bytes given

@@ -5,12 +5,12 @@
 #include <chrono>
 #include <vector>
 
-#include "model/row_rounder.h"
+#include "rows/row_converter.h"
 
 namespace plimsoll {
 namespace {
 
-/// Of a tensor that is loaded as a sample: enough for whole chunks (model/row_rounder.h).
+/// Of a tensor that is loaded as a sample: enough for whole chunks (rows/row_converter.h).
 constexpr Bytes most_sample_bytes = 16 * MiB, least_sample_bytes = 256 * KiB;
 /// Pairs of formats that are sampled.
 constexpr std::size_t most_samples = 4;
@@ -59,6 +59,11 @@ double seconds_of(FunctionRef<void()> body) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+/// What reading one of a tensor's chunks takes.
+Bytes sample_staging_bytes(const TensorInfo& info) {
+  return piece_staging_bytes(*info.format, std::min(chunk_rows(info), info.rows()), info.columns());
+}
+
 /// Visits the chunks of rows of a sample on all workers.
 void for_chunks(Context& context, const TensorInfo& info,
                 FunctionRef<void(std::int64_t begin, std::int64_t end, int worker)> visit) {
@@ -69,10 +74,10 @@ void for_chunks(Context& context, const TensorInfo& info,
   });
 }
 
-Bytes bytes_of_sample(const MatrixSource& source, int workers) {
+Bytes bytes_of_sample(const Conversion& source, int workers) {
   return Matrix::memory_bytes(source) +
          static_cast<Bytes>(workers) *
-             std::max(Matrix::staging_bytes(source), chunk_staging_bytes(*source.info));
+             std::max(Matrix::staging_bytes(source), sample_staging_bytes(*source.info));
 }
 
 }  // namespace
@@ -94,10 +99,10 @@ std::optional<LoadingTime> predict_loading(Context& context, const ModelFile& fi
       info = sample_of(*groups[g].largest, size);
       size /= 2;
     } while (size >= least_sample_bytes && bytes_of_sample({&info, groups[g].to}, workers) > room);
-    const MatrixSource source{&info, groups[g].to};
+    const Conversion source{&info, groups[g].to};
     if (bytes_of_sample(source, workers) > room) continue;
     Matrix matrix(context.ledger, source);
-    const Bytes stride = std::max(Matrix::staging_bytes(source), chunk_staging_bytes(info));
+    const Bytes stride = std::max(Matrix::staging_bytes(source), sample_staging_bytes(info));
     const Region staging(context.ledger, Account::io, stride * static_cast<Bytes>(workers),
                          Region::Pages::normal);
     const auto room_of = [&](int worker) {
@@ -106,7 +111,7 @@ std::optional<LoadingTime> predict_loading(Context& context, const ModelFile& fi
     // Staging is touched once for the whole model: not here.
     read_seconds += seconds_of([&] {
       for_chunks(context, info, [&](std::int64_t begin, std::int64_t end, int worker) {
-        read_chunk(file, info, begin, end, room_of(worker));
+        read_piece(file, info, {begin, end - begin, 0, info.columns()}, room_of(worker));
       });
     });
     read_bytes += info.bytes;

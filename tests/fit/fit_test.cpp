@@ -200,21 +200,6 @@ TEST(Interim, AnInterruptedAnalysisGoesOnWhereItWas) {
   }
 }
 
-TEST(FitMemory, RowsThatAreRoundedTogetherStayBounded) {
-  for (const std::int64_t columns : {std::int64_t{32}, std::int64_t{4096}, std::int64_t{1} << 17,
-                                     std::int64_t{1} << 20, std::int64_t{1} << 22}) {
-    const TensorInfo info{.name = "wide",
-                          .format = &format(FormatId::F16),
-                          .rank = 2,
-                          .shape = {columns, 1 << 20, 1, 1},
-                          .offset = 0,
-                          .bytes = 0};
-    const std::int64_t rows = rows_rounded_together(info);
-    EXPECT_GE(rows, 1);
-    EXPECT_LE(static_cast<Bytes>(rows * columns) * sizeof(float), 16 * MiB);
-  }
-}
-
 /// On a trained model: with a text of its own kind, measured on it, and scored on other tokens.
 class Trained : public testing::Test {
  protected:

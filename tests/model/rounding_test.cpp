@@ -10,8 +10,8 @@
 #include "file/gguf_writer.h"
 #include "format/half.h"
 #include "model/architecture.h"
-#include "model/row_rounder.h"
 #include "model/weights.h"
+#include "rows/row_converter.h"
 #include "support/synthetic_model.h"
 #include "support/temporary_folder.h"
 
@@ -58,7 +58,7 @@ class OneMatrix {
 };
 
 Matrix load(Ledger& ledger, const Kernels& kernels, const OneMatrix& one, const Format& format) {
-  const MatrixSource source = {&one.info(), &format};
+  const Conversion source = {&one.info(), &format};
   Matrix matrix(ledger, source);
   const Region staging(ledger, Account::io, std::max(Matrix::staging_bytes(source), page_bytes));
   const std::int64_t step = chunk_rows(one.info());
@@ -129,6 +129,27 @@ INSTANTIATE_TEST_SUITE_P(Sources, RoundingFrom,
                                            FormatId::Q8_0, FormatId::Q6_K),
                          [](const auto& test) { return std::string(format(test.param).name); });
 
+TEST(Rounding, RowsThatAreCutAreLoadedAsOthers) {
+  const std::int64_t rows = 37, columns = 2 * most_piece_columns + 512;
+  for (const FormatId from : {FormatId::F16, FormatId::Q4_K, FormatId::NEST8}) {
+    const Format& source = format(from);
+    const OneMatrix one(source, rows, columns, random_blocks(source, rows, columns));
+    for (const FormatId to :
+         {FormatId::F16, FormatId::Q8_0, FormatId::Q4_K, FormatId::Q3_K, from}) {
+      const Format& target = format(to);
+      Ledger ledger;
+      const Matrix matrix = load(ledger, kernels_for(choose_isa()), one, target);
+      std::vector<float> expected(static_cast<std::size_t>(rows * columns));
+      if (&target == &source)
+        source.decode(one.blocks().data(), expected.data(), rows * columns / source.block_values);
+      else
+        expected = rounded_by_hand(kernels_for(choose_isa()), one, target);
+      EXPECT_TRUE(values_of(matrix) == expected) << source.name << " to " << target.name;
+      EXPECT_LE(Matrix::staging_bytes({&one.info(), &target}), 64 * MiB);
+    }
+  }
+}
+
 TEST(Levels, AreLoadedAsTheFilesOwnCodesHaveThem) {
   for (const FormatId id : {FormatId::NEST6, FormatId::NEST8}) {
     const Format& source = format(id);
@@ -142,17 +163,24 @@ TEST(Levels, AreLoadedAsTheFilesOwnCodesHaveThem) {
       level->decode(lowered.data(), values.data(), blocks);
       Ledger ledger;
       // No more than the level takes, at any moment.
-      const MatrixSource loaded = {&one.info(), level};
+      const Conversion loaded = {&one.info(), level};
       const CapLease cap = ledger.raise_cap(Account::weights, Matrix::memory_bytes(loaded));
       const Matrix matrix = load(ledger, kernels_for(choose_isa()), one, *level);
       EXPECT_EQ(values_of(matrix), values) << level->name;
       EXPECT_EQ(ledger.used(), Matrix::memory_bytes(loaded)) << level->name;
       // On their way into another file too.
-      const Region staging(ledger, Account::io, RowRounder::staging_bytes(*level, columns));
-      RowRounder rounder(kernels_for(choose_isa()), source, *level, columns, staging.data());
-      constexpr std::int64_t count = 50;
-      ASSERT_TRUE(rounder.round(one.blocks().data(), count, rounder.room()));
-      EXPECT_EQ(std::memcmp(rounder.room(), lowered.data(), count * row_bytes(*level, columns)), 0);
+      const Region staging(ledger, Account::io, RowConverter::staging_bytes(loaded, rows, columns));
+      RowConverter converter(kernels_for(choose_isa()), one.file(), loaded, rows, columns,
+                             staging.data());
+      const Piece piece{0, rows, 0, columns};
+      std::vector<std::uint8_t> shown;
+      converter.convert(piece, converter.read(piece),
+                        [&](std::int64_t, std::int64_t count, const std::uint8_t* some) {
+                          shown.insert(
+                              shown.end(), some,
+                              some + static_cast<Bytes>(count) * row_bytes(*level, columns));
+                        });
+      EXPECT_EQ(shown, lowered) << level->name;
     }
   }
 }

@@ -40,7 +40,44 @@ std::vector<float> decoded(const Format& format, const std::vector<std::uint8_t>
   return ::testing::AssertionSuccess();
 }
 
+/// What a product reads.
+std::vector<std::byte> memory_of(const PlaneTensor& tensor) {
+  std::vector<std::span<const std::byte>> spans;
+  tensor.append_spans(spans);
+  std::vector<std::byte> bytes;
+  for (const std::span<const std::byte> span : spans)
+    bytes.insert(bytes.end(), span.begin(), span.end());
+  return bytes;
+}
+
 class EveryFormat : public ::testing::TestWithParam<const Format*> {};
+
+TEST_P(EveryFormat, ColumnsThatComeApartAreThoseThatComeTogether) {
+  const Format& format = *GetParam();
+  Ledger ledger;
+  for (const std::int64_t columns : {std::int64_t{768}, 512 + std::int64_t{format.block_values}}) {
+    const std::int64_t rows = 40;
+    const std::vector<std::uint8_t> blocks = test::gaussian_rows(format, rows, columns, 1);
+    PlaneTensor together(ledger, format, rows, columns), apart(ledger, format, rows, columns);
+    ASSERT_TRUE(together.import_rows(blocks.data(), 0, rows));
+    const Bytes row = row_bytes(format, columns);
+    for (std::int64_t column = 0; column < columns; column += 512) {
+      const std::int64_t count = std::min<std::int64_t>(512, columns - column);
+      const Bytes part = row_bytes(format, count);
+      for (std::int64_t begin = 0; begin < rows; begin += 16) {
+        std::vector<std::uint8_t> piece;
+        const std::int64_t end = std::min(begin + 16, rows);
+        for (std::int64_t r = begin; r < end; ++r) {
+          const auto* const from =
+              blocks.data() + static_cast<Bytes>(r) * row + row_bytes(format, column);
+          piece.insert(piece.end(), from, from + part);
+        }
+        ASSERT_TRUE(apart.import_rows(piece.data(), begin, end - begin, column, count));
+      }
+    }
+    EXPECT_EQ(memory_of(apart), memory_of(together)) << columns;
+  }
+}
 
 TEST_P(EveryFormat, DequantisesToTheFilesOwnValues) {
   const Format& format = *GetParam();
