@@ -16,15 +16,15 @@ namespace {
 /// Below this many tokens the result would say little.
 constexpr std::int64_t least_tokens = 32;
 
-Bytes room_for_measuring(const OpenModel& model, std::int64_t tokens, int threads) {
+}  // namespace
+
+Bytes measuring_bytes(const OpenModel& model, std::int64_t tokens, int threads) {
   return quick_analysis_bytes(model.facts.description, model.facts.tensors, tokens, threads);
 }
 
-}  // namespace
-
 std::int64_t measuring_tokens(const OpenModel& model, Bytes room, int threads) {
   std::int64_t tokens = quick_analysis_tokens(model.facts.description, model.facts.parameters);
-  while (tokens >= least_tokens && room_for_measuring(model, tokens, threads) > room) tokens /= 2;
+  while (tokens >= least_tokens && measuring_bytes(model, tokens, threads) > room) tokens /= 2;
   return tokens >= least_tokens ? tokens : 0;
 }
 
@@ -38,11 +38,11 @@ Measured measure_model(Host& host, const OpenModel& model) {
     throw Error(
         ErrorCode::budget_refused,
         fmt::format("measuring takes at least {}; the budget is {}",
-                    format_bytes(held + room_for_measuring(model, least_tokens, host.threads)),
+                    format_bytes(held + measuring_bytes(model, least_tokens, host.threads)),
                     format_bytes(budget)),
         "give a larger --memory");
   Measured measured;
-  const Bytes peak = held + room_for_measuring(model, tokens, host.threads);
+  const Bytes peak = held + measuring_bytes(model, tokens, host.threads);
   measured.predicted_peak_bytes = peak + peak / 512;  // page tables
   std::vector<TokenId> text =
       quick_analysis_text(*model.tokenizer, model.facts.description, model.facts.parameters);

@@ -12,6 +12,8 @@ namespace plimsoll {
 /// As many tokens as `room` allows, halved from what a measuring takes until they do; 0 where too
 /// few are left for the result to say much.
 std::int64_t measuring_tokens(const OpenModel& model, Bytes room, int threads);
+/// What measuring on so many takes, besides the process.
+Bytes measuring_bytes(const OpenModel& model, std::int64_t tokens, int threads);
 
 struct Measured {
   QualityModel quality;

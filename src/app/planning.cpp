@@ -78,11 +78,14 @@ std::optional<QualityModel> quality_of(const Host& host, const OpenModel& model,
       !is_quickly_analysed(model.facts.description, model.facts.parameters))
     return {};
   const Bytes held = process_memory().resident;
-  const Bytes beside = held + bare_process + model.facts.text_bytes;
-  if (beside >= budget || measuring_tokens(model, budget - beside, host.threads) == 0) return {};
+  const Bytes apart = bare_process + model.facts.text_bytes, beside = held + apart;
+  const std::int64_t tokens =
+      beside < budget ? measuring_tokens(model, budget - beside, host.threads) : 0;
+  if (tokens == 0) return {};
   host.watch.tell("measuring what rounding costs this model, once (--no-measure goes without)");
   std::optional<QualityModel> found;
-  if (host.measure_apart(model.file.path(), budget - held))
+  // No more than it needs: all that the machine had to give when this began, it may not have now.
+  if (host.measure_apart(model.file.path(), apart + measuring_bytes(model, tokens, host.threads)))
     found = known_quality(model.file, model.facts.tensors, folder);
   if (!found)
     host.watch.tell("what rounding costs could not be measured or kept: going by what is usual");
