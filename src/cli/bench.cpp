@@ -11,12 +11,12 @@
 #include "app/planning.h"
 #include "base/cache_folder.h"
 #include "base/error.h"
-#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "plan/speed.h"
 #include "probe/reached.h"
+#include "report/benchmark_report.h"
 #include "terminal/json_writer.h"
 #include "terminal/output.h"
 #include "terminal/terminal.h"
@@ -24,149 +24,8 @@
 namespace plimsoll {
 namespace {
 
-nlohmann::ordered_json spread_json(const Spread& spread) {
-  return {{"median", spread.median()},
-          {"min", spread.least()},
-          {"max", spread.most()},
-          {"values", spread.values}};
-}
-
-struct Report {
-  const OpenModel* model;
-  const Plan* plan;
-  Isa isa;
-  BenchRequest request;
-  BenchResult result;
-  PromptWork work;
-  double load_seconds = 0;
-  Bytes peak = 0;
-
-  const BatchTimings* one() const {
-    for (const BatchTimings& batch : result.batches)
-      if (batch.batch == 1) return &batch;
-    return nullptr;
-  }
-};
-
-/// The table that people read.
-class Table {
- public:
-  explicit Table(const Report& report) : r_(report), terminal_(Terminal::of(STDOUT_FILENO)) {}
-
-  std::string text() {
-    const Description& d = r_.model->facts.description;
-    const Plan& plan = *r_.plan;
-    out_ = fmt::format(
-        "{}: {} parameters at {:.2f} bits, {} thread{}, {}\n\n",
-        terminal_.styled(Style::strong,
-                         printable_line(d.name.empty() ? r_.model->file.path() : d.name, 60)),
-        format_count(static_cast<double>(r_.model->facts.parameters)), plan.bits_per_weight,
-        plan.threads, plan.threads == 1 ? "" : "s", name(r_.isa));
-    heading("");
-    const std::string limit =
-        r_.work.float_operations > r_.work.integer_operations
-            ? fmt::format("{} Gop/s, f32", rate(r_.result.float_operations_per_second, 1e9))
-            : fmt::format("{} Gop/s, 8-bit", rate(r_.result.integer_operations_per_second, 1e9));
-    for (const DepthTimings& t : r_.result.depths) {
-      const std::string at = t.depth ? fmt::format(" at {}", grouped(t.depth)) : "";
-      row(fmt::format("prefill {}{}", r_.request.prompt, at), t.prefill, 1,
-          fmt::format("tok/s  {:.0f} % of {}", 100 * t.compute_fraction.median(), limit));
-      row(fmt::format("decode {}{}", r_.request.tokens, at), t.decode, 1,
-          fmt::format("tok/s  {:.0f} % of {} GB/s{}", 100 * t.bandwidth_fraction.median(),
-                      rate(r_.result.bytes_per_second, 1e9),
-                      r_.result.weight_bytes < 64 * MiB
-                          ? fmt::format(", read from {}", format_bytes(r_.result.weight_bytes))
-                          : ""));
-      row(fmt::format("both{}", at), t.mixed, 1, "tok/s");
-      row(fmt::format("first token{}", at), t.first_token, 1e3, "ms");
-    }
-    if (!r_.result.batches.empty()) {
-      out_ += "\n";
-      heading("tokens in a pass");
-    }
-    for (const BatchTimings& b : r_.result.batches) {
-      const BatchTimings* one = r_.one();
-      const auto times = [&](double value) {
-        return one && one != &b ? fmt::format("  {:.2f} times one's", value) : std::string();
-      };
-      row(fmt::format("{} sequence{}", b.batch, b.batch == 1 ? "" : "s"), b.sequences, 1,
-          "tok/s" + (one ? times(b.sequences.median() / one->sequences.median()) : ""));
-      row(fmt::format("{} of one", b.batch), b.verify, 1e3,
-          "ms" + (one ? times(b.verify.median() / one->verify.median()) : ""));
-    }
-    out_ += fmt::format("\n{:<24}{:>9} ms\n", "load", format_rate(r_.load_seconds * 1e3));
-    out_ += fmt::format("{:<24}{:>9} of {}\n", "peak", format_bytes(r_.peak),
-                        format_bytes(plan.budget_bytes));
-    return out_;
-  }
-
- private:
-  static std::string rate(const Spread& spread, double unit) {
-    return format_rate(spread.median() / unit);
-  }
-  void heading(const std::string& what) {
-    out_ += terminal_.styled(
-                Style::dim, fmt::format("{:<24}{:>9}{:>9}{:>9}", what, "median", "least", "most")) +
-            "\n";
-  }
-  void row(const std::string& what, const Spread& spread, double factor, const std::string& rest) {
-    out_ += fmt::format("{:<24}{:>9}{:>9}{:>9} {}\n", what, format_rate(spread.median() * factor),
-                        format_rate(spread.least() * factor), format_rate(spread.most() * factor),
-                        rest);
-  }
-
-  const Report& r_;
-  Terminal terminal_;
-  std::string out_;
-};
-
-nlohmann::ordered_json json(const Report& r) {
-  const DepthTimings& first = r.result.depths.front();
-  nlohmann::ordered_json depths = nlohmann::json::array(), batches = nlohmann::json::array();
-  for (const DepthTimings& t : r.result.depths)
-    depths.push_back({{"depth", t.depth},
-                      {"prefill_tokens_per_second", t.prefill.median()},
-                      {"decode_tokens_per_second", t.decode.median()},
-                      {"mixed_tokens_per_second", t.mixed.median()},
-                      {"bandwidth_fraction", t.bandwidth_fraction.median()},
-                      {"integer_fraction", t.compute_fraction.median()},
-                      {"prefill", spread_json(t.prefill)},
-                      {"decode", spread_json(t.decode)}});
-  for (const BatchTimings& b : r.result.batches)
-    batches.push_back({{"batch", b.batch},
-                       {"sequences_tokens_per_second", b.sequences.median()},
-                       {"verify_seconds", b.verify.median()},
-                       {"sequences", spread_json(b.sequences)},
-                       {"verify", spread_json(b.verify)}});
-  return {{"prefill_tokens_per_second", first.prefill.median()},
-          {"decode_tokens_per_second", first.decode.median()},
-          {"mixed_tokens_per_second", first.mixed.median()},
-          {"bandwidth_fraction", first.bandwidth_fraction.median()},
-          {"integer_fraction", first.compute_fraction.median()},
-          {"peak_bytes", r.peak},
-          {"predicted_peak_bytes", r.plan->peak_bytes},
-          {"budget_bytes", r.plan->budget_bytes},
-          {"load_seconds", r.load_seconds},
-          {"first_token_seconds", first.first_token.median()},
-          {"prompt_tokens", r.request.prompt},
-          {"tokens", r.request.tokens},
-          {"repeats", r.request.repeats},
-          {"threads", r.plan->threads},
-          {"isa", name(r.isa)},
-          {"prefill", spread_json(first.prefill)},
-          {"decode", spread_json(first.decode)},
-          {"first_token", spread_json(first.first_token)},
-          {"depths", depths},
-          {"batches", batches},
-          {"weight_bytes_per_token", r.result.weight_bytes},
-          {"operations_per_prompt_token", r.work.integer_operations + r.work.float_operations},
-          {"read_bytes_per_second", r.result.bytes_per_second.median()},
-          {"integer_operations_per_second", r.result.integer_operations_per_second.median()},
-          {"float_operations_per_second", r.result.float_operations_per_second.median()}};
-}
-
 /// For coming predictions.
-void note(const Report& report) {
+void note(const BenchReport& report) {
   const DepthTimings& first = report.result.depths.front();
   if (first.depth != 0) return;
   const BenchRequest& request = report.request;
@@ -183,7 +42,7 @@ void note(const Report& report) {
 int bench_command(const Arguments& arguments) {
   CommonOptions common;
   std::optional<std::int64_t> prompt, tokens, repeats;
-  Report report{};
+  BenchReport report{};
   BenchRequest& request = report.request;
   Options options("bench", "Speed, beside the limits of this machine measured in the same run.");
   common.declare(options);
@@ -231,9 +90,9 @@ int bench_command(const Arguments& arguments) {
   loaded.engine.reset();  // noting takes memory too
   note(report);
   if (common.json)
-    print_json_with_peak(json(report));
+    print_json_with_peak(to_json(report));
   else
-    write_out(Table(report).text());
+    write_out(describe_benchmark(report, Terminal::of(STDOUT_FILENO)));
   return 0;
 }
 
