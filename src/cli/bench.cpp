@@ -6,12 +6,15 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/bounded.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/process.h"
 #include "cli/bench_measure.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/output.h"
+#include "cli/suggest.h"
 #include "cli/terminal.h"
 #include "plan/machine.h"
 #include "plan/speed.h"
@@ -173,6 +176,90 @@ void note(const Report& report) {
                Noting::believed);
 }
 
+/// Whether there is room for what is asked for, and what there would be room for.
+class Room {
+ public:
+  Room(const OpenModel& model, const PlanRequest& request) : model_(model), request_(request) {}
+
+  static std::int64_t most_rows(const BenchRequest& bench) {
+    std::int64_t most = 1;
+    for (const std::int64_t batch : bench.batches) most = std::max(most, batch);
+    return most;
+  }
+
+  /// With what one process and the next differ by to spare.
+  bool holds(const BenchRequest& bench, Bytes budget) const {
+    PlanRequest request = request_;
+    request.budget = budget;
+    request.context = bench.context();
+    request.logit_rows = most_rows(bench);
+    request.runtime_bytes += request.runtime_slack;
+    const Plan plan = make_plan(model_.facts, request);
+    return plan.fits && plan.chunk_tokens >= request.logit_rows;
+  }
+
+  /// The budget that would do; empty where the machine has no such.
+  std::optional<Bytes> memory_for(const BenchRequest& bench) const {
+    constexpr Bytes step = 64 * KiB;
+    Bytes low = request_.budget, high = probe_limits().usable;
+    if (!holds(bench, high)) return {};
+    while (high - std::min(low, high) > step) {
+      const Bytes middle = low + (high - low) / 2;
+      (holds(bench, middle) ? high : low) = middle;
+    }
+    return high;
+  }
+
+  /// What to ask for so that `most` tokens of context and the budget are enough; empty where nothing
+  /// does.
+  std::string less(BenchRequest bench, std::int64_t most) const {
+    std::vector<std::string> parts;
+    const std::int64_t depth = *std::ranges::max_element(bench.depths), tokens = bench.tokens;
+    if (depth + bench.prompt + tokens > most) {
+      if (most < 2) return {};
+      const bool is_depth = bench.prompt + tokens <= most;
+      bench.depths = {is_depth ? most - bench.prompt - tokens : 0};
+      bench.tokens = std::min(tokens, most - 1);
+      bench.prompt = std::min(bench.prompt, most - bench.tokens);
+      if (depth > 0) parts.push_back(fmt::format("--depths {}", bench.depths.front()));
+      if (!is_depth) parts.push_back(fmt::format("--prompt {}", bench.prompt));
+      if (bench.tokens < tokens) parts.push_back(fmt::format("--tokens {}", bench.tokens));
+    }
+    if (!bench.batches.empty() && !holds(bench, request_.budget)) {
+      std::int64_t batch = most_rows(bench);
+      do bench.batches = {--batch};
+      while (batch > 0 && (batch * bench.batch_context(batch) > most || !holds(bench, request_.budget)));
+      if (batch == 0) return {};
+      parts.push_back(fmt::format("--batches {}", batch));
+    }
+    return parts.empty() ? std::string() : joined(parts, " and ") + " or less";
+  }
+
+ private:
+  const OpenModel& model_;
+  const PlanRequest& request_;
+};
+
+/// Refuses what there is no room for, and passes of more tokens than the plan has room for.
+void check_room(const OpenModel& model, const PlanRequest& request, const Plan& plan,
+                const BenchRequest& bench) {
+  const std::int64_t rows = Room::most_rows(bench);
+  if (plan.fits && rows <= plan.chunk_tokens) return;
+  const Room room(model, request);
+  Remedies remedies{.context = false};
+  Plan refused = plan;
+  // Fewer workers leave room for a small chunk, which may be less than a pass.
+  if (rows > 1) refused.offered_threads = 0;
+  remedies.memory = room.memory_for(bench).value_or(most_bytes);
+  if (std::string less = room.less(bench, plan.fits ? plan.context : plan.offered_context); !less.empty())
+    remedies.more.push_back(std::move(less));
+  refuse_unless_it_fits(refused, remedies);
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("a pass of {} tokens does not fit: the plan has chunks of {}", rows,
+                          plan.chunk_tokens),
+              offer_remedies(refused, remedies));
+}
+
 }  // namespace
 
 int bench_command(const Arguments& arguments) {
@@ -204,13 +291,9 @@ int bench_command(const Arguments& arguments) {
   needs.policy = WeightPolicy::fit;
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);
-  const Plan plan = plan_model(model, common, needs);
-  refuse_unless_it_fits(plan, false);
-  if (needs.logit_rows > plan.chunk_tokens)
-    throw Error(ErrorCode::budget_refused,
-                fmt::format("a pass of {} tokens does not fit: the plan has chunks of {}",
-                            needs.logit_rows, plan.chunk_tokens),
-                "give smaller --batches or more --memory");
+  const PlanRequest wanted = plan_request(model, common, needs);
+  const Plan plan = make_plan(model.facts, wanted);
+  check_room(model, wanted, plan, request);
 
   const auto context = make_context(common);
   report.model = &model;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <functional>
 
+#include "base/bounded.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
@@ -66,7 +67,8 @@ std::optional<ModelFile> kept_weights(Context& context, const OpenModel& model, 
 }  // namespace
 
 void CommonOptions::declare(Options& options) {
-  options.positional("MODEL", model, model_help).shared = true;
+  OptionDeclaration& declared = options.positional("MODEL", model, model_help);
+  declared.shared = declared.reads = true;
   declare_running(options);
 }
 
@@ -122,11 +124,15 @@ void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, 
   const Bytes resident = process_memory().resident;
   const Bytes room = budget > resident ? budget - resident : 0;
   if (needed && *needed <= room) return;
+  // One process and the next differ by some pages, and there is more to come than this.
+  const Bytes enough = needed ? bounded_sum({resident, *needed, *needed / 64, process_slack}) : most_bytes;
   throw Error(ErrorCode::budget_refused,
               fmt::format("{} may take {}; the budget of {} has {} left", what,
                           needed ? format_bytes(*needed) : "too much", format_bytes(budget),
                           format_bytes(room)),
-              "give a shorter one or a larger --memory");
+              enough <= probe_limits().usable
+                  ? fmt::format("give a shorter one, or --memory {} or more", enough)
+                  : std::string("give a shorter one"));
 }
 
 void refuse_long_text(Bytes text_bytes, Bytes budget) {

@@ -139,7 +139,7 @@ class Turn {
       if (std::ssize(tokens) >= context)
         throw Error(ErrorCode::context_exceeded,
                     fmt::format("the text has {} tokens, the context {}", tokens.size(), context),
-                    "give a shorter text, or start with a larger --context");
+                    fmt::format("give a shorter text, or start with --context {} or more", tokens.size() + 1));
       const Generated generated = generate_from(tokens, chat_.options, {});
       say(speed_report(generated, used_) + "\n");
       return;

@@ -38,7 +38,8 @@ struct EvalOptions {
   CommonOptions common;
   std::vector<std::string> models;
   std::vector<Bytes> budgets;  ///< none: what this machine has to give
-  std::optional<std::string> text, reference, html, resume;
+  std::optional<std::string> text, reference;
+  std::optional<OutputPath> html, resume;
   std::optional<std::int64_t> chunks;
 
   bool parse(const Arguments& arguments) {
@@ -46,8 +47,9 @@ struct EvalOptions {
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
                     "scored; with a reference, also the KL divergence from it. Several models and "
                     "budgets are evaluated one after the other.");
-    options.positionals("MODEL", models, "GGUF files; without one, the bundled model").shared =
-        true;
+    OptionDeclaration& declared =
+        options.positionals("MODEL", models, "GGUF files; without one, the bundled model");
+    declared.shared = declared.reads = true;
     options
         .sizes("--memory", budgets,
                "All that this process may hold: weights that do not fit are rounded; with "
@@ -57,14 +59,15 @@ struct EvalOptions {
     common.declare_measuring(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
-    options.text("--text", "FILE", text, "The text (required)");
-    options.text("--against", "REFERENCE", reference,
+    options.input("--text", "FILE", text, "The text (required)");
+    options.input("--against", "REFERENCE", reference,
                  "Another model file, to compare with; it must fit the budget beside each model");
     options.count("--chunks", chunks, 1, std::int64_t{1} << 30,
                   "Use only the first N chunks of the text");
-    options.text("--html", "FILE", html, "Also write a web page with the table and plots");
-    options.text("--resume", "FILE", resume,
-                 "Keep what is found in FILE and go on from there after an interruption");
+    options.output("--html", "FILE", html, eval_page_kind,
+                   "Also write a web page with the table and plots");
+    options.output("--resume", "FILE", resume, ResumeFile::kind,
+                   "Keep what is found in FILE and go on from there after an interruption");
     if (!options.parse(arguments)) return false;
     if (!text) throw Error(ErrorCode::usage, "there is no text to score", "give --text FILE");
     for (std::string& model : models) model = resolve_model(model);
@@ -73,9 +76,6 @@ struct EvalOptions {
     if (!common.context) common.context = default_chunk;
     if (!budgets.empty()) common.memory = *std::max_element(budgets.begin(), budgets.end());
     refuse_twins();
-    if (html && resume && canonical(*html) == canonical(*resume))
-      throw Error(ErrorCode::usage, "--html and --resume name the same file",
-                  "name another file for one of them");
     return true;
   }
 
@@ -140,20 +140,27 @@ class Evaluating {
     least_budget_ = *std::min_element(budgets_.begin(), budgets_.end());
     for (const std::string& path : options.models)
       for (const Bytes budget : budgets_) entries_.push_back({path, budget});
-    refuse_to_overwrite(std::span(&*options.text, 1));
-    if (options.reference) {
-      reference_ = OpenModel::open(*options.reference, header_room(budget_));
-      refuse_to_overwrite(input_files(reference_->file));
-    }
+    if (options.reference) reference_ = OpenModel::open(*options.reference, header_room(budget_));
+    // Whether something is in the way is known before the work, when all that is read is known.
+    if (options.html || options.resume)
+      for (const Entry& entry : entries_) open(entry);
+    if (options.html) html_.emplace(*options.html);
     open(entries_.front());
     read_text();
     if (options.resume)
       resume_.emplace(*options.resume, [this, &options](Bytes size) {
-        refuse_beyond_budget(fmt::format("reading {} of {}", *options.resume, format_bytes(size)),
+        refuse_beyond_budget(fmt::format("reading {} of {}", options.resume->path(), format_bytes(size)),
                              checked_multiply(size, ResumeFile::bytes_per_byte), least_budget_);
       });
     plan();
     if (resume_) recall();
+  }
+
+  void write_page(const EvalReport& report) {
+    if (!html_) return;
+    const std::string page = report_page(report);
+    html_->append({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()});
+    html_->commit();
   }
 
   EvalReport run() {
@@ -195,18 +202,11 @@ class Evaluating {
     return caps;
   }
 
-  /// Nothing is written before every model has been opened once, for its plan.
-  void refuse_to_overwrite(std::span<const std::string> inputs) const {
-    if (options_.html) plimsoll::refuse_to_overwrite("--html", *options_.html, inputs);
-    if (options_.resume) plimsoll::refuse_to_overwrite("--resume", *options_.resume, inputs);
-  }
-
   /// One model at a time is open, beside the reference.
   const OpenModel& open(const Entry& entry) {
     if (!open_ || open_->file.path() != entry.path) {
       open_.reset();
       open_ = OpenModel::open(entry.path, header_room(entry.budget));
-      refuse_to_overwrite(input_files(open_->file));
     }
     return *open_;
   }
@@ -249,10 +249,11 @@ class Evaluating {
     Plan both = refused_->plan;
     both.peak_bytes = peak_with(*refused_);
     both.budget_bytes = refused_->budget;
-    both.largest_context = 0;
     both.least_bytes += both.peak_bytes - refused_->plan.peak_bytes;
+    // A shorter chunk is worth its score; one of a few tokens is not.
+    constexpr std::int64_t least_chunk = 16;
     try {
-      refuse_unless_it_fits(both);
+      refuse_unless_it_fits(both, {.least_context = least_chunk});
     } catch (const Error& error) {
       if (entries_.size() == 1) throw;
       throw Error(error.code(),
@@ -397,6 +398,7 @@ class Evaluating {
   nlohmann::json text_inputs_;
   std::vector<TokenId> ids_;
   Chunks chunks_;
+  std::optional<OutputFile> html_;
   std::optional<ResumeFile> resume_;
   std::optional<Plan> reference_plan_;
   const Entry* refused_ = nullptr;  ///< the largest that does not fit
@@ -409,14 +411,9 @@ int eval_command(const Arguments& arguments) {
   EvalOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();
-  std::optional<OutputFile> html;  // a place that cannot be written is known before the work
-  if (options.html) html.emplace(*options.html);
-  const EvalReport report = Evaluating(options).run();
-  if (html) {
-    const std::string page = report_page(report);
-    html->append({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()});
-    html->commit();
-  }
+  Evaluating evaluating(options);
+  const EvalReport report = evaluating.run();
+  evaluating.write_page(report);
   if (options.common.json)
     print_json(report_json(report));
   else

@@ -49,5 +49,6 @@ std::string describe_report(const EvalReport& report, const Terminal& terminal);
 nlohmann::ordered_json report_json(const EvalReport& report);
 /// A web page (page.h).
 std::string report_page(const EvalReport& report);
+extern const OutputKind eval_page_kind;
 
 }  // namespace plimsoll

@@ -7,12 +7,14 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/bounded.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/process.h"
 #include "base/region.h"
 #include "cli/commands.h"
@@ -20,6 +22,7 @@
 #include "cli/input.h"
 #include "cli/measure.h"
 #include "cli/output.h"
+#include "cli/suggest.h"
 #include "cli/terminal.h"
 #include "engine/own_text.h"
 #include "fit/analysis.h"
@@ -39,7 +42,8 @@ struct FitCommand {
   CommonOptions common;
   std::optional<Bytes> size;
   double bits = 0;
-  std::optional<std::string> output, text, effort, format_name;
+  std::optional<OutputPath> output;
+  std::optional<std::string> text, effort, format_name;
   const Format* format = nullptr;  ///< that of the name
 
   bool parse(const Arguments& arguments) {
@@ -58,10 +62,10 @@ struct FitCommand {
         "own, and loading takes as many of them as --memory allows. The name of a mix of "
         "llama.cpp's (Q4_K_M, ...) means the size: as many bits for each weight as that "
         "takes, in the formats that lose least");
-    options.text("-o,--output", "OUT.gguf", output, "The file to write (required)");
-    options.text("--text", "FILE", text,
-                 "A text like those that the model is for, to measure on; without one, text that "
-                 "the model writes itself");
+    options.output("-o,--output", "OUT.gguf", output, fitted_file, "The file to write (required)");
+    options.input("--text", "FILE", text,
+                  "A text like those that the model is for, to measure on; without one, text that "
+                  "the model writes itself");
     options.choice("--effort", "", {"fast", "thorough"}, effort,
                    "thorough measures the model and rounds with error feedback; fast does neither "
                    "(default thorough)");
@@ -108,7 +112,7 @@ class Fitting {
         model_(OpenModel::open(command.common.model_path(), command.common.header_room())),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
-        fitted_(checked_output(), model_.file, uses_),
+        fitted_(*command.output, model_.file, uses_),
         context_(make_context(command.common)) {
     context_->ledger.set_budget(budget_);
   }
@@ -149,13 +153,6 @@ class Fitting {
     return {};  // --memory: what the plan says
   }
 
-  const std::string& checked_output() const {
-    std::vector<std::string> inputs = input_files(model_.file);
-    if (command_.text) inputs.push_back(*command_.text);
-    refuse_to_overwrite("-o", *command_.output, inputs);
-    return *command_.output;
-  }
-
   Rounding rounding() const {
     return command_.is_thorough() ? Rounding::with_feedback : Rounding::plain;
   }
@@ -191,7 +188,12 @@ class Fitting {
                     "about {} nats ({})",
                     format_bytes(*target_), *target_, format_bytes(least), least,
                     format_nats(smallest.loss), plimsoll::describe(QualitySource::prior)),
-        fmt::format("give --size {} or more", least));
+        command_.size ? fmt::format("give --size {} or more", least)
+        : command_.format_name
+            ? fmt::format("give --size {} or more instead of --format", least)
+            : fmt::format("give --bits {:.4f} or more",
+                          std::ceil(8e4 * static_cast<double>(least) /
+                                    static_cast<double>(model_.facts.parameters)) / 1e4));
   }
 
   /// What was measured before, and of which text that would be.
@@ -208,13 +210,12 @@ class Fitting {
   }
 
   /// What the fit holds at its peak within a budget: of a smaller one it measures on less text.
-  Bytes needed_within(Bytes budget, Bytes held) const {
+  Bytes needed_within(Bytes budget, Bytes held, int workers) const {
     const Description& d = model_.facts.description;
-    const int workers = context_->threads.size();
     const CalibrationSize size = size_within(budget - std::min(budget, held));
     Bytes most = writing_bytes(d, uses_, size, is_thorough_, workers);
     if (is_thorough_ && !known_) most = std::max(most, analysis_bytes(d, uses_, size, workers));
-    if (is_thorough_ && !text_) most = std::max(most, text_bytes(size));
+    if (is_thorough_ && !text_) most = std::max(most, text_bytes(size, workers));
     const Bytes peak = bounded_sum({held, most});
     return peak + peak / 512;  // page tables
   }
@@ -224,8 +225,9 @@ class Fitting {
   }
 
   /// Least that writing a text takes: one sequence, with the smallest weights.
-  Bytes text_bytes(const CalibrationSize& size) const {
+  Bytes text_bytes(const CalibrationSize& size, int workers) const {
     PlanRequest request = text_request(1, size);
+    request.threads = workers;
     request.budget = 1;
     return make_plan(model_.facts, request).peak_bytes;
   }
@@ -249,22 +251,31 @@ class Fitting {
     const int workers = context_->threads.size();
     const Bytes process = runtime_bytes(model_.facts, workers) + model_.facts.text_bytes;
     const Bytes held = process + fitting_heap_bytes(d, uses_, is_thorough_);
-    if (const Bytes needed = needed_within(budget_, held); needed > budget_) {
+    if (const Bytes needed = needed_within(budget_, held, workers); needed > budget_) {
       Bytes low = budget_, high = needed;
-      while (needed_within(high, held) > high && high < most_bytes) high *= 2;
+      while (needed_within(high, held, workers) > high && high < most_bytes) high *= 2;
       while (high - low > page_bytes) {
         const Bytes middle = low + (high - low) / 2;
-        (needed_within(middle, held) > middle ? low : high) = middle;
+        (needed_within(middle, held, workers) > middle ? low : high) = middle;
       }
       // One process and the next differ by some pages.
       constexpr Bytes slack = 256 * KiB;
       const Bytes least = round_up(high + slack, page_bytes);
       const Bytes fast = process + fitting_heap_bytes(d, uses_, false) +
                          writing_bytes(d, uses_, {}, false, workers) + slack;
-      std::string hint = command_.has_target() ? fmt::format("give --memory {} or more", least)
-                                               : std::string("take a machine with more memory");
+      std::vector<std::string> offers;
+      if (command_.has_target() && least <= probe_limits().usable)
+        offers.push_back(fmt::format("--memory {} or more", least));
+      for (int fewer = workers - 1; fewer > 0; fewer = fewer > 8 ? fewer * 3 / 4 : fewer - 1) {
+        const Bytes stacks = stack_bytes_per_thread * static_cast<Bytes>(workers - fewer);
+        if (needed_within(budget_ - std::min(budget_, slack), held - stacks, fewer) + slack > budget_) continue;
+        offers.push_back(fmt::format("--threads {} or fewer", fewer));
+        break;
+      }
       if (is_thorough_ && fast + fast / 512 <= budget_)
-        hint += fmt::format(", or --effort fast, which takes {}", format_bytes(fast));
+        offers.push_back(fmt::format("--effort fast{}, which takes {}", text_ ? " without --text" : "",
+                                     format_bytes(fast)));
+      const std::string hint = offers.empty() ? "take a machine with more memory" : "give " + joined(offers, ", or ");
       throw Error(ErrorCode::budget_refused,
                   fmt::format("fitting this model{} takes {} ({} bytes) itself; the budget is {}",
                               is_thorough_ ? " thoroughly" : "", format_bytes(least), least,
@@ -461,6 +472,7 @@ class Fitting {
     request.budget = *command_.common.memory;
     request.threads = context_->threads.size();
     request.runtime_bytes = runtime_bytes(model_.facts, request.threads);
+    request.runtime_slack = running_slack;
     request.policy = WeightPolicy::fit;
     request.quality = quality;
     request.rounding = rounding();
@@ -537,7 +549,7 @@ class Fitting {
   void report(const QualityModel& quality) const {
     if (command_.common.json) {
       nlohmann::ordered_json json = {
-          {"output", *command_.output},
+          {"output", command_.output->path()},
           {"file_bytes", file_bytes_},
           {"target_bytes", target_ ? nlohmann::ordered_json(*target_) : nullptr},
           {"bits_per_weight", bits_per_weight()},
@@ -554,7 +566,7 @@ class Fitting {
       print_json(json);
       return;
     }
-    std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", *command_.output,
+    std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", command_.output->path(),
                                   format_bytes(file_bytes_), bits_per_weight());
     out += is_copy()  ? "loses nothing: the source's own weights\n"
            : kl_nats_ ? fmt::format("loses {} nats per token, predicted ({})\n",
@@ -589,6 +601,8 @@ class Fitting {
   }
 
   static constexpr Bytes file_alignment = 32;
+  /// One process and the next differ by some pages.
+  static constexpr Bytes running_slack = 192 * KiB;
 
   const FitCommand& command_;
   Bytes budget_;

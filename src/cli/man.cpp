@@ -209,9 +209,16 @@ std::string overview_page(const std::vector<CommandDeclaration>& all) {
   return out;
 }
 
+constexpr OutputKind page_kind = {
+    "manual page of plimsoll",
+    [](std::string_view beginning) {
+      return beginning.starts_with(".Dd ") && beginning.find("\n.Nm plimsoll") != beginning.npos;
+    },
+    "name another folder, or give --force to replace it"};
+
 void write_page(const std::filesystem::path& folder, const std::string& name,
-                const std::string& text) {
-  OutputFile file((folder / (name + ".1")).string());
+                const std::string& text, bool force) {
+  OutputFile file(OutputPath::named("--output", (folder / (name + ".1")).string(), page_kind, force));
   file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
   file.commit();
 }
@@ -221,18 +228,20 @@ void write_page(const std::filesystem::path& folder, const std::string& name,
 int man_command(const Arguments& arguments) {
   std::string name;
   std::optional<std::string> folder;
+  bool force = false;
   Options options("man",
                   "The manual page of a command, or of the whole program, in mdoc, which man and "
                   "mandoc read.");
   options.positional("COMMAND", name, "The command; without one, the program").values =
       command_names();
   options.text("--output", "FOLDER", folder, "Write all pages into this folder instead");
+  options.flag("--force", force, "Replace files of these names, whatever they are");
   if (!options.parse(arguments)) return 0;
   if (folder) {
     const std::vector<CommandDeclaration> all = declarations();
-    write_page(*folder, "plimsoll", overview_page(all));
+    write_page(*folder, "plimsoll", overview_page(all), force);
     for (const CommandDeclaration& command : all)
-      write_page(*folder, page_name(command), command_page(command));
+      write_page(*folder, page_name(command), command_page(command), force);
     return 0;
   }
   write_out(name.empty() ? overview_page(declarations())

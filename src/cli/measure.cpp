@@ -14,7 +14,9 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 #include "cli/terminal.h"
@@ -36,6 +38,31 @@ constexpr FormatId shown_formats[] = {FormatId::Q8_0, FormatId::Q6_K,   FormatId
 
 Bytes room_for_measuring(const OpenModel& model, std::int64_t tokens, int threads) {
   return quick_analysis_bytes(model.facts.description, model.facts.tensors, tokens, threads);
+}
+
+/// Says what would do: more memory, or fewer workers.
+[[noreturn]] void refuse_measuring(const OpenModel& model, Bytes held, Bytes budget, int threads) {
+  /// One process and the next differ by some pages.
+  constexpr Bytes slack = 256 * KiB;
+  const std::int64_t most = quick_analysis_tokens(model.facts.description, model.facts.parameters);
+  std::int64_t least = most;
+  while (least / 2 >= least_tokens) least /= 2;
+  const auto needed = [&](int workers) {
+    return held - stack_bytes_per_thread * static_cast<Bytes>(threads - workers) +
+           room_for_measuring(model, least, workers) + slack;
+  };
+  std::string hint;
+  if (const Bytes all = round_up(needed(threads), page_bytes); all <= probe_limits().usable)
+    hint = fmt::format("give --memory {} or more", all);
+  for (int workers = threads - 1; workers > 0; --workers)
+    if (needed(workers) <= budget) {
+      hint += fmt::format("{} --threads {} or fewer", hint.empty() ? "give" : ", or", workers);
+      break;
+    }
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("measuring takes at least {}; the budget is {}",
+                          format_bytes(needed(threads)), format_bytes(budget)),
+              hint.empty() ? "take a machine with more memory" : hint);
 }
 
 /// As many tokens as `room` allows, halved until they do; 0 where too few are left.
@@ -153,13 +180,7 @@ int measure_command(const Arguments& arguments) {
   const int threads = context->threads.size();
   const Bytes held = runtime_bytes(model.facts, threads) + model.facts.text_bytes;
   const std::int64_t tokens = held < budget ? tokens_within(model, budget - held, threads) : 0;
-  if (tokens == 0)
-    throw Error(
-        ErrorCode::budget_refused,
-        fmt::format("measuring takes at least {}; the budget is {}",
-                    format_bytes(held + room_for_measuring(model, least_tokens, threads)),
-                    format_bytes(budget)),
-        "give a larger --memory");
+  if (tokens == 0) refuse_measuring(model, held, budget, threads);
   context->ledger.set_budget(budget);
   const Reservation runtime = context->ledger.reserve(Account::runtime, held);
   std::vector<TokenId> text = quick_analysis_text(*model.tokenizer, model.facts.description,

@@ -186,7 +186,7 @@ OfferReport report_offer(const Offer& offer, const CommonOptions& options, const
   try {
     report.plan = plan_headers(offer, options);
     report.what += "\n" + describe_fit(*report.plan);
-    refuse_unless_it_fits(*report.plan);
+    refuse_unless_it_fits(*report.plan, {.context = false});
   } catch (const Error& error) {
     report.error = renamed(error, offer);
   }

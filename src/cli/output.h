@@ -2,13 +2,10 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "base/error.h"
-#include "file/model_file.h"
 
 namespace plimsoll {
 
@@ -16,13 +13,6 @@ namespace plimsoll {
 /// them, lets a closed pipe end the process quietly, and a write beyond the limit of file sizes fail
 /// instead of ending it. Call before anything is opened.
 void prepare_streams();
-
-/// Throws Error(usage) when the file that `option` is to write is one of those that are read, by
-/// whatever path or link. To be called before anything is written.
-void refuse_to_overwrite(std::string_view option, const std::string& output,
-                         std::span<const std::string> inputs);
-/// The files that a model is read from, for that.
-std::vector<std::string> input_files(const ModelFile& model);
 
 /// To standard output at once. Throws Error(write_failed) when it takes no more (a full disk).
 void write_out(std::string_view text);

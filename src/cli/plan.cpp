@@ -27,7 +27,7 @@ struct PlanOptions {
   CommonOptions common;
   std::optional<std::int64_t> sessions;
   double speed = 0;  ///< 0: none asked for
-  std::optional<std::string> html;
+  std::optional<OutputPath> html;
   bool probe = false;
 
   /// False when only help was wanted.
@@ -40,7 +40,7 @@ struct PlanOptions {
     options.count("--sessions", sessions, 1, most_sessions,
                   "Conversations at the same time (default 1)");
     options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
-    options.text("--html", "FILE", html, "Also write a web page with the tables and plots");
+    options.output("--html", "FILE", html, plan_page_kind, "Also write a web page with the tables and plots");
     options.flag("--probe", probe, "Measure this machine anew, for every format, and show it");
     return options.parse(arguments);
   }
@@ -54,7 +54,7 @@ class Planning {
   explicit Planning(const PlanOptions& options)
       : options_(options),
         model_(OpenModel::open(options.common.model_path(), options.common.header_room())) {
-    if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model_.file));
+    if (options.html) html_.emplace(*options.html);  // known before the work
     PlanNeeds needs;
     needs.policy = WeightPolicy::fit;
     needs.shows_losses = true;
@@ -72,8 +72,16 @@ class Planning {
   }
 
   const Plan& plan() const { return plan_; }
+  static Remedies remedies() { return {.sessions = true}; }
   PlanReport report() const {
     return {model_, plan_, frontier_, options_.common.context.has_value(), loading_};
+  }
+
+  void write_page() {
+    if (!html_) return;
+    const std::string page = plan_page(report());
+    html_->append({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()});
+    html_->commit();
   }
 
   std::string describe() const {
@@ -98,7 +106,7 @@ class Planning {
     json["frontier"] = frontier_json(frontier_);
     if (options_.probe) json["machine"] = machine_ ? to_json(*machine_) : nlohmann::json();
     try {
-      refuse_unless_it_fits(plan_);
+      refuse_unless_it_fits(plan_, remedies());
     } catch (const Error& error) {
       json["error"] = error_json(error);
     }
@@ -143,6 +151,7 @@ class Planning {
   Plan plan_;
   std::vector<Plan> frontier_;
   std::optional<LoadingTime> loading_;
+  std::optional<OutputFile> html_;
 };
 
 }  // namespace
@@ -150,22 +159,16 @@ class Planning {
 int plan_command(const Arguments& arguments) {
   PlanOptions options;
   if (!options.parse(arguments)) return 0;
-  choose_isa();                    // a wrong PLIMSOLL_ISA is refused as run would
-  std::optional<OutputFile> html;  // a place that cannot be written is known before the work
-  if (options.html) html.emplace(*options.html);
-  const Planning planning(options);
-  if (html) {
-    const std::string page = plan_page(planning.report());
-    html->append({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()});
-    html->commit();
-  }
+  choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
+  Planning planning(options);
+  planning.write_page();
   if (options.common.json) {
     const nlohmann::ordered_json json = planning.json();
     print_json(json);
     return json.contains("error") ? exit_code(ErrorCode::budget_refused) : 0;
   }
   write_out(planning.describe());
-  refuse_unless_it_fits(planning.plan());
+  refuse_unless_it_fits(planning.plan(), Planning::remedies());
   return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/process.h"
 #include "cli/bundled.h"
 #include "cli/commands.h"
@@ -26,18 +27,28 @@ namespace {
 /// Room kept for an answer where neither --tokens nor --context says how much.
 constexpr std::int64_t usual_answer = 1024;
 
+/// What helps where a prompt of so many tokens has to have room.
+Remedies remedies_for(std::int64_t prompt) { return {.least_context = std::max<std::int64_t>(prompt, 1)}; }
+
 /// Refuses before anything is loaded what would not fit the planned context.
-void check_prompt(std::size_t prompt, const Plan& plan) {
-  const auto length = static_cast<std::int64_t>(prompt);
-  if (length <= plan.context) return;
-  throw Error(
-      ErrorCode::context_exceeded,
-      fmt::format("the prompt has {} tokens, the context {}", length, plan.context),
-      length < plan.offered_context
-          ? fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
-                        length + 1, plan.offered_context)
-          : fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
-                        plan.offered_context));
+void check_prompt(std::int64_t prompt, const OpenModel& model, const PlanRequest& request, const Plan& plan) {
+  if (prompt <= plan.context) return;
+  const std::int64_t most = plan.offered_context;
+  std::string hint = fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
+                                 std::max<std::int64_t>(most - 1, 0));
+  if (prompt < most) {
+    hint = fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt", prompt + 1, most);
+  } else if (prompt < model.facts.description.trained_context) {
+    PlanRequest longer = request;
+    longer.context = prompt + 1;
+    const Plan wanted = make_plan(model.facts, longer);
+    const Bytes needed = wanted.peak_bytes + wanted.slack_bytes;
+    if (!wanted.fits && needed <= probe_limits().usable)
+      hint = fmt::format("give --memory {} and --context {}, or a shorter prompt: at most {} tokens fit this budget",
+                         needed, prompt + 1, std::max<std::int64_t>(most - 1, 0));
+  }
+  throw Error(ErrorCode::context_exceeded,
+              fmt::format("the prompt has {} tokens, the context {}", prompt, plan.context), hint);
 }
 
 std::string peak_report(Bytes budget) {
@@ -162,8 +173,8 @@ int run_command(const Arguments& arguments) {
   }
   const PlanRequest request = plan_request(model, options.common, needs);
   const Plan plan = make_plan(model.facts, request);
-  refuse_unless_it_fits(plan);
-  check_prompt(asked.tokens.size(), plan);
+  refuse_unless_it_fits(plan, remedies_for(std::ssize(asked.tokens)));
+  check_prompt(std::ssize(asked.tokens), model, request, plan);
   if (plan.context > trained)
     asked.notices.push_back(fmt::format(
         "beyond {} tokens this model was never trained: expect nonsense there", grouped(trained)));

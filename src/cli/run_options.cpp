@@ -64,12 +64,14 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.text("--prompt", "TEXT", prompt,
                "A question for a chat model to answer; for other models, or with --raw, a text to "
                "write on from");
-  options.texts("--file", "FILE", files,
+  options
+      .texts("--file", "FILE", files,
                 "A prompt from a file (- is standard input), behind --prompt if both are there; "
-                "may be given several times");
-  options.text("--messages", "FILE", messages,
-               "Answers a conversation from a JSON file: an array of messages, or an object with "
-               "messages, tools and chat_template_kwargs");
+                "may be given several times")
+      .reads = true;
+  options.input("--messages", "FILE", messages,
+                "Answers a conversation from a JSON file: an array of messages, or an object with "
+                "messages, tools and chat_template_kwargs");
   options.text("--system", "TEXT", system, "What a chat model is told before everything else");
   options.choice("--think", "", {"on", "off", "auto"}, think,
                  "Whether a model that can reason before it answers does (default auto)");

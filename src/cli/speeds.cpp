@@ -27,7 +27,7 @@ Machine machine_for_floor(std::span<const FormatId> formats, Bytes budget, int t
   throw Error(ErrorCode::budget_refused,
               fmt::format("--speed: this machine was not measured yet, and {} leave no room for it",
                           format_bytes(budget)),
-              "run \"plimsoll plan --probe\" once, without --memory");
+              fmt::format("run \"plimsoll plan --probe --threads {}\" once, without --memory", threads));
 }
 
 std::string describe_machine(const Machine& machine, const Terminal& terminal) {
