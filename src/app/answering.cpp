@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/limits.h"
 
 namespace plimsoll {
 namespace {
@@ -43,16 +44,33 @@ Bytes planned_bytes(Bytes text, std::int64_t tokens) {
   return std::min(text + ids, sequence_bytes(tokens) - ids);
 }
 
-void refuse_long_prompt(std::int64_t length, const Plan& plan) {
-  if (length <= plan.context) return;
-  throw Error(
-      ErrorCode::context_exceeded,
-      fmt::format("the prompt has {} tokens, the context {}", length, plan.context),
-      length < plan.offered_context
-          ? fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
-                        length + 1, plan.offered_context)
-          : fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
-                        plan.offered_context));
+Remedies remedies_for(std::int64_t prompt_tokens) {
+  return {.least_context = std::max<std::int64_t>(prompt_tokens, 1)};
+}
+
+void refuse_long_prompt(std::int64_t prompt, const OpenModel& model, const PlanRequest& request,
+                        const Plan& plan) {
+  if (prompt <= plan.context) return;
+  const std::int64_t most = plan.offered_context;
+  std::string hint =
+      fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
+                  std::max<std::int64_t>(most - 1, 0));
+  if (prompt < most) {
+    hint = fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
+                       prompt + 1, most);
+  } else if (prompt < model.facts.description.trained_context) {
+    PlanRequest longer = request;
+    longer.context = prompt + 1;
+    const Plan wanted = make_plan(model.facts, longer);
+    const Bytes needed = wanted.peak_bytes + wanted.slack_bytes;
+    if (!wanted.fits && needed <= probe_limits().usable)
+      hint = fmt::format(
+          "give --memory {} and --context {}, or a shorter prompt: at most {} tokens fit this "
+          "budget",
+          needed, prompt + 1, std::max<std::int64_t>(most - 1, 0));
+  }
+  throw Error(ErrorCode::context_exceeded,
+              fmt::format("the prompt has {} tokens, the context {}", prompt, plan.context), hint);
 }
 
 Answer answer(Session& session, const ConversationPrompt& prompt, GenerateOptions options,

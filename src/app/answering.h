@@ -18,9 +18,13 @@ PlanNeeds answer_needs(const OpenModel& model, std::int64_t prompt_tokens, std::
 /// What of a prompt's text and ids a plan with room for it has in its sequence (sequence_bytes).
 Bytes planned_bytes(Bytes text, std::int64_t tokens);
 
-/// Before anything is loaded. Throws Error(context_exceeded) where the prompt is longer than the
-/// planned context.
-void refuse_long_prompt(std::int64_t prompt_tokens, const Plan& plan);
+/// What helps where a prompt of so many tokens has to have room.
+Remedies remedies_for(std::int64_t prompt_tokens);
+
+/// Before anything is loaded. Throws Error(context_exceeded), with what would do, where the prompt
+/// is longer than the context of `plan`, which is the request's.
+void refuse_long_prompt(std::int64_t prompt_tokens, const OpenModel& model,
+                        const PlanRequest& request, const Plan& plan);
 
 struct Answer {
   Generated generated;  ///< its prompt tokens are those that the session did not have yet

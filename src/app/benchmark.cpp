@@ -1,5 +1,8 @@
 #include "app/benchmark.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -7,6 +10,10 @@
 #include <memory>
 #include <random>
 
+#include "base/bounded.h"
+#include "base/error.h"
+#include "base/limits.h"
+#include "cache/kv_cache.h"
 #include "plan/speed.h"
 #include "probe/hardware.h"
 
@@ -67,7 +74,7 @@ class Bench {
         counter_(counter),
         result_(result),
         spans_(engine.weights().decode_spans()),
-        tokens_(some_tokens(request.context(), engine.description().vocabulary)) {
+        tokens_(some_tokens(request.context(engine.description()), engine.description().vocabulary)) {
     for (const auto& span : spans_) result.weight_bytes += span.size();
   }
 
@@ -187,6 +194,71 @@ class Bench {
   std::vector<TokenId> tokens_;
 };
 
+/// Whether there is room for what is asked for, and what there would be room for.
+class Room {
+ public:
+  Room(const OpenModel& model, const PlanRequest& request) : model_(model), request_(request) {}
+
+  static std::int64_t most_rows(const BenchRequest& bench) {
+    std::int64_t most = 1;
+    for (const std::int64_t batch : bench.batches) most = std::max(most, batch);
+    return most;
+  }
+
+  /// With what one process and the next differ by to spare.
+  bool holds(const BenchRequest& bench, Bytes budget) const {
+    PlanRequest request = request_;
+    request.budget = budget;
+    request.context = bench.context(model_.facts.description);
+    request.logit_rows = most_rows(bench);
+    request.runtime_bytes += request.runtime_slack;
+    const Plan plan = make_plan(model_.facts, request);
+    return plan.fits && plan.chunk_tokens >= request.logit_rows;
+  }
+
+  /// The budget that would do; empty where the machine has no such.
+  std::optional<Bytes> memory_for(const BenchRequest& bench) const {
+    constexpr Bytes step = 64 * KiB;
+    Bytes low = request_.budget, high = probe_limits().usable;
+    if (!holds(bench, high)) return {};
+    while (high - std::min(low, high) > step) {
+      const Bytes middle = low + (high - low) / 2;
+      (holds(bench, middle) ? high : low) = middle;
+    }
+    return high;
+  }
+
+  /// What to ask for so that `most` tokens of context and the budget are enough; empty where
+  /// nothing does.
+  std::string less(BenchRequest bench, std::int64_t most) const {
+    std::vector<std::string> parts;
+    const std::int64_t depth = *std::ranges::max_element(bench.depths), tokens = bench.tokens;
+    if (depth + bench.prompt + tokens > most) {
+      if (most < 2) return {};
+      const bool is_depth = bench.prompt + tokens <= most;
+      bench.depths = {is_depth ? most - bench.prompt - tokens : 0};
+      bench.tokens = std::min(tokens, most - 1);
+      bench.prompt = std::min(bench.prompt, most - bench.tokens);
+      if (depth > 0) parts.push_back(fmt::format("--depths {}", bench.depths.front()));
+      if (!is_depth) parts.push_back(fmt::format("--prompt {}", bench.prompt));
+      if (bench.tokens < tokens) parts.push_back(fmt::format("--tokens {}", bench.tokens));
+    }
+    if (!bench.batches.empty() && !holds(bench, request_.budget)) {
+      std::int64_t batch = most_rows(bench);
+      do bench.batches = {--batch};
+      while (batch > 0 && (bench.context(model_.facts.description) > most ||
+                            !holds(bench, request_.budget)));
+      if (batch == 0) return {};
+      parts.push_back(fmt::format("--batches {}", batch));
+    }
+    return parts.empty() ? std::string() : fmt::format("{} or less", fmt::join(parts, " and "));
+  }
+
+ private:
+  const OpenModel& model_;
+  const PlanRequest& request_;
+};
+
 }  // namespace
 
 double Spread::median() const {
@@ -202,10 +274,17 @@ std::int64_t BenchRequest::batch_context(std::int64_t batch) const {
   return std::max(tokens, batch);
 }
 
-std::int64_t BenchRequest::context() const {
+std::int64_t BenchRequest::context(const Description& d) const {
   std::int64_t most = prompt + tokens;
   for (const std::int64_t depth : depths) most = std::max(most, depth + prompt + tokens);
-  for (const std::int64_t batch : batches) most = std::max(most, batch * batch_context(batch));
+  const KvShape shape{d.layers, d.kv_heads, d.head_dim};
+  for (const std::int64_t batch : batches) {
+    most = std::max(most, batch * batch_context(batch));
+    // The caches of a batch are whole pages each.
+    const Bytes all =
+        static_cast<Bytes>(batch) * KvCache::memory_bytes(shape, batch_context(batch));
+    while (KvCache::memory_bytes(shape, most) < all) ++most;
+  }
   return most;
 }
 
@@ -223,6 +302,26 @@ PromptWork prompt_work(const OpenModel& model, const Plan& plan) {
         operations;
   }
   return work;
+}
+
+void check_room(const OpenModel& model, const PlanRequest& request, const Plan& plan,
+                const BenchRequest& bench) {
+  const std::int64_t rows = Room::most_rows(bench);
+  if (plan.fits && rows <= plan.chunk_tokens) return;
+  const Room room(model, request);
+  Remedies remedies{.context = false};
+  Plan refused = plan;
+  // Fewer workers leave room for a small chunk, which may be less than a pass.
+  if (rows > 1) refused.offered_threads = 0;
+  remedies.memory = room.memory_for(bench).value_or(most_bytes);
+  if (std::string less = room.less(bench, plan.fits ? plan.context : plan.offered_context);
+      !less.empty())
+    remedies.more.push_back(std::move(less));
+  refuse_unless_it_fits(refused, remedies);
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("a pass of {} tokens does not fit: the plan has chunks of {}", rows,
+                          plan.chunk_tokens),
+              offer_remedies(refused, remedies));
 }
 
 BenchResult measure(const Engine& engine, const PromptWork& work, const BenchRequest& request,

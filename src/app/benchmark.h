@@ -29,7 +29,7 @@ struct BenchRequest {
 
   /// Tokens of KV cache that each of a batch's sequences takes, and that all of this takes.
   std::int64_t batch_context(std::int64_t batch) const;
-  std::int64_t context() const;
+  std::int64_t context(const Description& description) const;
 };
 
 /// Prefill and decode behind `depth` tokens.
@@ -62,6 +62,11 @@ struct PromptWork {
   double float_operations = 0;    ///< with dense ones
 };
 PromptWork prompt_work(const OpenModel& model, const Plan& plan);
+
+/// Throws Error(budget_refused), with what would do, where `plan` (of `request`) has no room for
+/// what is asked for, or for passes of as many tokens.
+void check_room(const OpenModel& model, const PlanRequest& request, const Plan& plan,
+                const BenchRequest& bench);
 
 /// The engine's plan has request.context() tokens and logits for the largest batch. Throws
 /// Error(interrupted) when the watch says so.

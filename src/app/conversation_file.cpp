@@ -1,7 +1,6 @@
 #include "app/conversation_file.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <filesystem>
 #include <utility>
@@ -30,22 +29,10 @@ Json member(const Json& object, const char* key) {
   return found == object.end() ? Json() : *found;
 }
 
-/// Whether a file that may be replaced is there. Throws where another one is.
-bool may_replace(const std::string& path) {
-  struct stat status {};
-  if (::stat(path.c_str(), &status) != 0) return false;
-  std::string beginning;
-  if (S_ISREG(status.st_mode)) {
-    if (status.st_size == 0) return true;
-    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(path.c_str(), "re"), std::fclose);
-    beginning.resize(saved_mark.size());
-    if (file) beginning.resize(std::fread(beginning.data(), 1, beginning.size(), file.get()));
-  }
-  if (beginning == saved_mark) return true;
-  throw Error(ErrorCode::write_failed,
-              fmt::format("{} exists and is no saved conversation: it stays as it is", path),
-              "give another name");
-}
+const OutputKind saved_conversation = {
+    "saved conversation",
+    [](std::string_view beginning) { return beginning.starts_with(saved_mark); },
+    "give another name"};
 
 }  // namespace
 
@@ -112,7 +99,9 @@ Json identity_of(const OpenModel& model) {
 
 bool save_conversation(const std::string& path, const Conversation& conversation, const Json& model,
                        const SamplingOptions& sampling) {
-  const bool replaces = may_replace(path);
+  const OutputPath claimed = OutputPath::named("/save", path, saved_conversation, false);
+  const bool replaces = claimed.finds_own();
+  OutputFile file(claimed);
   const ChatSettings& settings = conversation.settings();
   Json json = {{version_key, version},
                {"model", model},
@@ -129,7 +118,6 @@ bool save_conversation(const std::string& path, const Conversation& conversation
   if (!settings.variables.is_null()) json["chat_template_kwargs"] = settings.variables;
   json["token_ids"] = conversation.token_ids();
   std::string text = json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  OutputFile file(path);
   file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
   file.commit();
   return replaces;

@@ -32,7 +32,7 @@ MessagesFile read_messages_file(const std::string& path,
 nlohmann::ordered_json identity_of(const OpenModel& model);
 
 /// Writes it whole or not at all. A file that is there is replaced if it is a saved conversation
-/// itself: the result says so. Throws Error(write_failed), also where another file is in the way.
+/// itself: the result says so. Throws as OutputPath::named and refuse_foreign() do.
 bool save_conversation(const std::string& path, const Conversation& conversation,
                        const nlohmann::ordered_json& model, const SamplingOptions& sampling);
 

@@ -12,7 +12,6 @@
 #include "app/text_hold.h"
 #include "base/error.h"
 #include "base/process.h"
-#include "file/input_files.h"
 #include "file/text_input.h"
 #include "text/hash.h"
 
@@ -62,18 +61,17 @@ class Evaluating {
     least_budget_ = *std::min_element(budgets_.begin(), budgets_.end());
     for (const std::string& path : request.models)
       for (const Bytes budget : budgets_) entries_.push_back({path, budget});
-    check_inputs(std::span(&request.text, 1));
-    if (request.reference) {
-      reference_ = open_model(host_, *request.reference);
-      check_inputs(input_files(reference_->file));
-    }
+    if (request.reference) reference_ = open_model(host_, *request.reference);
+    if (request.opened || request.resume)
+      for (const Entry& entry : entries_) open(entry);
+    if (request.opened) request.opened();
     open(entries_.front());
     host_.line.ledger().set_budget(least_budget_);
     read_text();
     if (request.resume)
       resume_.emplace(*request_.resume, [this](Bytes size) {
         (void)host_.line.hold_text(
-            fmt::format("reading {} of {}", *request_.resume, format_bytes(size)),
+            fmt::format("reading {} of {}", request_.resume->path(), format_bytes(size)),
             checked_multiply(size, ResumeFile::bytes_per_byte));
       });
     plan();
@@ -108,18 +106,12 @@ class Evaluating {
   }
 
  private:
-  /// Nothing is written before every model has been opened once, for its plan.
-  void check_inputs(std::span<const std::string> inputs) const {
-    if (request_.check_inputs) request_.check_inputs(inputs);
-  }
-
   /// One model at a time is open, beside the reference.
   const OpenModel& open(const Entry& entry) {
     if (!open_ || open_->file.path() != entry.path) {
       open_.reset();
       host_.line.ledger().set_budget(entry.budget);
       open_ = open_model(host_, entry.path);
-      check_inputs(input_files(open_->file));
     }
     return *open_;
   }
@@ -163,10 +155,11 @@ class Evaluating {
     Plan both = refused_->plan;
     both.peak_bytes = peak_with(*refused_);
     both.budget_bytes = refused_->budget;
-    both.largest_context = 0;
     both.least_bytes += both.peak_bytes - refused_->plan.peak_bytes;
+    // A shorter chunk is worth its score; one of a few tokens is not.
+    constexpr std::int64_t least_chunk = 16;
     try {
-      refuse_unless_it_fits(both);
+      refuse_unless_it_fits(both, {.least_context = least_chunk});
     } catch (const Error& error) {
       if (entries_.size() == 1) throw;
       throw Error(error.code(),

@@ -11,6 +11,7 @@
 
 #include "app/host.h"
 #include "engine/evaluate.h"
+#include "file/output_path.h"
 #include "plan/plan.h"
 
 namespace plimsoll {
@@ -21,12 +22,11 @@ struct EvaluationRequest {
   std::string text;                 ///< path
   std::optional<std::string> reference;  ///< path; it is held beside each model
   /// What is found is kept there, and an interrupted evaluation goes on from there.
-  std::optional<std::string> resume;
+  std::optional<OutputPath> resume;
   std::int64_t context = 256;  ///< tokens in a chunk
   std::int64_t chunks = 0;     ///< 0: as many as the text has
-  /// Called with files that will be read, before anything is written; throws where one of them is
-  /// to be written.
-  std::function<void(std::span<const std::string> inputs)> check_inputs;
+  /// Called once all files that will be read have been opened, before anything is written.
+  std::function<void()> opened;
   /// Called before a model is loaded, where it is the only one.
   std::function<void(const OpenModel& model, const Plan& plan)> planned;
 };

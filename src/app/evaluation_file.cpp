@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "file/model_file.h"
 #include "file/output_file.h"
 #include "file/text_input.h"
 #include "text/hash.h"
@@ -56,6 +57,20 @@ bool possible(const Scores& scores, const Chunks& chunks, bool has_reference) {
 
 }  // namespace
 
+std::vector<std::string> input_files(const ModelFile& model) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files = model.files();
+  std::error_code error;
+  const bool is_folder = fs::is_directory(model.path(), error);
+  if (!is_folder && !model.path().ends_with(".safetensors") && !model.path().ends_with(".json"))
+    return files;
+  const fs::path parent = is_folder ? fs::path(model.path()) : fs::path(model.path()).parent_path();
+  for (const auto& entry : fs::directory_iterator(parent.empty() ? "." : parent, error))
+    for (const char* read : {".json", ".jinja", ".model", ".txt", ".safetensors"})
+      if (entry.path().extension() == read) files.push_back(entry.path().string());
+  return files;
+}
+
 json file_identity(const std::string& path, std::span<const std::string> files) {
   std::error_code ignored;
   off_t bytes = 0;
@@ -73,11 +88,18 @@ json file_identity(const std::string& path, std::span<const std::string> files) 
           {"changed", changed}};
 }
 
-ResumeFile::ResumeFile(std::string path, const std::function<void(Bytes)>& accept)
-    : path_(std::move(path)) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(path_, ignored)) return;
-  const std::string text = read_text_file(path_, accept);
+const OutputKind ResumeFile::kind = {
+    "file of plimsoll eval --resume",
+    [](std::string_view beginning) { return beginning.starts_with("{\"inputs\":"); },
+    "name another file, or give --force to replace it"};
+
+ResumeFile::ResumeFile(OutputPath file, const std::function<void(Bytes)>& accept)
+    : path_(std::move(file)) {
+  if (!path_.finds_own()) {
+    if (path_.finds_foreign()) fail(1, "is not what an evaluation writes");
+    return;
+  }
+  const std::string text = read_text_file(path_.path(), accept, Reading::own_output);
   for (std::size_t begin = 0; begin < text.size();) {
     const std::size_t end = std::min(text.find('\n', begin), text.size());
     const std::string_view line = std::string_view(text).substr(begin, end - begin);
@@ -88,14 +110,18 @@ ResumeFile::ResumeFile(std::string path, const std::function<void(Bytes)>& accep
       found_from(value);
       lines_.push_back({dumped(value.at("inputs")), std::string(line)});
     } catch (const json::exception&) {
+      if (path_.is_forced()) {
+        lines_.clear();
+        return;
+      }
       fail(number, "is not what an evaluation writes");
     }
   }
 }
 
 void ResumeFile::fail(std::size_t line, const std::string& what) const {
-  throw Error(ErrorCode::file_corrupt, fmt::format("{}: line {} {}", path_, line, what),
-              "name another file for --resume, or remove this one to start over");
+  throw Error(ErrorCode::file_corrupt, fmt::format("{}: line {} {}", path(), line, what),
+              "name another file for --resume, or give --force to start over in this one");
 }
 
 std::optional<Found> ResumeFile::find(const json& inputs, const Chunks& chunks,
@@ -104,7 +130,9 @@ std::optional<Found> ResumeFile::find(const json& inputs, const Chunks& chunks,
   for (std::size_t i = 0; i < lines_.size(); ++i) {
     if (lines_[i].inputs != wanted) continue;
     Found found = found_from(json::parse(lines_[i].text));
-    if (!possible(found.scores, chunks, has_reference))
+    const bool is_possible = possible(found.scores, chunks, has_reference);
+    if (!is_possible && path_.is_forced()) return std::nullopt;
+    if (!is_possible)
       fail(i + 1, fmt::format("has scores that {} chunks of {} tokens cannot have", chunks.count,
                               chunks.context));
     return found;

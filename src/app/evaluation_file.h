@@ -11,6 +11,8 @@
 
 #include "base/bytes.h"
 #include "engine/evaluate.h"
+#include "file/model_file.h"
+#include "file/output_path.h"
 
 namespace plimsoll {
 
@@ -19,6 +21,9 @@ struct Found {
   Scores scores;
   Bytes peak_bytes = 0;  ///< the kernel's, so far
 };
+
+/// The files that a model is read from.
+std::vector<std::string> input_files(const ModelFile& model);
 
 /// What makes two evaluations the same: a model's path, size and time of the last change, of all
 /// the files that it is read from.
@@ -32,9 +37,10 @@ class ResumeFile {
   static constexpr Bytes bytes_per_byte = 5;
 
   /// Reads the file where there is one; `accept(bytes)` throws when it is too large. Throws
-  /// Error(file_corrupt) naming the line when it is anything else than what save() writes, and as
-  /// read_text_file does.
-  ResumeFile(std::string path, const std::function<void(Bytes)>& accept);
+  /// Error(file_corrupt) naming the line when it is anything else than what save() writes, unless
+  /// that may be replaced (--force), and as read_text_file does.
+  ResumeFile(OutputPath path, const std::function<void(Bytes)>& accept);
+  static const OutputKind kind;
 
   /// What was found for these inputs. Throws Error(file_corrupt) when that cannot be of `chunks`.
   std::optional<Found> find(const nlohmann::json& inputs, const Chunks& chunks,
@@ -43,7 +49,7 @@ class ResumeFile {
   /// Throws as OutputFile does; the old file is whole then.
   void save() const;
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_.path(); }
   std::size_t count() const { return lines_.size(); }
   /// The most that `evaluations` more of these chunks will take, with what saving takes for a
   /// moment.
@@ -56,7 +62,7 @@ class ResumeFile {
   };
   [[noreturn]] void fail(std::size_t line, const std::string& what) const;
 
-  std::string path_;
+  OutputPath path_;
   std::vector<Line> lines_;
 };
 

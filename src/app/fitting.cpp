@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <set>
 
 #include "app/planning.h"
@@ -12,10 +13,10 @@
 #include "base/bounded.h"
 #include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/region.h"
 #include "engine/own_text.h"
 #include "file/hf_pipeline.h"
-#include "file/input_files.h"
 #include "file/text_input.h"
 #include "fit/analysis.h"
 #include "fit/fit.h"
@@ -38,7 +39,7 @@ class Fitting {
         model_(open_model(host, request.model)),
         uses_(model_.facts.tensors),
         target_(target_bytes()),
-        fitted_(checked_output(), model_.file, uses_),
+        fitted_(*request.output, model_.file, uses_),
         context_(host.make_context()) {}
 
   FitReport run(const std::function<void(const FitReport&)>& decided) {
@@ -72,13 +73,6 @@ class Fitting {
     return {};  // --memory: what the plan says
   }
 
-  const std::string& checked_output() const {
-    std::vector<std::string> inputs = input_files(model_.file);
-    if (request_.text) inputs.push_back(*request_.text);
-    if (request_.check_inputs) request_.check_inputs(inputs);
-    return request_.output;
-  }
-
   Rounding rounding() const {
     return request_.is_thorough() ? Rounding::with_feedback : Rounding::plain;
   }
@@ -102,7 +96,8 @@ class Fitting {
   /// Before anything is measured: the sizes of all formats are in the header.
   void refuse_too_small() const {
     if (request_.format) return;
-    if (!target_) return refuse_unless_it_fits(make_plan(model_.facts, running(prior())), false);
+    if (!target_)
+      return refuse_unless_it_fits(make_plan(model_.facts, running(prior())), {.context = false});
     const FileChoices choices =
         file_choices(uses_, prior(), rounding(), Reader::llama_cpp, rounding_formats());
     const Selection smallest = frontier(choices.choices).smallest;
@@ -114,7 +109,13 @@ class Fitting {
                     "about {} nats ({})",
                     format_bytes(*target_), *target_, format_bytes(least), least,
                     format_nats(smallest.loss), plimsoll::describe(QualitySource::prior)),
-        fmt::format("give --size {} or more", least));
+        request_.size ? fmt::format("give --size {} or more", least)
+        : request_.is_named_format
+            ? fmt::format("give --size {} or more instead of --format", least)
+            : fmt::format("give --bits {:.4f} or more",
+                          std::ceil(8e4 * static_cast<double>(least) /
+                                    static_cast<double>(model_.facts.parameters)) /
+                              1e4));
   }
 
   /// What was measured before, and of which text that would be.
@@ -132,9 +133,8 @@ class Fitting {
   }
 
   /// What the fit holds at its peak, when writing a text to measure on takes `of_text`.
-  Bytes peak_with(Bytes held, const CalibrationSize& size, Bytes of_text) const {
+  Bytes peak_with(Bytes held, const CalibrationSize& size, Bytes of_text, int workers) const {
     const Description& d = model_.facts.description;
-    const int workers = context_->threads.size();
     Bytes most = std::max(of_text, writing_bytes(d, uses_, size, is_thorough_, workers));
     if (is_thorough_ && !known_) most = std::max(most, analysis_bytes(d, uses_, size, workers));
     const Bytes peak = bounded_sum({held, most});
@@ -142,9 +142,9 @@ class Fitting {
   }
 
   /// The same at least within a budget: of a smaller one it measures on less text.
-  Bytes needed_within(Bytes budget, Bytes held) const {
+  Bytes needed_within(Bytes budget, Bytes held, int workers) const {
     const CalibrationSize size = size_within(budget - std::min(budget, held));
-    return peak_with(held, size, is_thorough_ && !text_ ? text_bytes(size) : 0);
+    return peak_with(held, size, is_thorough_ && !text_ ? text_bytes(size, workers) : 0, workers);
   }
 
   /// Where the text that the model wrote is kept; empty without a place.
@@ -160,8 +160,9 @@ class Fitting {
   }
 
   /// Least that writing a text takes: one sequence, with the smallest weights.
-  Bytes text_bytes(const CalibrationSize& size) const {
+  Bytes text_bytes(const CalibrationSize& size, int workers) const {
     PlanRequest request = text_request(1, size);
+    request.threads = workers;
     request.budget = 1;
     return make_plan(model_.facts, request).peak_bytes;
   }
@@ -186,22 +187,34 @@ class Fitting {
     const Bytes process =
         host_.line.declare_process(model_.facts, workers) + host_.line.ledger().used(Account::text);
     const Bytes heap = fitting_heap_bytes(d, uses_, is_thorough_), held = process + heap;
-    if (const Bytes needed = needed_within(budget_, held); needed > budget_) {
+    if (const Bytes needed = needed_within(budget_, held, workers); needed > budget_) {
       Bytes low = budget_, high = needed;
-      while (needed_within(high, held) > high && high < most_bytes) high *= 2;
+      while (needed_within(high, held, workers) > high && high < most_bytes) high *= 2;
       while (high - low > page_bytes) {
         const Bytes middle = low + (high - low) / 2;
-        (needed_within(middle, held) > middle ? low : high) = middle;
+        (needed_within(middle, held, workers) > middle ? low : high) = middle;
       }
       // One process and the next differ by some pages.
       constexpr Bytes slack = 256 * KiB;
       const Bytes least = round_up(high + slack, page_bytes);
       const Bytes fast = process + fitting_heap_bytes(d, uses_, false) +
                          writing_bytes(d, uses_, {}, false, workers) + slack;
-      std::string hint = request_.has_target() ? fmt::format("give --memory {} or more", least)
-                                               : std::string("take a machine with more memory");
+      std::vector<std::string> offers;
+      if (request_.has_target() && least <= probe_limits().usable)
+        offers.push_back(fmt::format("--memory {} or more", least));
+      for (int fewer = workers - 1; fewer > 0; fewer = fewer > 8 ? fewer * 3 / 4 : fewer - 1) {
+        const Bytes stacks = stack_bytes_per_thread * static_cast<Bytes>(workers - fewer);
+        if (needed_within(budget_ - std::min(budget_, slack), held - stacks, fewer) + slack >
+            budget_)
+          continue;
+        offers.push_back(fmt::format("--threads {} or fewer", fewer));
+        break;
+      }
       if (is_thorough_ && fast + fast / 512 <= budget_)
-        hint += fmt::format(", or --effort fast, which takes {}", format_bytes(fast));
+        offers.push_back(fmt::format("--effort fast{}, which takes {}",
+                                     text_ ? " without --text" : "", format_bytes(fast)));
+      const std::string hint = offers.empty() ? std::string("take a machine with more memory")
+                                              : fmt::format("give {}", fmt::join(offers, ", or "));
       throw Error(ErrorCode::budget_refused,
                   fmt::format("fitting this model{} takes {} ({} bytes) itself; the budget is {}",
                               is_thorough_ ? " thoroughly" : "", format_bytes(least), least,
@@ -214,7 +227,7 @@ class Fitting {
     if (is_thorough_ && !text_ && ::access(written_path(size_).c_str(), R_OK) != 0)
       // The text account is part of what is held.
       of_text = text_plan(budget_ - held, size_).peak_bytes - model_.facts.text_bytes;
-    predicted_ = peak_with(held, size_, of_text);
+    predicted_ = peak_with(held, size_, of_text, workers);
   }
 
   /// For writing as many sequences at a time as there is room for.
@@ -401,6 +414,7 @@ class Fitting {
     request.budget = *request_.running_memory;
     request.threads = context_->threads.size();
     request.runtime_bytes = host_.line.declare_process(model_.facts, request.threads);
+    request.runtime_slack = running_slack;
     request.policy = WeightPolicy::fit;
     request.quality = quality;
     request.rounding = rounding();
@@ -410,7 +424,7 @@ class Fitting {
   /// So that running the file, with what else a run needs, stays below the line.
   void choose_for_memory(const QualityModel& quality) {
     const Plan plan = make_plan(model_.facts, running(quality));
-    refuse_unless_it_fits(plan, false);
+    refuse_unless_it_fits(plan, {.context = false});
     kl_nats_ = plan.kl_nats;
     file_bytes_ = fitted_.header_bytes();
     for (std::size_t i = 0; i < uses_.size(); ++i) {
@@ -480,6 +494,8 @@ class Fitting {
   }
 
   static constexpr Bytes file_alignment = 32;
+  /// One process and the next differ by some pages.
+  static constexpr Bytes running_slack = 192 * KiB;
 
   Host& host_;
   const FitRequest& request_;

@@ -9,30 +9,28 @@
 #include <vector>
 
 #include "app/host.h"
+#include "file/output_path.h"
 #include "format/format.h"
 #include "plan/quality.h"
 
 namespace plimsoll {
 
 struct FitRequest {
-  std::string model;               ///< path
-  std::string output;              ///< path
-  std::optional<Bytes> size;       ///< of the file
-  double bits = 0;                 ///< for each weight, the same
-  const Format* format = nullptr;  ///< instead: every matrix in this one
+  std::string model;                 ///< path
+  std::optional<OutputPath> output;  ///< required
+  std::optional<Bytes> size;         ///< of the file
+  double bits = 0;                   ///< for each weight, the same
+  const Format* format = nullptr;    ///< instead: every matrix in this one
   /// Without any of these: what running the result may take.
   std::optional<Bytes> running_memory;
   std::optional<std::string> text;  ///< path, to measure on; without it the model writes one
+  bool is_named_format = false;     ///< the bits are those of a mix that was named
   bool thorough = true;             ///< measures the model, and rounds with error feedback
 
   bool has_target() const { return size || bits > 0 || format; }
   /// Each number by itself: there is nothing to be measured, and no error to be fed back.
   bool is_dense() const { return format && format->kind == Format::Kind::dense; }
   bool is_thorough() const { return thorough && !is_dense(); }
-
-  /// Called with files that will be read, before anything is written; throws where one of them is
-  /// to be written.
-  std::function<void(std::span<const std::string> inputs)> check_inputs;
 };
 
 /// What is decided before anything is written, and what came of it.

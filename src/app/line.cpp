@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/bounded.h"
 #include "base/error.h"
 #include "base/limits.h"
 #include "file/model_file.h"
@@ -36,11 +37,17 @@ Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes)
   if (bytes && *bytes <= always) return ledger_->count_held(Account::text, *bytes);
   const Bytes left = room();
   if (bytes && *bytes <= left) return ledger_->reserve(Account::text, *bytes);
+  // One process and the next differ by some pages, and there is more to come than this.
+  constexpr Bytes slack = MiB;
+  const Bytes enough =
+      bytes ? bounded_sum({ledger_->used(), *bytes, *bytes / 64, slack}) : most_bytes;
   throw Error(ErrorCode::budget_refused,
               fmt::format("{} may take {}; the budget of {} has {} left", what,
                           bytes ? format_bytes(*bytes) : "too much", format_bytes(budget()),
                           format_bytes(left)),
-              "give a shorter one or a larger --memory");
+              enough <= probe_limits().usable
+                  ? fmt::format("give a shorter one, or --memory {} or more", enough)
+                  : std::string("give a shorter one"));
 }
 
 Bytes Line::declare_process(const ModelFacts& facts, int threads) {

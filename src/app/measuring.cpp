@@ -7,6 +7,8 @@
 
 #include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/limits.h"
+#include "base/region.h"
 #include "fit/quality_file.h"
 #include "fit/quick_analysis.h"
 
@@ -28,19 +30,42 @@ std::int64_t measuring_tokens(const OpenModel& model, Bytes room, int threads) {
   return tokens >= least_tokens ? tokens : 0;
 }
 
+namespace {
+
+/// Says what would do: more memory, or fewer workers.
+[[noreturn]] void refuse_measuring(const OpenModel& model, Bytes held, Bytes budget, int threads) {
+  /// One process and the next differ by some pages.
+  constexpr Bytes slack = 256 * KiB;
+  const std::int64_t most = quick_analysis_tokens(model.facts.description, model.facts.parameters);
+  std::int64_t least = most;
+  while (least / 2 >= least_tokens) least /= 2;
+  const auto needed = [&](int workers) {
+    return held - stack_bytes_per_thread * static_cast<Bytes>(threads - workers) +
+           measuring_bytes(model, least, workers) + slack;
+  };
+  std::string hint;
+  if (const Bytes all = round_up(needed(threads), page_bytes); all <= probe_limits().usable)
+    hint = fmt::format("give --memory {} or more", all);
+  for (int workers = threads - 1; workers > 0; --workers)
+    if (needed(workers) <= budget) {
+      hint += fmt::format("{} --threads {} or fewer", hint.empty() ? "give" : ", or", workers);
+      break;
+    }
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("measuring takes at least {}; the budget is {}",
+                          format_bytes(needed(threads)), format_bytes(budget)),
+              hint.empty() ? "take a machine with more memory" : hint);
+}
+
+}  // namespace
+
 Measured measure_model(Host& host, const OpenModel& model) {
   const auto context = host.make_context();
   const Bytes budget = host.line.budget();
   const Bytes held = host.line.declare_process(model.facts, host.threads) + model.facts.text_bytes;
   const std::int64_t tokens =
       held < budget ? measuring_tokens(model, budget - held, host.threads) : 0;
-  if (tokens == 0)
-    throw Error(
-        ErrorCode::budget_refused,
-        fmt::format("measuring takes at least {}; the budget is {}",
-                    format_bytes(held + measuring_bytes(model, least_tokens, host.threads)),
-                    format_bytes(budget)),
-        "give a larger --memory");
+  if (tokens == 0) refuse_measuring(model, held, budget, host.threads);
   Measured measured;
   const Bytes peak = held + measuring_bytes(model, tokens, host.threads);
   measured.predicted_peak_bytes = peak + peak / 512;  // page tables

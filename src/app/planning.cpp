@@ -105,7 +105,8 @@ Machine machine_for_floor(const Host& host, std::span<const FormatId> formats) {
   throw Error(ErrorCode::budget_refused,
               fmt::format("--speed: this machine was not measured yet, and {} leave no room for it",
                           format_bytes(host.line.budget())),
-              "run \"plimsoll plan --probe\" once, without --memory");
+              fmt::format("run \"plimsoll plan --probe --threads {}\" once, without --memory",
+                          host.threads));
 }
 
 std::string format_mix(std::span<const FormatShare> shares) {

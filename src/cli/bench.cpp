@@ -65,17 +65,13 @@ int bench_command(const Arguments& arguments) {
   Host host = common.host();
   const OpenModel model = open_model(host, common.model_path());
   PlanNeeds needs;
-  needs.context = request.context();
+  needs.context = request.context(model.facts.description);
   needs.policy = WeightPolicy::fit;
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);
-  const Plan plan = plan_model(host, model, needs);
-  refuse_unless_it_fits(plan, false);
-  if (needs.logit_rows > plan.chunk_tokens)
-    throw Error(ErrorCode::budget_refused,
-                fmt::format("a pass of {} tokens does not fit: the plan has chunks of {}",
-                            needs.logit_rows, plan.chunk_tokens),
-                "give smaller --batches or more --memory");
+  const PlanRequest wanted = plan_request(host, model, needs);
+  const Plan plan = make_plan(model.facts, wanted);
+  check_room(model, wanted, plan, request);
 
   const auto context = host.make_context();
   report.model = &model;

@@ -79,7 +79,8 @@ bool measure_apart(const std::string& path, Bytes budget, int threads, bool quie
 }  // namespace
 
 void CommonOptions::declare(Options& options) {
-  options.positional("MODEL", model, model_help).shared = true;
+  OptionDeclaration& declared = options.positional("MODEL", model, model_help);
+  declared.shared = declared.reads = true;
   declare_running(options);
 }
 

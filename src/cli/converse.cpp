@@ -112,7 +112,8 @@ class Turn {
         throw Error(
             ErrorCode::context_exceeded,
             fmt::format("the text has {} tokens, the context {}", text.tokens.size(), context),
-            "give a shorter text, or start with a larger --context");
+            fmt::format("give a shorter text, or start with --context {} or more",
+                                text.tokens.size() + 1));
       const Generated generated = stream_answer(text);
       say(speed_report(generated, used_) + "\n");
       return;

@@ -7,12 +7,12 @@
 #include <nlohmann/json.hpp>
 
 #include "app/evaluating.h"
+#include "app/evaluation_file.h"
 #include "app/model_names.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/models.h"
-#include "file/input_files.h"
 #include "file/output_file.h"
 #include "report/evaluation_report.h"
 #include "terminal/json_writer.h"
@@ -28,7 +28,8 @@ struct EvalOptions {
   CommonOptions common;
   std::vector<std::string> models;
   std::vector<Bytes> budgets;  ///< none: what this machine has to give
-  std::optional<std::string> text, reference, html, resume;
+  std::optional<std::string> text, reference;
+  std::optional<OutputPath> html, resume;
   std::optional<std::int64_t> chunks;
 
   bool parse(const Arguments& arguments) {
@@ -36,8 +37,9 @@ struct EvalOptions {
                     "Perplexity on a text, in chunks that begin with BOS and whose second half is "
                     "scored; with a reference, also the KL divergence from it. Several models and "
                     "budgets are evaluated one after the other.");
-    options.positionals("MODEL", models, "GGUF files; without one, the bundled model").shared =
-        true;
+    OptionDeclaration& declared =
+        options.positionals("MODEL", models, "GGUF files; without one, the bundled model");
+    declared.shared = declared.reads = true;
     options
         .sizes("--memory", budgets,
                "All that this process may hold: weights that do not fit are rounded; with "
@@ -47,14 +49,15 @@ struct EvalOptions {
     common.declare_measuring(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
-    options.text("--text", "FILE", text, "The text (required)");
-    options.text("--against", "REFERENCE", reference,
-                 "Another model file, to compare with; it must fit the budget beside each model");
+    options.input("--text", "FILE", text, "The text (required)");
+    options.input("--against", "REFERENCE", reference,
+                  "Another model file, to compare with; it must fit the budget beside each model");
     options.count("--chunks", chunks, 1, std::int64_t{1} << 30,
                   "Use only the first N chunks of the text");
-    options.text("--html", "FILE", html, "Also write a web page with the table and plots");
-    options.text("--resume", "FILE", resume,
-                 "Keep what is found in FILE and go on from there after an interruption");
+    options.output("--html", "FILE", html, eval_page_kind,
+                   "Also write a web page with the table and plots");
+    options.output("--resume", "FILE", resume, ResumeFile::kind,
+                   "Keep what is found in FILE and go on from there after an interruption");
     if (!options.parse(arguments)) return false;
     if (!text) throw Error(ErrorCode::usage, "there is no text to score", "give --text FILE");
     for (std::string& model : models) model = resolve_model(model);
@@ -63,9 +66,6 @@ struct EvalOptions {
     if (!common.context) common.context = default_chunk;
     if (!budgets.empty()) common.memory = *std::max_element(budgets.begin(), budgets.end());
     refuse_twins();
-    if (html && resume && canonical(*html) == canonical(*resume))
-      throw Error(ErrorCode::usage, "--html and --resume name the same file",
-                  "name another file for one of them");
     return true;
   }
 
@@ -101,8 +101,7 @@ int eval_command(const Arguments& arguments) {
   Host host = options.common.host();
   // What a long evaluation goes on from is said beside JSON too.
   if (options.common.json) host.watch.notice = notice;
-  std::optional<OutputFile> html;  // a place that cannot be written is known before the work
-  if (options.html) html.emplace(*options.html);
+  std::optional<OutputFile> html;
   EvaluationRequest request;
   request.models = options.models;
   request.budgets = options.budgets;
@@ -111,10 +110,8 @@ int eval_command(const Arguments& arguments) {
   request.resume = options.resume;
   request.context = *options.common.context;
   request.chunks = options.chunks.value_or(0);
-  request.check_inputs = [&options](std::span<const std::string> inputs) {
-    if (options.html) refuse_to_overwrite("--html", *options.html, inputs);
-    if (options.resume) refuse_to_overwrite("--resume", *options.resume, inputs);
-  };
+  // Whether something is in the way is known before the work, when all that is read is known.
+  if (options.html) request.opened = [&] { html.emplace(*options.html); };
   if (!options.common.json) request.planned = notice_rounding;
   EvaluationReport report = evaluate_models(host, request);
   report.models = short_names(options.models);

@@ -9,7 +9,7 @@
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "file/input_files.h"
+#include "fit/fit.h"
 #include "fit/recipes.h"
 #include "plan/plan.h"
 #include "terminal/json_writer.h"
@@ -22,7 +22,8 @@ struct FitCommand {
   CommonOptions common;
   std::optional<Bytes> size;
   double bits = 0;
-  std::optional<std::string> output, text, effort, format_name;
+  std::optional<OutputPath> output;
+  std::optional<std::string> text, effort, format_name;
   const Format* format = nullptr;  ///< that of the name
 
   bool parse(const Arguments& arguments) {
@@ -41,10 +42,10 @@ struct FitCommand {
         "own, and loading takes as many of them as --memory allows. The name of a mix of "
         "llama.cpp's (Q4_K_M, ...) means the size: as many bits for each weight as that "
         "takes, in the formats that lose least");
-    options.text("-o,--output", "OUT.gguf", output, "The file to write (required)");
-    options.text("--text", "FILE", text,
-                 "A text like those that the model is for, to measure on; without one, text that "
-                 "the model writes itself");
+    options.output("-o,--output", "OUT.gguf", output, fitted_file, "The file to write (required)");
+    options.input("--text", "FILE", text,
+                  "A text like those that the model is for, to measure on; without one, text that "
+                  "the model writes itself");
     options.choice("--effort", "", {"fast", "thorough"}, effort,
                    "thorough measures the model and rounds with error feedback; fast does neither "
                    "(default thorough)");
@@ -75,16 +76,14 @@ struct FitCommand {
   FitRequest request() const {
     FitRequest request;
     request.model = common.model_path();
-    request.output = *output;
+    request.output = output;
+    request.is_named_format = format_name.has_value();
     request.size = size;
     request.bits = bits;
     request.format = format;
     if (!has_target()) request.running_memory = common.memory;
     request.text = text;
     request.thorough = wants_thorough();
-    request.check_inputs = [this](std::span<const std::string> inputs) {
-      refuse_to_overwrite("-o", *output, inputs);
-    };
     return request;
   }
 
@@ -108,10 +107,9 @@ std::string describe_choice(const FitReport& report) {
                      report.bits_per_weight, formats);
 }
 
-nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& report,
-                               Bytes budget) {
+nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& report, Bytes budget) {
   nlohmann::ordered_json json = {
-      {"output", *command.output},
+      {"output", command.output->path()},
       {"file_bytes", report.file_bytes},
       {"target_bytes",
        report.target_bytes ? nlohmann::ordered_json(*report.target_bytes) : nullptr},
@@ -133,7 +131,7 @@ nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& repor
 }
 
 std::string describe(const FitCommand& command, const FitReport& report) {
-  std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", *command.output,
+  std::string out = fmt::format("{}  {}, {:.2f} bits per weight\n", command.output->path(),
                                 format_bytes(report.file_bytes), report.bits_per_weight);
   out += report.is_copy   ? "loses nothing: the source's own weights\n"
          : report.kl_nats ? fmt::format("loses {} nats per token, predicted ({})\n",

@@ -111,7 +111,7 @@ OfferReport report_offer(const Offer& offer, Host& host, const Terminal& termina
   try {
     report.plan = plan_headers(host, offer.preview_path);
     report.what += "\n" + describe_fit(*report.plan);
-    refuse_unless_it_fits(*report.plan);
+    refuse_unless_it_fits(*report.plan, {.context = false});
   } catch (const Error& error) {
     report.error = renamed(error, offer);
   }

@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "file/input_files.h"
 #include "file/output_file.h"
 #include "plan/plan_frontier.h"
 #include "report/machine_report.h"
@@ -24,7 +23,7 @@ struct PlanOptions {
   CommonOptions common;
   std::optional<std::int64_t> sessions;
   double speed = 0;  ///< 0: none asked for
-  std::optional<std::string> html;
+  std::optional<OutputPath> html;
   bool chat = false, probe = false;
 
   /// False when only help was wanted.
@@ -40,13 +39,16 @@ struct PlanOptions {
                  "Count what a conversation at the terminal holds besides, as run without a prompt "
                  "does");
     options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
-    options.text("--html", "FILE", html, "Also write a web page with the tables and plots");
+    options.output("--html", "FILE", html, plan_page_kind,
+                   "Also write a web page with the tables and plots");
     options.flag("--probe", probe, "Measure this machine anew, for every format, and show it");
     return options.parse(arguments);
   }
 
   static constexpr std::int64_t most_sessions = 1024;
 };
+
+const Remedies remedies = {.sessions = true};
 
 /// What is shown of it.
 class Shown {
@@ -82,7 +84,7 @@ class Shown {
     if (options_.probe)
       json["machine"] = said_.machine ? to_json(*said_.machine) : nlohmann::json();
     try {
-      refuse_unless_it_fits(said_.plan);
+      refuse_unless_it_fits(said_.plan, remedies);
     } catch (const Error& error) {
       json["error"] = error_json(error);
     }
@@ -102,16 +104,15 @@ int plan_command(const Arguments& arguments) {
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
   Host host = options.common.host();
+  const OpenModel model = open_model(host, options.common.model_path());
   std::optional<OutputFile> html;  // a place that cannot be written is known before the work
   if (options.html) html.emplace(*options.html);
-  const OpenModel model = open_model(host, options.common.model_path());
-  if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model.file));
   const Forecast said = forecast(host, model,
                                  {.context = options.common.context,
                                   .sessions = options.sessions.value_or(1),
                                   .converses = options.chat,
                                   .speed = options.speed,
-                                  .all_speeds = options.common.json || options.html,
+                                  .all_speeds = options.common.json || options.html.has_value(),
                                   .probe = options.probe});
   const Shown shown(options, model, said);
   if (html) {
@@ -125,7 +126,7 @@ int plan_command(const Arguments& arguments) {
     return json.contains("error") ? exit_code(ErrorCode::budget_refused) : 0;
   }
   write_out(shown.text());
-  refuse_unless_it_fits(said.plan);
+  refuse_unless_it_fits(said.plan, remedies);
   return 0;
 }
 

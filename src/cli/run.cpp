@@ -142,8 +142,8 @@ int run_command(const Arguments& arguments) {
   const PlanRequest request = plan_request(host, model, needs);
   held_text = Reservation();
   const Plan plan = saved ? carry_out(model, request, *saved) : make_plan(model.facts, request);
-  refuse_unless_it_fits(plan);
-  refuse_long_prompt(std::ssize(asked.tokens), plan);
+  refuse_unless_it_fits(plan, remedies_for(std::ssize(asked.tokens)));
+  refuse_long_prompt(std::ssize(asked.tokens), model, request, plan);
   const std::int64_t trained = model.facts.description.trained_context;
   if (plan.context > trained)
     asked.notices.push_back(fmt::format(

@@ -65,12 +65,14 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.text("--prompt", "TEXT", prompt,
                "A question for a chat model to answer; for other models, or with --raw, a text to "
                "write on from");
-  options.texts("--file", "FILE", files,
+  options
+      .texts("--file", "FILE", files,
                 "A prompt from a file (- is standard input), behind --prompt if both are there; "
-                "may be given several times");
-  options.text("--messages", "FILE", messages,
-               "Answers a conversation from a JSON file: an array of messages, or an object with "
-               "messages, tools and chat_template_kwargs");
+                "may be given several times")
+      .reads = true;
+  options.input("--messages", "FILE", messages,
+                "Answers a conversation from a JSON file: an array of messages, or an object with "
+                "messages, tools and chat_template_kwargs");
   options.text("--system", "TEXT", system, "What a chat model is told before everything else");
   options.choice("--think", "", {"on", "off", "auto"}, think,
                  "Whether a model that can reason before it answers does (default auto)");
@@ -103,9 +105,9 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
   options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
-  options.text("--plan", "FILE", plan,
-               "Do exactly what a plan says that plimsoll plan --json has written, its budget "
-               "included, or refuse");
+  options.input("--plan", "FILE", plan,
+                "Do exactly what a plan says that plimsoll plan --json has written, its budget "
+                "included, or refuse");
   for (const char* decided : {"--memory", "--context", "--threads", "--speed"})
     options.exclusive("--plan", decided);
   options.flag("--keep", keep,

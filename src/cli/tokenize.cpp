@@ -86,7 +86,7 @@ class Room {
     throw Error(ErrorCode::budget_refused,
                 fmt::format("the text has more than {} tokens, and there is no room to hold them",
                             grouped(static_cast<std::int64_t>(count))),
-                "give more memory, or leave --json away: the table needs none");
+                "give a larger --memory, or leave --json away: the table needs none");
   }
 
  private:
@@ -158,7 +158,7 @@ int tokenize_command(const Arguments& arguments) {
                   "standard input.");
   options.positional("MODEL", common.model, model_help).shared = true;
   options.text("--text", "TEXT", text, "The text");
-  options.text("--file", "FILE", file, "A file that holds it");
+  options.input("--file", "FILE", file, "A file that holds it");
   options
       .size("--memory", common.memory,
             "All that this process may hold; without it, what this machine or container has to "

@@ -195,7 +195,7 @@ ConversationPrompt Conversation::prompt(std::int64_t context) {
     if (is_last && length >= context)
       throw Error(ErrorCode::context_exceeded,
                   fmt::format("the text has {} tokens, the context {}", length, context),
-                  "give a shorter text, or start with a larger --context");
+                  fmt::format("give a shorter text, or start with --context {} or more", length + 1));
     const bool has_room = length + room <= context && (!all || *all - length >= least);
     if (is_last || has_room) {
       if (length == 0)

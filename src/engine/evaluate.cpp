@@ -56,7 +56,8 @@ Chunks cut(const Tokenizer& tokenizer, std::int64_t tokens, std::int64_t context
            std::int64_t most) {
   if (context < 4)
     throw Error(ErrorCode::usage,
-                fmt::format("--context must be 4 or more to evaluate, found {}", context));
+                fmt::format("--context must be 4 or more to evaluate, found {}", context),
+                "give --context 4 or more");
   Chunks chunks;
   chunks.context = context;
   chunks.text = tokenizer.bos() ? context - 1 : context;
@@ -64,7 +65,10 @@ Chunks cut(const Tokenizer& tokenizer, std::int64_t tokens, std::int64_t context
   if (chunks.count == 0)
     throw Error(ErrorCode::invalid_text,
                 fmt::format("the text has {} tokens, one chunk needs {}", tokens, chunks.text),
-                "give a longer text or a smaller --context");
+                tokens < 4 - (context - chunks.text)
+                    ? std::string("give a longer text")
+                    : fmt::format("give a longer text, or --context {} or less",
+                                  tokens + (context - chunks.text)));
   if (most > 0) chunks.count = std::min(chunks.count, most);
   return chunks;
 }

@@ -158,7 +158,7 @@ std::string keep_weights(Context& context, const OpenModel& model, const Plan& p
   const KnownIdentity known(model.file, configuration(model.facts.description));
   // Its name is known when the whole model has been read.
   const std::string unnamed = fmt::format("{}/unnamed-{}{}", folder, ::getpid(), ending);
-  GgufWriter writer(unnamed);
+  GgufWriter writer(OutputPath::own(unnamed));
   writer.add_string("general.architecture", model.facts.description.family);
   // Whole pages, so that dense matrices take no more memory than planned.
   writer.add_integer("general.alignment", page_bytes);

@@ -149,7 +149,7 @@ void KnownIdentity::remember(const std::string& identity, bool is_own) const {
     std::error_code ignored;
     std::filesystem::create_directories(std::filesystem::path(note_path_).parent_path(), ignored);
     const std::string note = stamps_ + identity;
-    OutputFile file(note_path_);
+    OutputFile file(OutputPath::own(note_path_));
     file.append({reinterpret_cast<const std::uint8_t*>(note.data()), note.size()});
     file.commit();
   } catch (const Error&) {

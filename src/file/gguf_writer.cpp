@@ -32,7 +32,7 @@ std::span<const std::uint8_t> bytes_of(const std::string& text) {
 }  // namespace
 
 struct GgufWriter::State {
-  explicit State(const std::string& path) : file(path) {}
+  explicit State(OutputPath path) : file(std::move(path)) {}
 
   struct Declared {
     std::string name;
@@ -108,7 +108,7 @@ struct GgufWriter::State {
   }
 };
 
-GgufWriter::GgufWriter(std::string path) : state_(std::make_unique<State>(path)) {}
+GgufWriter::GgufWriter(OutputPath path) : state_(std::make_unique<State>(std::move(path))) {}
 GgufWriter::~GgufWriter() = default;
 
 void GgufWriter::add_integer(std::string_view key, std::int64_t value, MetadataType type) {

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "file/metadata.h"
+#include "file/output_path.h"
 #include "format/format.h"
 
 namespace plimsoll {
@@ -21,7 +22,7 @@ namespace plimsoll {
 class GgufWriter {
  public:
   /// Throws Error(write_failed) when no file can be made in the target's folder.
-  explicit GgufWriter(std::string path);
+  explicit GgufWriter(OutputPath path);
   ~GgufWriter();
   GgufWriter(const GgufWriter&) = delete;
   GgufWriter& operator=(const GgufWriter&) = delete;

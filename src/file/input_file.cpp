@@ -76,6 +76,12 @@ InputFile::InputFile(std::string path, Mode mode) : path_(std::move(path)) {
                             directory ? "a directory" : "a device or pipe"),
                 directory ? "name the .gguf file inside it" : "copy the model to a file first");
   }
+  try {
+    mark_ = InputMark(fd_, path_, true);
+  } catch (...) {
+    ::close(fd_);
+    throw;
+  }
   size_ = static_cast<Bytes>(found.st_size);
   modified_ = found.st_mtim;
   // Reading what is cached must not start reading ahead into the cache.

@@ -10,6 +10,7 @@
 
 #include "base/bytes.h"
 #include "file/byte_source.h"
+#include "file/output_path.h"
 
 namespace plimsoll {
 
@@ -28,7 +29,8 @@ class InputFile final : public ByteSource {
   /// `buffered` reads as on a file system that has no direct I/O.
   enum class Mode { direct, buffered };
 
-  /// Throws Error: file_not_found, file_unreadable (not a regular file, permission, I/O).
+  /// Throws Error: file_not_found, file_unreadable (not a regular file, permission, I/O), usage (it is going to be
+  /// written, see InputMark).
   explicit InputFile(std::string path, Mode mode = Mode::direct);
   ~InputFile() override;
   InputFile(const InputFile&) = delete;
@@ -61,6 +63,7 @@ class InputFile final : public ByteSource {
   [[noreturn]] void throw_unreadable(int error) const;
 
   std::string path_;
+  InputMark mark_;
   Bytes size_ = 0;
   timespec modified_{};
   int fd_ = -1;         ///< through the file cache

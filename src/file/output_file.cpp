@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <random>
 #include <system_error>
+#include <utility>
 
 #include "base/error.h"
 
@@ -23,25 +24,16 @@ constexpr Bytes buffer_bytes = 256 * KiB;
 constexpr Bytes window_bytes = 8 * MiB;
 constexpr int name_attempts = 100;
 
-std::string random_suffix() {
+/// Short, so that it is a name wherever the target's is one.
+std::string temporary_name(const std::string& folder) {
   std::random_device device;
-  return fmt::format(".tmp-{:08x}", device());
+  return fmt::format("{}/.tmp-{:08x}", folder, device());
 }
 
 }  // namespace
 
-bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat first, second;
-  return ::stat(a.c_str(), &first) == 0 && ::stat(b.c_str(), &second) == 0 &&
-         first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
-
-OutputFile::OutputFile(const std::string& target) : target_(target) {
-  std::error_code ignored;
-  if (std::filesystem::is_symlink(target, ignored)) {
-    const auto real = std::filesystem::weakly_canonical(target, ignored);
-    if (!real.empty()) target_ = real.string();
-  }
+OutputFile::OutputFile(OutputPath path) : path_(std::move(path)), target_(path_.target()) {
+  path_.refuse_foreign();
   const std::filesystem::path folder = std::filesystem::path(target_).parent_path();
   folder_ = folder.empty() ? std::filesystem::path(".").string() : folder.string();
 
@@ -58,7 +50,7 @@ OutputFile::OutputFile(const std::string& target) : target_(target) {
   if (::access("/proc/self/fd", X_OK) == 0)
     fd_ = ::open(folder_.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
   for (int attempt = 0; fd_ < 0 && attempt < name_attempts; ++attempt) {
-    temporary_ = target_ + random_suffix();
+    temporary_ = temporary_name(folder_);
     fd_ = ::open(temporary_.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
     if (fd_ < 0 && errno != EEXIST) break;
   }
@@ -162,7 +154,7 @@ void OutputFile::commit() {
   push_to_disk(true);
 
   for (int attempt = 0; temporary_.empty() && attempt < name_attempts; ++attempt) {
-    const std::string name = target_ + random_suffix();
+    const std::string name = temporary_name(folder_);
     if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd_).c_str(), AT_FDCWD, name.c_str(),
                  AT_SYMLINK_FOLLOW) == 0)
       temporary_ = name;
@@ -173,6 +165,7 @@ void OutputFile::commit() {
   const int closed = ::close(fd_);
   fd_ = -1;
   if (closed != 0) fail("be written", errno);
+  path_.refuse_foreign();  // that came meanwhile
   if (std::rename(temporary_.c_str(), target_.c_str()) != 0) fail("be replaced", errno);
   temporary_.clear();
 

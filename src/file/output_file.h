@@ -7,11 +7,9 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "file/output_path.h"
 
 namespace plimsoll {
-
-/// Whether both name the same existing file, by whatever path, link or symbolic link.
-bool is_same_file(const std::string& a, const std::string& b);
 
 /// Collects bytes in a file that has no name yet (or a temporary one, where the file system knows
 /// no nameless files) in the folder of its target; commit() syncs it and puts it in the target's
@@ -21,12 +19,12 @@ bool is_same_file(const std::string& a, const std::string& b);
 /// What is written is pushed to the disk and out of the file cache as it goes, so that a process
 /// with a memory limit holds no more than a few MiB of it there.
 ///
-/// Everything throws Error(write_failed).
+/// Everything throws Error(write_failed), and the two ends as OutputPath::refuse_foreign() does.
 class OutputFile {
  public:
   /// A symbolic link is followed: its target is what gets replaced. The mode of an existing target
   /// is kept.
-  explicit OutputFile(const std::string& target);
+  explicit OutputFile(OutputPath path);
   ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
@@ -45,6 +43,7 @@ class OutputFile {
   void discard() noexcept;
   [[noreturn]] void fail(const char* action, int error);
 
+  OutputPath path_;
   std::string target_;
   std::string folder_;
   std::string temporary_;  ///< path, empty while the file has no name

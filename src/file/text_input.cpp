@@ -59,10 +59,13 @@ int open_text_file(const std::string& path) {
 
 }  // namespace
 
-std::string read_text_file(const std::string& path, const std::function<void(Bytes)>& accept) {
+std::string read_text_file(const std::string& path, const std::function<void(Bytes)>& accept,
+                           Reading reading) {
   const int descriptor = open_text_file(path);
   const auto close_it = [](const int* open) { ::close(*open); };
   const std::unique_ptr<const int, decltype(close_it)> closer(&descriptor, close_it);
+  InputMark mark;
+  if (reading == Reading::input) mark = InputMark(descriptor, path, false);
   struct stat status {};
   if (accept && ::fstat(descriptor, &status) == 0 && S_ISREG(status.st_mode))
     accept(static_cast<Bytes>(status.st_size));
@@ -76,12 +79,20 @@ std::string read_standard_input(const std::function<void(Bytes)>& accept) {
 BlockReader::BlockReader(const std::string& path) : BlockReader(open_text_file(path), path, true) {}
 
 BlockReader::BlockReader(int descriptor, std::string what, bool is_owned)
-    : descriptor_(descriptor), what_(std::move(what)), is_owned_(is_owned) {}
+    : descriptor_(descriptor), what_(std::move(what)), is_owned_(is_owned) {
+  try {
+    mark_ = InputMark(descriptor_, what_, true);
+  } catch (...) {
+    if (is_owned_) ::close(descriptor_);
+    throw;
+  }
+}
 
 BlockReader::BlockReader(BlockReader&& other) noexcept
     : descriptor_(other.descriptor_),
       what_(std::move(other.what_)),
       is_owned_(std::exchange(other.is_owned_, false)),
+      mark_(std::move(other.mark_)),
       block_(std::move(other.block_)) {}
 
 BlockReader::~BlockReader() {
@@ -103,7 +114,7 @@ bool LineBlocks::next(std::string& line) {
       throw Error(ErrorCode::budget_refused,
                   fmt::format("a line of more than {} comes in, and {} are there to hold it",
                               format_bytes(line.size()), format_bytes(most_)),
-                  "break it up, or give more memory");
+                  "break it up, or give a larger --memory");
     line += rest_.substr(0, end);
     const bool is_whole = end < rest_.size();
     rest_.remove_prefix(is_whole ? end + 1 : end);

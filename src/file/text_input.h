@@ -7,12 +7,17 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "file/output_path.h"
 
 namespace plimsoll {
 
+/// What this process is going to write is read only as what it has written before.
+enum class Reading { input, own_output };
+
 /// All of a file. `accept(bytes)` is asked before and while it is read and throws when that is too
-/// much. Throws Error(file_not_found), Error(file_unreadable).
-std::string read_text_file(const std::string& path, const std::function<void(Bytes)>& accept = {});
+/// much. Throws Error(file_not_found), Error(file_unreadable), and as InputMark does.
+std::string read_text_file(const std::string& path, const std::function<void(Bytes)>& accept = {},
+                           Reading reading = Reading::input);
 
 /// All of standard input, likewise.
 std::string read_standard_input(const std::function<void(Bytes)>& accept = {});
@@ -36,6 +41,7 @@ class BlockReader {
   int descriptor_;
   std::string what_;
   bool is_owned_;
+  InputMark mark_;
   std::string block_;
 };
 

@@ -83,7 +83,7 @@ void save_sequences(const std::string& path, std::span<const Sequence> sequences
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   try {
-    OutputFile file(path);
+    OutputFile file(OutputPath::own(path));
     std::string text;
     for (const Sequence& sequence : sequences) {
       text += text.empty() ? "[[" : "],\n[";

@@ -28,6 +28,9 @@ std::span<const std::int64_t> shape(const TensorInfo& info) {
 constexpr std::string_view type_key = "general.file_type";
 constexpr std::string_view version_key = "general.quantization_version";
 constexpr std::int64_t quantization_version = 2;
+/// Marks what was written here: such a file may be replaced by another fit.
+constexpr std::string_view fit_key = "plimsoll.fit";
+constexpr std::int64_t fit_version = 1;
 
 /// The order in which a walk through the layers gives moments: layer by layer, the model's own
 /// last.
@@ -101,11 +104,24 @@ FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& qu
   return result;
 }
 
-FittedFile::FittedFile(const std::string& path, const ModelFile& source,
-                       std::span<const TensorUse> uses)
-    : writer_(path), source_(source), uses_(uses) {
+const OutputKind fitted_file = {
+    "file of plimsoll fit",
+    [](std::string_view beginning) {
+      // Magic, version, two counts; then the first key, with its length.
+      constexpr std::size_t first_key = 4 + sizeof(std::uint32_t) + 2 * sizeof(std::uint64_t);
+      constexpr std::size_t name = first_key + sizeof(std::uint64_t);
+      return beginning.size() > name && beginning.starts_with("GGUF") &&
+             static_cast<unsigned char>(beginning[first_key]) == fit_key.size() &&
+             beginning.substr(name).starts_with(fit_key);
+    },
+    "name another file, or give --force to replace it"};
+
+FittedFile::FittedFile(OutputPath path, const ModelFile& source, std::span<const TensorUse> uses)
+    : writer_(std::move(path)), source_(source), uses_(uses) {
+  writer_.add_integer(fit_key, fit_version);
   for (const Metadata::Entry& entry : source.metadata().entries())
-    if (entry.key != type_key && entry.key != version_key && entry.key != quality_key)
+    if (entry.key != type_key && entry.key != version_key && entry.key != quality_key &&
+        entry.key != fit_key)
       writer_.add_value(entry.key, entry.value);
   writer_.add_integer(version_key, quantization_version);
 }

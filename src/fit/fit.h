@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "file/gguf_writer.h"
 #include "file/model_file.h"
+#include "file/output_path.h"
 #include "fit/calibration.h"
 #include "kernels/context.h"
 #include "model/tensors.h"
@@ -42,12 +43,15 @@ struct FeedbackSource {
   double damping = 0.01;
 };
 
+/// A file that FittedFile has written: it says so first of all.
+extern const OutputKind fitted_file;
+
 /// The file that is going to be written.
 class FittedFile {
  public:
-  /// Opens the target, so that one that cannot be written is known before the work. Throws
-  /// Error(write_failed).
-  FittedFile(const std::string& path, const ModelFile& source, std::span<const TensorUse> uses);
+  /// Opens the target, so that one that cannot be written is known before the work. Throws as
+  /// OutputFile does.
+  FittedFile(OutputPath path, const ModelFile& source, std::span<const TensorUse> uses);
 
   /// Puts what is known of the weights' quality into the file (plan/quality_file.h). Before the two
   /// below.

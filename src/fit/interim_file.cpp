@@ -39,7 +39,7 @@ void InterimFile::write(const std::function<void(InterimWriter&)>& save) {
   try {
     std::error_code ignored;
     std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), ignored);
-    OutputFile file(path_);
+    OutputFile file(OutputPath::own(path_));
     InterimWriter writer(file);
     writer.value(version);
     writer.value(key_);

@@ -175,7 +175,7 @@ void save_quality(const std::string& folder, const std::string& fingerprint,
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   try {
     const std::string text = to_json(quality, uses).dump(1) + "\n";
-    OutputFile file(path);
+    OutputFile file(OutputPath::own(path));
     file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
     file.commit();
   } catch (const Error&) {

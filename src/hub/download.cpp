@@ -57,7 +57,7 @@ struct PartState {
     const std::string text =
         json{{"url", url}, {"etag", etag}, {"sum", sum}, {"bytes", bytes ? json(*bytes) : json()}}.dump() +
         "\n";
-    OutputFile file(path);
+    OutputFile file(OutputPath::own(path));
     file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
     file.commit();
   }

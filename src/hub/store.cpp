@@ -306,7 +306,7 @@ void Staging::discard() {
 
 void Staging::commit(const json& record) {
   const std::string text = record.dump(1) + "\n";
-  OutputFile file(folder_ + "/" + record_name);
+  OutputFile file(OutputPath::own(folder_ + "/" + record_name));
   file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
   file.commit();
   make_folders(fs::path(target_).parent_path().string());

@@ -185,8 +185,7 @@ std::string overview_page(const std::vector<CommandDeclaration>& all) {
              "it can bear, and what that costs is said before.") +
          ".Pp\nThe commands are:\n.Bl -tag -width Ds\n";
   for (const CommandDeclaration& command : all)
-    out += fmt::format(".It Xr {} 1\n", page_name(command)) +
-           prose(command.brief + ".");
+    out += fmt::format(".It Xr {} 1\n", page_name(command)) + prose(command.brief + ".");
   out += ".El\n";
   out += environment_and_files;
   out += ".Bl -tag -width Ds\n";
@@ -208,9 +207,17 @@ std::string overview_page(const std::vector<CommandDeclaration>& all) {
   return out;
 }
 
+constexpr OutputKind page_kind = {"manual page of plimsoll",
+                                  [](std::string_view beginning) {
+                                    return beginning.starts_with(".Dd ") &&
+                                           beginning.find("\n.Nm plimsoll") != beginning.npos;
+                                  },
+                                  "name another folder, or give --force to replace it"};
+
 void write_page(const std::filesystem::path& folder, const std::string& name,
-                const std::string& text) {
-  OutputFile file((folder / (name + ".1")).string());
+                const std::string& text, bool force) {
+  OutputFile file(
+      OutputPath::named("--output", (folder / (name + ".1")).string(), page_kind, force));
   file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
   file.commit();
 }
@@ -220,18 +227,20 @@ void write_page(const std::filesystem::path& folder, const std::string& name,
 int man_command(const CommandTable& table, const Arguments& arguments) {
   std::string name;
   std::optional<std::string> folder;
+  bool force = false;
   Options options("man",
                   "The manual page of a command, or of the whole program, in mdoc, which man and "
                   "mandoc read.");
   options.positional("COMMAND", name, "The command; without one, the program").values =
       table.names();
   options.text("--output", "FOLDER", folder, "Write all pages into this folder instead");
+  options.flag("--force", force, "Replace files of these names, whatever they are");
   if (!options.parse(arguments)) return 0;
   if (folder) {
     const std::vector<CommandDeclaration> all = table.declarations();
-    write_page(*folder, "plimsoll", overview_page(all));
+    write_page(*folder, "plimsoll", overview_page(all), force);
     for (const CommandDeclaration& command : all)
-      write_page(*folder, page_name(command), command_page(command));
+      write_page(*folder, page_name(command), command_page(command), force);
     return 0;
   }
   write_out(name.empty() ? overview_page(table.declarations())

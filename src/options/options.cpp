@@ -126,11 +126,21 @@ struct Options::State {
     Take take;  ///< checks and stores; of one text, unless several are taken
     CLI::Option* parsed = nullptr;
     Texts given = {};  ///< on the command line
+    Texts taken = {};  ///< from there or elsewhere
   };
 
   CLI::App app;
   std::string name, summary;
   std::deque<Row> rows;  // referred to
+  /// A file to write, by its option.
+  struct Output {
+    const Row* row;
+    std::optional<OutputPath>* target;
+    const OutputKind* kind;
+    std::optional<std::string> path = {};
+  };
+  std::deque<Output> outputs;  // referred to
+  bool force = false;
   std::vector<std::pair<std::string, std::string>> exclusive;
 
   State(const std::string& command, const std::string& what) : name(command), summary(what) {}
@@ -141,7 +151,10 @@ struct Options::State {
     const std::size_t comma = names.find(',');  // "-o,--output"
     row.declaration = {kind, comma == std::string::npos ? names : names.substr(comma + 1),
                        comma == std::string::npos ? "" : names.substr(0, comma), placeholder, help};
-    row.take = std::move(take);
+    row.take = [&row, store = std::move(take)](const Texts& texts) {
+      row.taken = texts;
+      store(texts);
+    };
     if (kind == Kind::flag) {
       row.parsed = app.add_flag_function(
           names, [&row](std::int64_t count) { row.given = {count > 0 ? "true" : "false"}; });
@@ -189,6 +202,17 @@ struct Options::State {
       hint = did_you_mean(word.substr(0, word.find('=')), known, hint);
     }
     throw Error(ErrorCode::usage, fmt::format("{} takes no \"{}\"", name, word), hint);
+  }
+
+  /// When it is known what is given, where and with what else.
+  void claim_outputs() {
+    for (Output& output : outputs) {
+      if (!output.path) continue;
+      *output.target = OutputPath::named(output.row->declaration.name, *output.path, *output.kind, force);
+      for (const Row& row : rows)
+        if (row.declaration.reads)
+          for (const std::string& input : row.taken) (*output.target)->refuse_input(input);
+    }
   }
 
   /// Takes what the environment and the file say of options that the command line leaves open.
@@ -264,6 +288,30 @@ OptionDeclaration& Options::text(const std::string& name, const std::string& pla
                                  std::optional<std::string>& target, const std::string& help) {
   return state_->add(Kind::text, name, placeholder, help,
                      [&target](const Texts& texts) { target = texts.front(); });
+}
+
+OptionDeclaration& Options::input(const std::string& name, const std::string& placeholder,
+                                  std::optional<std::string>& target, const std::string& help) {
+  OptionDeclaration& declared = text(name, placeholder, target, help);
+  declared.reads = true;
+  return declared;
+}
+
+OptionDeclaration& Options::output(const std::string& name, const std::string& placeholder,
+                                   std::optional<OutputPath>& target, const OutputKind& kind,
+                                   const std::string& help) {
+  const bool is_first = state_->outputs.empty();
+  State::Output& output = state_->outputs.emplace_back(State::Output{nullptr, &target, &kind});
+  OptionDeclaration& declared =
+      state_->add(Kind::text, name, placeholder, help,
+                  [&output](const Texts& texts) { output.path = texts.front(); });
+  declared.writes = true;
+  output.row = &state_->rows.back();
+  if (is_first)
+    flag("--force", state_->force,
+         "Replace what is there, whatever it is; without it, a file is replaced only if this "
+         "command has written it. What is read is never replaced");
+  return declared;
 }
 
 OptionDeclaration& Options::texts(const std::string& name, const std::string& placeholder,
@@ -404,6 +452,7 @@ bool Options::parse(const Arguments& arguments) {
   for (State::Row& row : state_->rows)
     if (row.parsed->count() > 0) row.take(row.given);
   if (Settings* settings = arguments.settings()) state_->apply(*settings);
+  state_->claim_outputs();
   return true;
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "file/output_path.h"
 
 namespace plimsoll {
 
@@ -41,6 +42,8 @@ struct OptionDeclaration {
   std::vector<std::string> values;  ///< of a choice: all that it may be; otherwise those to suggest
   /// Means the same in every command that has it: it can be set once for all of them.
   bool shared = false;
+  bool reads = false;   ///< its values name files that are read, where they exist
+  bool writes = false;  ///< its value names a file that is written
 
   bool is_positional() const { return kind == Kind::positional || kind == Kind::positionals; }
   bool takes_value() const { return kind != Kind::flag && !is_positional(); }
@@ -115,6 +118,14 @@ class Options {
   OptionDeclaration& flag(const std::string& name, bool& target, const std::string& help);
   OptionDeclaration& text(const std::string& name, const std::string& placeholder,
                           std::optional<std::string>& target, const std::string& help);
+  /// A text that names a file to read: never the one that is written.
+  OptionDeclaration& input(const std::string& name, const std::string& placeholder,
+                           std::optional<std::string>& target, const std::string& help);
+  /// A file to write, claimed when everything has been parsed: throws as OutputPath::named does, and
+  /// Error(usage) where an option names the same file to be read. The first one declares --force too.
+  OptionDeclaration& output(const std::string& name, const std::string& placeholder,
+                            std::optional<OutputPath>& target, const OutputKind& kind,
+                            const std::string& help);
   /// May be given several times; empty texts are refused.
   OptionDeclaration& texts(const std::string& name, const std::string& placeholder,
                            std::vector<std::string>& target, const std::string& help);

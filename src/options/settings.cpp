@@ -1,5 +1,6 @@
 #include "options/settings.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <toml++/toml.h>
 
 #include "base/error.h"
+#include "file/output_path.h"
 #include "options/suggest.h"
 #include "terminal/output.h"
 
@@ -89,6 +91,11 @@ void Settings::read_file() {
         missing ? ErrorCode::file_not_found : ErrorCode::file_unreadable,
         fmt::format("cannot open the configuration file {}: {}", path_, std::strerror(reason)),
         named.empty() ? "check its permissions" : "PLIMSOLL_CONFIG names it");
+  }
+  if (const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+      descriptor >= 0) {
+    InputMark(descriptor, path_, false).keep();
+    ::close(descriptor);
   }
   std::string text(most_file_bytes + 1, '\0');
   file.read(text.data(), static_cast<std::streamsize>(text.size()));

@@ -46,8 +46,8 @@ Bytes resident_limit(Bytes budget) {
 /// Measured; see docs/decisions/memory.md.
 constexpr Bytes rounding_runtime_bytes = 832 * KiB;
 
-/// On the heap for each session beside the first, for which the request's runtime_bytes have it: the
-/// logits and ids that it draws from.
+/// On the heap for each session beside the first, for which the request's runtime_bytes have it:
+/// the logits and ids that it draws from.
 Bytes drawing_bytes(const Description& d) {
   return bounded_product({static_cast<Bytes>(d.vocabulary), sizeof(float) + sizeof(TokenId)});
 }
@@ -71,10 +71,10 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
                                           : 0;
   const auto sessions = static_cast<Bytes>(request.sessions);
   const Bytes conversation = request.converses ? conversation_bytes(context) : 0;
-  const Bytes runtime =
-      bounded_sum({request.runtime_bytes, weights.formats.empty() ? 0 : rounding_runtime_bytes,
-                   bounded_product({sessions, bounded_sum({sequence_bytes(context), conversation})}),
-                   bounded_product({sessions - 1, drawing_bytes(d)})});
+  const Bytes runtime = bounded_sum(
+      {request.runtime_bytes, weights.formats.empty() ? 0 : rounding_runtime_bytes,
+       bounded_product({sessions, bounded_sum({sequence_bytes(context), conversation})}),
+       bounded_product({sessions - 1, drawing_bytes(d)})});
   const auto set = [&plan](Account a, Bytes bytes) {
     plan.accounts[static_cast<std::size_t>(a)] = bytes;
   };
@@ -112,6 +112,44 @@ std::int64_t longest_context(const ModelFacts& facts, const PlanRequest& request
   return fits;
 }
 
+/// The largest number from 1 to `most` that fits; 0 for none. Larger ones take more bytes.
+template <class Fits>
+std::int64_t largest_that(std::int64_t most, const Fits& fits) {
+  std::int64_t found = 0, above = most + 1;
+  while (above - found > 1) {
+    const std::int64_t middle = found + (above - found) / 2;
+    (fits(middle) ? found : above) = middle;
+  }
+  return found;
+}
+
+/// What would do with fewer workers or sessions, for a plan that does not fit.
+void offer_less(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
+                std::int64_t context, Plan& plan) {
+  const auto with_threads = [&](std::int64_t threads) {
+    PlanRequest fewer = request;
+    fewer.runtime_bytes -=
+        std::min(fewer.runtime_bytes,
+                 stack_bytes_per_thread * static_cast<Bytes>(request.threads - threads));
+    fewer.threads = static_cast<int>(threads);
+    return fewer;
+  };
+  const auto fits = [&](const PlanRequest& fewer) {
+    return sized(facts, fewer, weights, context, smallest_chunk(fewer)).fits;
+  };
+  plan.offered_threads = static_cast<int>(largest_that(
+      request.threads - 1, [&](std::int64_t threads) { return fits(with_threads(threads)); }));
+  if (plan.offered_threads == 0 && request.threads > 1) {
+    const PlanRequest one = with_threads(1);
+    plan.context_of_one_thread = longest_context(facts, one, weights, smallest_chunk(one), context);
+  }
+  plan.offered_sessions = largest_that(request.sessions - 1, [&](std::int64_t sessions) {
+    PlanRequest fewer = request;
+    fewer.sessions = sessions;
+    return fits(fewer);
+  });
+}
+
 /// Context and chunk for weights that are what they are: the largest chunk, and without a wanted
 /// context the largest up to `most_context` (and what the model was trained for).
 Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
@@ -140,6 +178,9 @@ Plan plan_around(const ModelFacts& facts, const PlanRequest& request, const Held
   PlanRequest again = request;
   again.runtime_bytes += request.runtime_slack;
   plan.offered_context = longest_context(facts, again, weights, least_chunk, largest);
+  if (!plan.fits)
+    offer_less(facts, again, weights, request.context.value_or(std::min(trained, short_context)),
+               plan);
   const Plan least = sized(facts, request, weights, std::min(trained, short_context), least_chunk);
   plan.least_context = least.context;
   plan.least_bytes = least.peak_bytes;
@@ -263,6 +304,9 @@ void set_offers(const Plan& least, bool is_rounded, Plan& plan) {
   if (is_rounded) {
     plan.largest_context = least.largest_context;
     plan.offered_context = least.offered_context;
+    plan.offered_threads = least.offered_threads;
+    plan.context_of_one_thread = least.context_of_one_thread;
+    plan.offered_sessions = least.offered_sessions;
   }
   plan.least_context = least.least_context;
   plan.least_bytes = least.least_bytes;
@@ -360,50 +404,6 @@ bool Plan::keeps_speed() const {
   // The prediction and the solver's sums round differently.
   constexpr double rounding = 1e-9;
   return !speed_floor || *promised_tokens_per_second >= *speed_floor * (1 - rounding);
-}
-
-namespace {
-
-[[noreturn]] void refuse_slow(const Plan& plan) {
-  const double best = *plan.promised_tokens_per_second;
-  throw Error(
-      ErrorCode::budget_refused,
-      fmt::format("{} tokens a second are asked for; the best to be promised within {} is {:.2f} "
-                  "(predicted {:.2f})",
-                  *plan.speed_floor, format_bytes(plan.budget_bytes), best,
-                  *plan.decode_tokens_per_second),
-      fmt::format("give --speed {:.2f} or less", std::floor(best * 100) / 100));
-}
-
-}  // namespace
-
-void refuse_unless_it_fits(const Plan& plan, bool has_context_option) {
-  if (plan.fits && !plan.keeps_speed()) refuse_slow(plan);
-  if (plan.fits) return;
-  const Bytes missing = plan.peak_bytes - plan.budget_bytes;
-  std::string choice = fmt::format("give --memory {} or more", plan.peak_bytes + plan.slack_bytes);
-  if (has_context_option && plan.offered_context > 0)
-    choice += fmt::format(", or --context {} or less", plan.offered_context);
-  else if (has_context_option && plan.least_bytes < plan.peak_bytes)
-    choice += fmt::format(", or {} and --context {}, or a smaller model or file format",
-                          plan.least_bytes + plan.slack_bytes, plan.least_context);
-  else
-    choice += ", or a smaller model or file format";
-  const std::string rounded =
-      plan.formats.empty()
-          ? ""
-          : fmt::format(" with every tensor in its smallest format, a loss of {} nats",
-                        format_nats(plan.kl_nats));
-  throw Error(
-      ErrorCode::budget_refused,
-      fmt::format(
-          "needs {} ({} bytes) for {}a context of {} tokens{}; the budget is {}, short by "
-          "{} (weights alone take {})",
-          format_bytes(plan.peak_bytes), plan.peak_bytes,
-          plan.sessions > 1 ? fmt::format("{} conversations, each with ", plan.sessions) : "",
-          plan.context, rounded, format_bytes(plan.budget_bytes), format_bytes(missing),
-          format_bytes(plan.account(Account::weights))),
-      choice);
 }
 
 std::string format_nats(double nats) { return fmt::format("{:.2g}", nats); }

@@ -64,7 +64,7 @@ struct PlanRequest {
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
   bool counts_process = true;  ///< false for a second model beside one whose plan has the process
-  Bytes held_text = 0;  ///< in the text account besides the model's own
+  Bytes held_text = 0;         ///< in the text account besides the model's own
   /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
   /// spare.
   Bytes runtime_slack = 0;
@@ -100,7 +100,13 @@ struct Plan {
   std::int64_t largest_context = 0;  ///< that would fit this budget, up to what the model was
                                      ///< trained for or what was asked for; 0 for none
   std::int64_t offered_context = 0;  ///< the same with the request's slack to spare
-  Bytes slack_bytes = 0;             ///< the request's
+  /// For a plan that does not fit, with the slack to spare: fewer workers, and fewer sessions, with
+  /// which what was asked for fits; 0 for none. And where no number of workers helps, the context
+  /// with a single one.
+  int offered_threads = 0;
+  std::int64_t offered_sessions = 0;
+  std::int64_t context_of_one_thread = 0;
+  Bytes slack_bytes = 0;  ///< the request's
   /// Peak with the smallest chunk and least_context tokens (short_context, or what the model was
   /// trained for), and with every tensor in its smallest format where the policy is to fit; and
   /// what that loses.
@@ -164,10 +170,24 @@ constexpr std::int64_t short_context = 512;
 /// within the bytes; the fastest ones where none do.
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request);
 
+/// What a refusal may offer besides more memory.
+struct Remedies {
+  bool context = true;                 ///< the command has --context
+  std::int64_t least_context = 1;      ///< a shorter one would be refused again
+  bool sessions = false;               ///< the command has --sessions
+  bool any_memory = false;             ///< --memory may be more than this machine has to give
+  std::optional<Bytes> memory = {};    ///< that it takes, where that is not the plan's peak
+  std::vector<std::string> more = {};  ///< of the command's own: "--depths 300 or less"
+};
+
 /// Throws Error(budget_refused) for a plan that does not fit, or not in the time: names the
-/// shortfall and the choices, each of which works when the process is measured anew. Of contexts
-/// the longest is named, unless the command has no option for it.
-void refuse_unless_it_fits(const Plan& plan, bool has_context_option = true);
+/// shortfall and the choices, each of which works when the process is measured anew: options and
+/// values that are given together stand in one part, between commas. Of contexts, workers and
+/// sessions the most are named; none that the command has no option for, and no memory that this
+/// machine does not have.
+void refuse_unless_it_fits(const Plan& plan, const Remedies& remedies = {});
+/// The choices alone.
+std::string offer_remedies(const Plan& plan, const Remedies& remedies);
 
 /// "0.021", "1.3": two significant digits.
 std::string format_nats(double nats);

@@ -44,7 +44,7 @@ void save_text(const std::string& path, const std::string& text) {
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), ignored);
   try {
-    OutputFile file(path);
+    OutputFile file(OutputPath::own(path));
     file.append({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()});
     file.commit();
   } catch (const Error&) {

@@ -68,12 +68,14 @@ Bytes decide_budget(std::optional<Bytes> wanted) {
   const Bytes most = limits.group_limit && round_down(*wanted, page_bytes) <= *limits.group_limit
                          ? limits.usable + charged_ahead
                          : limits.usable;
+  // What others leave changes from moment to moment.
+  const Bytes advised = limits.usable - limits.usable / 16;
   if (*wanted > most)
     throw Error(
         ErrorCode::machine_limit,
         fmt::format("--memory {} is more than this {} can give: {}", format_bytes(*wanted),
                     limits.group_limit ? "container" : "machine", format_bytes(limits.usable)),
-        fmt::format("give --memory {} or less, or leave it out", limits.usable));
+        fmt::format("give --memory {} or less, or leave it out", advised));
   return *wanted;
 }
 

@@ -15,6 +15,8 @@
 namespace plimsoll {
 namespace {
 
+constexpr std::string_view eval_maker = "eval";
+
 using nlohmann::ordered_json;
 
 constexpr std::size_t longest_name = 24;
@@ -376,13 +378,18 @@ ordered_json report_json(const EvaluationReport& report) {
   return json;
 }
 
+const OutputKind eval_page_kind = {
+    "page of plimsoll eval", [](std::string_view text) { return is_page(text, eval_maker); },
+    "name another file, or give --force to replace it"};
+
 std::string report_page(const EvaluationReport& report) {
   const bool several = report.results.size() > 1;
   const bool models = report.models.size() > 1, budgets = report.budgets.size() > 1;
   Page page((models ? fmt::format("{} models", report.models.size())
                     : stem(report.results.front().path)) +
             (budgets ? fmt::format(" under {} budgets", report.budgets.size()) : "") +
-            (models ? " on one text" : ""));
+            (models ? " on one text" : ""),
+            eval_maker);
   page.paragraph(fmt::format("{} of {}, the second half of each.", describe_scored(report),
                              std::filesystem::path(report.text).filename().string()) +
                  (report.reference ? fmt::format(" The reference is {}.", stem(*report.reference))

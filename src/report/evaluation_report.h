@@ -24,5 +24,6 @@ std::string describe_report(const EvaluationReport& report, const Terminal& term
 nlohmann::ordered_json report_json(const EvaluationReport& report);
 /// A web page (page.h).
 std::string report_page(const EvaluationReport& report);
+extern const OutputKind eval_page_kind;
 
 }  // namespace plimsoll

@@ -73,9 +73,19 @@ for (const button of document.querySelectorAll("th button")) button.onclick = ()
 };
 )";
 
+std::string generator(std::string_view maker) {
+  return fmt::format("<meta name=\"generator\" content=\"plimsoll {}\">\n", maker);
+}
+
 }  // namespace
 
-Page::Page(const std::string& title) : title_(escape_markup(title)) {}
+bool is_page(std::string_view beginning, std::string_view maker) {
+  return beginning.starts_with("<!doctype html>\n") &&
+         beginning.find(generator(maker)) != std::string_view::npos;
+}
+
+Page::Page(const std::string& title, std::string_view maker)
+    : title_(escape_markup(title)), maker_(generator(maker)) {}
 
 void Page::heading(const std::string& text) {
   body_ += fmt::format("<h2>{}</h2>\n", escape_markup(text));
@@ -123,14 +133,14 @@ void Page::plot(const Plot& plot) {
 std::string Page::html() const {
   // The policy holds what the page promises: nothing is fetched, whatever it shows.
   return fmt::format(
-      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n{4}"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src "
       "'unsafe-inline'; script-src 'unsafe-inline'\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
       "<title>{0}</title>\n<style>{1}</style>\n</head>\n<body>\n<h1>{0}</h1>\n{2}<script>{3}</"
       "script>\n"
       "</body>\n</html>\n",
-      title_, style, body_, script);
+      title_, style, body_, script, maker_);
 }
 
 }  // namespace plimsoll

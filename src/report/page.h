@@ -4,6 +4,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "report/plot.h"
@@ -19,10 +20,14 @@ struct Table {
   std::vector<std::vector<Cell>> rows;  ///< as many cells in each as there are columns
 };
 
+/// Whether a file that begins so is a page of that maker.
+bool is_page(std::string_view beginning, std::string_view maker);
+
 /// Texts may hold anything: they are shown, never obeyed.
 class Page {
  public:
-  explicit Page(const std::string& title);
+  /// `maker`: the command that writes it ("plan").
+  Page(const std::string& title, std::string_view maker);
 
   void heading(const std::string& text);
   void paragraph(const std::string& text);
@@ -33,7 +38,7 @@ class Page {
   std::string html() const;
 
  private:
-  std::string title_, body_;
+  std::string title_, maker_, body_;
 };
 
 }  // namespace plimsoll

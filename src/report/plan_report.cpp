@@ -15,6 +15,8 @@
 namespace plimsoll {
 namespace {
 
+constexpr std::string_view plan_maker = "plan";
+
 constexpr std::size_t longest_name = 60;
 
 std::string model_name(const OpenModel& model) {
@@ -295,10 +297,14 @@ std::string describe_plan(const PlanReport& report, const Terminal& terminal) {
   return out;
 }
 
+const OutputKind plan_page_kind = {
+    "page of plimsoll plan", [](std::string_view text) { return is_page(text, plan_maker); },
+    "name another file, or give --force to replace it"};
+
 std::string plan_page(const PlanReport& report) {
   const OpenModel& model = report.model;
   const Description& d = model.facts.description;
-  Page page(model_name(model));
+  Page page(model_name(model), plan_maker);
   page.paragraph(fmt::format(
       "{}, {} parameters, trained for {} tokens.", printable_line(d.family, 40),
       format_count(static_cast<double>(model.facts.parameters)), grouped(d.trained_context)));

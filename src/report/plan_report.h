@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "file/output_path.h"
 #include "plan/plan.h"
 #include "probe/loading_time.h"
 #include "terminal/terminal.h"
@@ -23,5 +24,6 @@ struct PlanReport {
 
 std::string describe_plan(const PlanReport& report, const Terminal& terminal);
 std::string plan_page(const PlanReport& report);
+extern const OutputKind plan_page_kind;
 
 }  // namespace plimsoll

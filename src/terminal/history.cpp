@@ -79,7 +79,7 @@ std::vector<std::string> HistoryFile::load() const {
     lines.erase(lines.begin(), lines.end() - static_cast<std::ptrdiff_t>(most_lines));
   if (total > 2 * most_bytes || text.size() > 2 * most_lines * longest_line) {
     try {
-      OutputFile file(path_);
+      OutputFile file(OutputPath::own(path_));
       for (const std::string& line : lines) {
         const std::string whole = encoded(line);
         file.append({reinterpret_cast<const std::uint8_t*>(whole.data()), whole.size()});

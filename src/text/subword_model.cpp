@@ -17,7 +17,7 @@ void SubwordScratch::make_room(Bytes bytes, std::size_t piece_bytes) {
     throw Error(ErrorCode::budget_refused,
                 fmt::format("a piece of text of {} takes {} of working memory to tokenize: {}",
                             format_bytes(piece_bytes), format_bytes(bytes), error.message()),
-                "break the text into lines, or give more memory");
+                "break the text into lines, or give a larger --memory");
   }
 }
 

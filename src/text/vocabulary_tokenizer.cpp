@@ -146,7 +146,7 @@ Reservation VocabularyTokenizer::reserve_work(std::size_t text_bytes) const {
     throw Error(ErrorCode::budget_refused,
                 fmt::format("tokenizing a text of {} takes {} of working memory: {}",
                             format_bytes(text_bytes), format_bytes(work), error.message()),
-                "give a shorter text, or more memory");
+                "give a shorter text, or a larger --memory");
   }
 }
 

@@ -225,7 +225,13 @@ TEST_F(EvalSeveral, BrokenResumeFilesAreNamedAndKept) {
   expect_error(run_program(with(several, {"--json", "--resume", folder.file("no/found")})), 1,
                "write_failed");
   expect_error(run_program(with(several, {"--json", "--resume", folder.path().string()})), 1,
-               "file_unreadable");
+               "write_failed");
+  // Whatever it is, with --force it starts over.
+  for (const std::string& other : {std::string("notes\n"), good.substr(0, good.size() / 2)}) {
+    write_text(resume, other);
+    EXPECT_EQ(run_program(with(command, {"--force"})).exit_code, 0);
+    EXPECT_EQ(content(resume).substr(0, 10), good.substr(0, 10));
+  }
 }
 
 TEST_F(EvalSeveral, OtherVocabulariesAreRefused) {

@@ -86,7 +86,7 @@ Outcome run_program(const Invocation& invocation) {
     ::dup2(out.write_end, 1);
     ::dup2(error.write_end, 2);
     if (!invocation.output_file.empty()) {
-      const int file = ::open(invocation.output_file.c_str(), O_WRONLY);
+      const int file = ::open(invocation.output_file.c_str(), O_WRONLY | O_APPEND);
       ::dup2(file, 1);
     }
     if (invocation.closed_input) ::close(0);

@@ -93,7 +93,7 @@ struct ChatVocabulary {
   static ChatVocabulary build(Fill&& fill) {
     const TemporaryFolder folder;
     const std::string path = folder.path() / "vocabulary.gguf";
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_string("general.architecture", "llama");
     fill(writer);
     writer.add_string("tokenizer.chat_template", chatml_template);

@@ -16,7 +16,7 @@ namespace {
 void write_with_idle_neuron(const std::string& source, const std::string& path) {
   const ModelFile file = ModelFile::open(source);
   const std::string family(*file.metadata().string("general.architecture"));
-  GgufWriter writer(path);
+  GgufWriter writer(OutputPath::own(path));
   for (const Metadata::Entry& entry : file.metadata().entries())
     if (entry.key != family + ".feed_forward_length") writer.add_value(entry.key, entry.value);
   writer.add_integer(family + ".feed_forward_length", 2);

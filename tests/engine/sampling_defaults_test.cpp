@@ -15,7 +15,7 @@ namespace {
 template <typename Write>
 SamplingOptions read(const Write& write, SamplingOptions otherwise = {}) {
   const test::TemporaryFolder folder;
-  GgufWriter writer(folder.file("model.gguf"));
+  GgufWriter writer(OutputPath::own(folder.file("model.gguf")));
   writer.add_string("general.architecture", "llama");
   write(writer);
   writer.finish();

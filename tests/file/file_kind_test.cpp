@@ -122,7 +122,7 @@ TEST_F(FileKind, GgufFilesThatAreNoModel) {
   const auto refused = [this](const std::function<void(GgufWriter&)>& keys, bool tensor = true) {
     const std::string path = folder_.file("other.gguf");
     {
-      GgufWriter writer(path);
+      GgufWriter writer(OutputPath::own(path));
       keys(writer);
       const std::int64_t shape[] = {4};
       if (tensor) {

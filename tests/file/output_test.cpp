@@ -33,7 +33,7 @@ class Output : public ::testing::Test {
 
 /// Writes a model with one tensor of `bytes` (a multiple of 4).
 void save(const std::string& path, Bytes bytes) {
-  GgufWriter writer(path);
+  GgufWriter writer(OutputPath::own(path));
   writer.add_string("general.architecture", "test");
   const std::vector<std::int64_t> shape = {static_cast<std::int64_t>(bytes / 4)};
   writer.add_tensor("t", format(FormatId::F32), shape);
@@ -76,7 +76,7 @@ TEST_F(Output, ReplacesTheTargetOnlyWhenFinished) {
   test::write_file(path(), old_content);
   ASSERT_EQ(::chmod(path().c_str(), 0640), 0);
   {
-    GgufWriter writer(path());
+    GgufWriter writer(OutputPath::own(path()));
     writer.add_bool("flag", true);
     const std::vector<std::int64_t> shape = {100};
     writer.add_tensor("t", format(FormatId::F32), shape);
@@ -170,7 +170,7 @@ TEST_F(Output, AFullDisk) {
       return false;
     // And where the space was not claimed beforehand.
     try {
-      OutputFile file(path());
+      OutputFile file(OutputPath::own(path()));
       const std::vector<std::uint8_t> piece(300 * KiB);
       for (int i = 0; i < 10; ++i) file.append(piece);
       file.commit();
@@ -188,7 +188,7 @@ TEST_F(Output, Killed) {
   test::write_file(path(), old_content);
   const pid_t child = ::fork();
   if (child == 0) {
-    OutputFile file(path());
+    OutputFile file(OutputPath::own(path()));
     file.append(std::vector<std::uint8_t>(3 * MiB));
     ::raise(SIGKILL);
   }
@@ -207,7 +207,7 @@ TEST_F(Output, AfterAnErrorNothingMoreIsWritten) {
     const rlimit limit{1 * MiB, 1 * MiB};
     if (::setrlimit(RLIMIT_FSIZE, &limit) != 0) return false;
     std::signal(SIGXFSZ, SIG_IGN);
-    OutputFile file(path());
+    OutputFile file(OutputPath::own(path()));
     int failures = 0;
     for (int i = 0; i < 5; ++i) try {
         file.append(std::vector<std::uint8_t>(2 * MiB));

@@ -76,7 +76,7 @@ class Parts : public ::testing::Test {
   /// A part with other keys, and with the tensors of another file.
   static void rewrite(const std::string& path, const std::string& tensors_of,
                       const std::function<void(GgufWriter&)>& keys) {
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     keys(writer);
     const ModelFile source = ModelFile::open(tensors_of);
     const TensorInfo& tensor = source.tensors()[0];

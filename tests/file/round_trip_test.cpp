@@ -44,7 +44,7 @@ TEST_F(RoundTrip, EveryMetadataType) {
   std::iota(integers.begin(), integers.end(), -2500);
   const std::vector<float> numbers = {0.5f, -1e30f, std::numeric_limits<float>::infinity()};
   {
-    GgufWriter writer(path());
+    GgufWriter writer(OutputPath::own(path()));
     writer.add_integer("u8", 255, MetadataType::u8);
     writer.add_integer("i8", -128, MetadataType::i8);
     writer.add_integer("u16", 65535, MetadataType::u16);
@@ -112,7 +112,7 @@ TEST_F(RoundTrip, EveryMetadataType) {
   // Copied value by value into another file.
   const std::string copy = folder_.file("copy.gguf");
   {
-    GgufWriter writer(copy);
+    GgufWriter writer(OutputPath::own(copy));
     for (const Metadata::Entry& entry : file.metadata().entries())
       writer.add_value(entry.key, entry.value);
     writer.finish();
@@ -153,7 +153,7 @@ TEST_F(RoundTrip, WrongTypesNameTheKey) {
 
   // A value beyond what as_integer() can give is copied all the same.
   const std::string copy = folder_.file("copy.gguf");
-  GgufWriter writer(copy);
+  GgufWriter writer(OutputPath::own(copy));
   writer.add_value("large", *m.find("large"));
   writer.finish();
   expect_code(code, "18446744073709551615",
@@ -215,7 +215,7 @@ TEST_F(RoundTrip, TensorsInAnyPieces) {
   std::vector<std::uint8_t> first;
   for (const std::size_t piece :
        {all.size(), std::size_t{1000}, std::size_t{99991}, std::size_t{300 * KiB}}) {
-    GgufWriter writer(path());
+    GgufWriter writer(OutputPath::own(path()));
     writer.add_string("general.name", "test");
     for (const Planned& tensor : tensors)
       writer.add_tensor(tensor.name, format(tensor.format), tensor.shape);
@@ -232,7 +232,7 @@ TEST_F(RoundTrip, TensorsInAnyPieces) {
 
 TEST_F(RoundTrip, AlignmentOfTheFileItself) {
   const std::vector<Planned> tensors = planned_tensors();
-  GgufWriter writer(path());
+  GgufWriter writer(OutputPath::own(path()));
   writer.add_integer("general.alignment", 8192);
   for (const Planned& tensor : tensors)
     writer.add_tensor(tensor.name, format(tensor.format), tensor.shape);
@@ -245,7 +245,7 @@ TEST_F(RoundTrip, AlignmentOfTheFileItself) {
 TEST_F(RoundTrip, BytesAreTheSpecifications) {
   const std::vector<std::int64_t> shape = {8, 2};
   const std::vector<std::uint8_t> data(64, 9);
-  GgufWriter writer(path());
+  GgufWriter writer(OutputPath::own(path()));
   writer.add_integer("n", 3);
   writer.add_strings("s", std::vector<std::string>{"ab", ""});
   writer.add_tensor("t", format(FormatId::F32), shape);
@@ -265,7 +265,7 @@ TEST_F(RoundTrip, TheBundledModelIsCopiedByteForByte) {
   if (!std::filesystem::exists(source)) GTEST_SKIP() << "needs " << source;
   const ModelFile file = ModelFile::open(source);
   EXPECT_LT(file.header_bytes(), 1 * MiB);
-  GgufWriter writer(path());
+  GgufWriter writer(OutputPath::own(path()));
   for (const Metadata::Entry& entry : file.metadata().entries())
     writer.add_value(entry.key, entry.value);
   for (const TensorInfo& t : file.tensors())
@@ -283,7 +283,7 @@ TEST_F(RoundTrip, TheBundledModelIsCopiedByteForByte) {
 TEST_F(RoundTrip, MisuseIsReported) {
   const ErrorCode code = ErrorCode::internal;
   const std::vector<std::int64_t> shape = {32};
-  GgufWriter writer(path());
+  GgufWriter writer(OutputPath::own(path()));
   writer.add_integer("key", 1);
   expect_code(code, "\"key\"", [&] { writer.add_integer("key", 1); });
   expect_code(code, "256", [&] { writer.add_integer("small", 256, MetadataType::u8); });

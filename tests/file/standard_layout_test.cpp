@@ -23,7 +23,7 @@ class Layout : public ::testing::Test {
   ModelFile open(const std::string& family, const std::function<void(GgufWriter&)>& keys,
                  std::int64_t rows = 8, const std::vector<std::string>& more = {}) const {
     const std::string path = folder_.file("model.gguf");
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_string("general.architecture", family);
     keys(writer);
     const std::int64_t shape[] = {4, rows}, vector[] = {4};
@@ -113,7 +113,7 @@ TEST_F(Layout, Gemma3WithImages) {
   // What fit writes of it is a standard file.
   const std::string copy = folder_.file("copy.gguf");
   {
-    GgufWriter writer(copy);
+    GgufWriter writer(OutputPath::own(copy));
     for (const Metadata::Entry& entry : file.metadata().entries())
       writer.add_value(entry.key, entry.value);
     writer.finish();

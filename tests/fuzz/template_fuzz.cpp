@@ -33,7 +33,7 @@ std::unique_ptr<Tokenizer> make_tokenizer() {
     types.push_back(6);
   }
   {
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_string("general.architecture", "llama");
     writer.add_string("tokenizer.ggml.model", "llama");
     writer.add_strings("tokenizer.ggml.tokens", pieces);

@@ -23,7 +23,7 @@ std::unique_ptr<Tokenizer> make_tokenizer(const std::string& kind, const std::st
                                           const std::vector<std::string>& merges) {
   const std::string path = "/tmp/plimsoll-fuzz-" + std::to_string(std::rand()) + ".gguf";
   {
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_string("general.architecture", "llama");
     writer.add_string("tokenizer.ggml.model", kind);
     if (!pre.empty()) writer.add_string("tokenizer.ggml.pre", pre);

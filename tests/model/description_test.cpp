@@ -24,7 +24,7 @@ struct Keys {
 
 std::string write_keys(const test::TemporaryFolder& folder, const Keys& keys) {
   const std::string path = folder.file("model.gguf");
-  GgufWriter writer(path);
+  GgufWriter writer(OutputPath::own(path));
   const std::string p = keys.architecture + ".";
   const auto integer = [&](const std::string& suffix, std::int64_t value) {
     if (suffix != keys.leave_out) writer.add_integer(p + suffix, value, MetadataType::i64);

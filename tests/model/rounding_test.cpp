@@ -38,7 +38,7 @@ class OneMatrix {
       : blocks_(std::move(blocks)) {
     const std::string path = folder_.file("matrix.gguf");
     const std::vector<std::uint8_t> before(40 * sizeof(float));
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_tensor("before", plimsoll::format(FormatId::F32), std::vector<std::int64_t>{40});
     writer.add_tensor("matrix", format, std::vector<std::int64_t>{columns, rows});
     writer.write(before);

@@ -26,7 +26,7 @@ Plot sample(const std::string& label) {
 }
 
 std::string page_with(const std::string& text) {
-  Page page(text);
+  Page page(text, "plan");
   page.heading(text);
   page.paragraph(text);
   page.table({{text, "number"}, {{{text}, {"1.5", 1.5}}, {{"b"}, {"-", std::nullopt}}}});

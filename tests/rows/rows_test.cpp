@@ -42,7 +42,7 @@ class OneTensor {
       : rows_(std::move(rows)) {
     const std::string path = folder_.file("tensor.gguf");
     const std::vector<std::uint8_t> before(40 * sizeof(float));
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_tensor("before", plimsoll::format(FormatId::F32), std::vector<std::int64_t>{40});
     writer.add_tensor("tensor", format, std::vector<std::int64_t>{shape.columns, shape.rows});
     writer.write(before);

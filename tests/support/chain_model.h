@@ -33,7 +33,7 @@ inline void write_chain_model(const std::string& path, const std::vector<ChainTo
     texts.push_back(token.text);
     kinds.push_back(static_cast<std::int32_t>(token.kind));
   }
-  GgufWriter writer(path);
+  GgufWriter writer(OutputPath::own(path));
   writer.add_string("general.architecture", "llama");
   writer.add_string("general.name", "chain");
   const auto count = [&writer](const char* key, std::size_t value) {

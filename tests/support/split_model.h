@@ -33,7 +33,7 @@ inline std::vector<std::string> split_model(const std::string& source, const std
   std::vector<std::string> paths;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     paths.push_back(part_name(prefix, i + 1, parts.size()));
-    GgufWriter writer(paths.back());
+    GgufWriter writer(OutputPath::own(paths.back()));
     if (i == 0)
       for (const Metadata::Entry& entry : file.metadata().entries())
         writer.add_value(entry.key, entry.value);

@@ -127,7 +127,7 @@ Description description_of(const std::string& path, const SyntheticModel& model)
   const std::string probe = path + ".header";
   const Format& f32 = format(FormatId::F32);
   {
-    GgufWriter writer(probe);
+    GgufWriter writer(OutputPath::own(probe));
     add_hyper_parameters(writer, model);
     const std::int64_t vocabulary = add_vocabulary(writer, model);
     const std::int64_t embedding[] = {1, vocabulary}, output[] = {1, 1};
@@ -282,7 +282,7 @@ void write_synthetic_model(const std::string& path, const SyntheticModel& model,
   std::vector<TensorSlot> slots = tensor_slots(description);
   std::erase_if(slots, [&model](const TensorSlot& slot) { return !is_written(slot, model); });
 
-  GgufWriter writer(path);
+  GgufWriter writer(OutputPath::own(path));
   add_hyper_parameters(writer, model);
   add_vocabulary(writer, model);
   for (const TensorSlot& slot : slots) {
@@ -315,7 +315,7 @@ void write_synthetic_model(const std::string& path, const SyntheticModel& model,
 void requantise_model(const std::string& source, const std::string& path, FormatId wanted,
                       int threads) {
   const ModelFile file = ModelFile::open(source);
-  GgufWriter writer(path);
+  GgufWriter writer(OutputPath::own(path));
   for (const Metadata::Entry& entry : file.metadata().entries())
     if (entry.key != "general.file_type") writer.add_value(entry.key, entry.value);
   const auto target = [wanted](const TensorInfo& info) -> const Format& {

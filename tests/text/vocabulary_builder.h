@@ -51,7 +51,7 @@ struct VocabularyBuilder {
   }
 
   void write(const std::string& path) const {
-    GgufWriter writer(path);
+    GgufWriter writer(OutputPath::own(path));
     writer.add_string("general.architecture", "llama");
     writer.add_string("tokenizer.ggml.model", model);
     if (pre) writer.add_string("tokenizer.ggml.pre", *pre);
