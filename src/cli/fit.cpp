@@ -25,6 +25,7 @@
 #include "fit/analysis.h"
 #include "fit/fit_memory.h"
 #include "fit/recipes.h"
+#include "plan/candidates.h"
 #include "plan/facts.h"
 #include "plan/machine.h"
 #include "plan/quality_file.h"
@@ -160,6 +161,14 @@ class Fitting {
     return command_.is_thorough() ? Rounding::with_feedback : Rounding::plain;
   }
 
+  /// Of what the file's tensors may become.
+  CandidateRules rules(bool codebooks) const {
+    return {.place = CandidateRules::Place::file,
+            .rounding = rounding(),
+            .engine = ProductEngine::llama_cpp,
+            .codebooks = codebooks};
+  }
+
   Bytes source_bytes() const {
     Bytes total = 0;
     for (const TensorUse& use : uses_) total += round_up(use.info->bytes, file_alignment);
@@ -180,8 +189,7 @@ class Fitting {
   void refuse_too_small() const {
     if (command_.format) return;
     if (!target_) return refuse_unless_it_fits(make_plan(model_.facts, running(prior())), false);
-    const FileChoices choices =
-        file_choices(uses_, prior(), rounding(), Reader::llama_cpp, rounding_formats());
+    const Candidates choices = find_candidates(uses_, prior(), rules(true));
     const Selection smallest = frontier(choices.choices).smallest;
     const Bytes least = smallest.bytes + fitted_.header_bytes();
     if (*target_ >= least) return;
@@ -423,9 +431,7 @@ class Fitting {
     const Format& own = *uses_[i].info->format;
     if (uses_[i].slot.is_vector() || &format == &own) return 0;
     const TensorQuality& tensor = quality.tensors[i];
-    const double loss = tensor.loss(format, rounding(), Reader::plimsoll);
-    if (loss < 0) return {};
-    return std::max(0.0, loss - std::max(0.0, tensor.loss(own, rounding(), Reader::plimsoll)));
+    return tensor.added_loss(own, format, rounding(), ProductEngine::plimsoll);
   }
 
   /// Of the file: how many of the codes' bits are loaded is decided later.
@@ -434,10 +440,7 @@ class Fitting {
   void choose(const QualityModel& quality) {
     if (!target_) return choose_for_memory(quality);
     // Codebooks take long to search: in a hurry they are for what nothing else can reach.
-    std::vector<const Format*> candidates;
-    for (const Format* f : rounding_formats())
-      if (command_.is_thorough() || !f->encode_weighted) candidates.push_back(f);
-    FileChoices choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, candidates);
+    Candidates choices = find_candidates(uses_, quality, rules(command_.is_thorough()));
     const Bytes header = fitted_.header_bytes();
     const auto within_target = [&]() -> std::optional<Selection> {
       if (*target_ <= header) return {};
@@ -445,7 +448,7 @@ class Fitting {
     };
     std::optional<Selection> best = within_target();
     if (!best && !command_.is_thorough()) {
-      choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, rounding_formats());
+      choices = find_candidates(uses_, quality, rules(true));
       best = within_target();
     }
     if (!best) throw Error(ErrorCode::internal, "a target that was found to be enough is not");
@@ -491,14 +494,7 @@ class Fitting {
     return true;
   }
 
-  std::int64_t kept_tensors() const {
-    return std::ranges::count_if(uses_, [](const TensorUse& use) {
-      return !use.slot.is_vector() &&
-             std::ranges::none_of(rounding_formats(), [&use](const Format* f) {
-               return f->kind == Format::Kind::coded && use.slot.columns % f->block_values == 0;
-             });
-    });
-  }
+  std::int64_t kept_tensors() const { return count_uncodable(uses_); }
 
   double bits_per_weight() const {
     return 8 * static_cast<double>(file_bytes_) / static_cast<double>(model_.facts.parameters);

@@ -55,10 +55,10 @@ struct PlanRequest {
   std::optional<std::int64_t> context;
   std::int64_t sessions = 1;  ///< conversations at the same time
   int threads = 1;
-  std::int64_t logit_rows =
-      1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
-  std::int64_t chunk_tokens =
-      256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
+  /// Wanted at a time: 1 to generate, more to evaluate or in batches.
+  std::int64_t logit_rows = 1;
+  /// Prefill chunk wanted; smaller ones are taken when memory is short.
+  std::int64_t chunk_tokens = 256;
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
   /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
@@ -92,8 +92,9 @@ struct Plan {
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
-  std::int64_t largest_context = 0;  ///< that would fit this budget, up to what the model was
-                                     ///< trained for or what was asked for; 0 for none
+  /// That would fit this budget, up to what the model was trained for or what was asked for; 0 for
+  /// none.
+  std::int64_t largest_context = 0;
   std::int64_t offered_context = 0;  ///< the same with the request's slack to spare
   Bytes slack_bytes = 0;             ///< the request's
   /// Peak with the smallest chunk and least_context tokens (short_context, or what the model was
@@ -113,7 +114,7 @@ struct Plan {
   double kl_nats = 0;  ///< predicted loss of the rounding; 0 where weights are the file's own
   QualitySource quality = QualitySource::prior;  ///< of kl_nats
   /// Tensors that no coded format can hold, since no block divides their rows.
-  std::int64_t kept_tensors = 0;
+  std::int64_t uncodable_tensors = 0;
   /// Of one session's prompt, and of each session while all are answering. Filled in with a speed
   /// floor, or by the caller (predict_speeds) when something is known of the machine.
   std::optional<double> prefill_tokens_per_second;
