@@ -22,6 +22,7 @@
 #include "fit/fit.h"
 #include "fit/fit_memory.h"
 #include "fit/quality_file.h"
+#include "plan/candidates.h"
 #include "text/hash.h"
 
 namespace plimsoll {
@@ -77,6 +78,14 @@ class Fitting {
     return request_.is_thorough() ? Rounding::with_feedback : Rounding::plain;
   }
 
+  /// Of what the file's tensors may become.
+  CandidateRules rules(bool codebooks) const {
+    return {.place = CandidateRules::Place::file,
+            .rounding = rounding(),
+            .engine = ProductEngine::llama_cpp,
+            .codebooks = codebooks};
+  }
+
   Bytes source_bytes() const {
     Bytes total = 0;
     for (const TensorUse& use : uses_) total += round_up(use.info->bytes, file_alignment);
@@ -98,8 +107,7 @@ class Fitting {
     if (request_.format) return;
     if (!target_)
       return refuse_unless_it_fits(make_plan(model_.facts, running(prior())), {.context = false});
-    const FileChoices choices =
-        file_choices(uses_, prior(), rounding(), Reader::llama_cpp, rounding_formats());
+    const Candidates choices = find_candidates(uses_, prior(), rules(true));
     const Selection smallest = frontier(choices.choices).smallest;
     const Bytes least = smallest.bytes + fitted_.header_bytes();
     if (*target_ >= least) return;
@@ -376,9 +384,7 @@ class Fitting {
     const Format& own = *uses_[i].info->format;
     if (uses_[i].slot.is_vector() || &format == &own) return 0;
     const TensorQuality& tensor = quality.tensors[i];
-    const double loss = tensor.loss(format, rounding(), Reader::plimsoll);
-    if (loss < 0) return {};
-    return std::max(0.0, loss - std::max(0.0, tensor.loss(own, rounding(), Reader::plimsoll)));
+    return tensor.added_loss(own, format, rounding(), ProductEngine::plimsoll);
   }
 
   /// Of the file: how many of the codes' bits are loaded is decided later.
@@ -387,10 +393,7 @@ class Fitting {
   void choose(const QualityModel& quality) {
     if (!target_) return choose_for_memory(quality);
     // Codebooks take long to search: in a hurry they are for what nothing else can reach.
-    std::vector<const Format*> candidates;
-    for (const Format* f : rounding_formats())
-      if (request_.is_thorough() || !f->encode_weighted) candidates.push_back(f);
-    FileChoices choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, candidates);
+    Candidates choices = find_candidates(uses_, quality, rules(request_.is_thorough()));
     const Bytes header = fitted_.header_bytes();
     const auto within_target = [&]() -> std::optional<Selection> {
       if (*target_ <= header) return {};
@@ -398,7 +401,7 @@ class Fitting {
     };
     std::optional<Selection> best = within_target();
     if (!best && !request_.is_thorough()) {
-      choices = file_choices(uses_, quality, rounding(), Reader::llama_cpp, rounding_formats());
+      choices = find_candidates(uses_, quality, rules(true));
       best = within_target();
     }
     if (!best) throw Error(ErrorCode::internal, "a target that was found to be enough is not");
@@ -445,15 +448,6 @@ class Fitting {
     return true;
   }
 
-  std::int64_t kept_tensors() const {
-    return std::ranges::count_if(uses_, [](const TensorUse& use) {
-      return !use.slot.is_vector() &&
-             std::ranges::none_of(rounding_formats(), [&use](const Format* f) {
-               return f->kind == Format::Kind::coded && use.slot.columns % f->block_values == 0;
-             });
-    });
-  }
-
   double bits_per_weight() const {
     return 8 * static_cast<double>(file_bytes_) / static_cast<double>(model_.facts.parameters);
   }
@@ -469,7 +463,7 @@ class Fitting {
     report.quality = quality.source;
     for (std::size_t i = 0; i < uses_.size(); ++i)
       report.formats[std::string(formats_[i]->name)] += tensor_bytes(i);
-    report.kept_tensors = request_.is_dense() ? 0 : kept_tensors();
+    report.kept_tensors = request_.is_dense() ? 0 : count_uncodable(uses_);
     report.tensors_without_format = tensors_without_format_;
     report.resumed_layers = resumed_layers_;
     report.has_levels = has_levels();

@@ -29,7 +29,7 @@ double loss_in(const QualityModel& quality, const OpenModel& model, const Format
     const TensorSlot& slot = model.facts.tensors[i].slot;
     if (slot.is_vector()) continue;
     const double weights = static_cast<double>(slot.rows) * static_cast<double>(slot.columns);
-    const double one = quality.tensors[i].loss(format, Rounding::plain, Reader::plimsoll);
+    const double one = quality.tensors[i].loss(format, Rounding::plain, ProductEngine::plimsoll);
     all += weights;
     if (one < 0) continue;
     covered += weights;

@@ -14,8 +14,8 @@ namespace plimsoll {
 
 struct Calibration {
   std::vector<Sequence> moments;  ///< for second moments
-  std::vector<Sequence>
-      probes;  ///< for divergences: other parts of the text where it is long enough
+  /// For divergences: other parts of the text where it is long enough.
+  std::vector<Sequence> probes;
 };
 
 /// How much of a text is worth its time on a model of this size: minutes on two cores for a billion
@@ -36,7 +36,7 @@ Calibration calibrate_on(std::span<const TokenId> text, std::optional<TokenId> b
                          const CalibrationSize& size);
 constexpr std::int64_t least_calibration_tokens = 1024;
 
-/// Keeps sequences in a file, whole or not at all; an empty path, or that it cannot be written, is
+/// Saves sequences in a file, whole or not at all; an empty path, or that it cannot be written, is
 /// no error.
 void save_sequences(const std::string& path, std::span<const Sequence> sequences);
 /// As many sequences of as many ids below `vocabulary` as are wanted, or none.

@@ -72,38 +72,6 @@ void add_lookup(SecondMoments& moments, double share, const std::vector<float>& 
 
 }  // namespace
 
-FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
-                         Rounding rounding, Reader reader,
-                         std::span<const Format* const> candidates) {
-  FileChoices result;
-  for (std::size_t i = 0; i < uses.size(); ++i) {
-    const TensorInfo& info = *uses[i].info;
-    std::vector<const Format*> formats;
-    std::vector<Choice> choices;
-    const auto add = [&](const Format& f, double loss) {
-      const Bytes bytes = static_cast<Bytes>(info.rows()) * row_bytes(f, info.columns());
-      formats.push_back(&f);
-      choices.push_back({round_up(bytes, default_alignment), loss, 0});
-    };
-    add(*info.format, 0);
-    if (!uses[i].slot.is_vector()) {
-      // A coded source's products round their inputs as it is: only what is beyond that is lost.
-      const TensorQuality& tensor = quality.tensors[i];
-      const double own = std::max(0.0, tensor.loss(*info.format, rounding, reader));
-      for (const Format* f : candidates) {
-        if (info.columns() % f->block_values != 0 ||
-            row_bytes(*f, info.columns()) >= row_bytes(*info.format, info.columns()))
-          continue;
-        const double loss = tensor.loss(*f, rounding, reader);
-        if (loss >= 0) add(*f, std::max(0.0, loss - own));
-      }
-    }
-    result.formats.push_back(std::move(formats));
-    result.choices.push_back(std::move(choices));
-  }
-  return result;
-}
-
 const OutputKind fitted_file = {
     "file of plimsoll fit",
     [](std::string_view beginning) {

@@ -16,21 +16,8 @@
 #include "model/tensors.h"
 #include "model/weights.h"
 #include "plan/quality.h"
-#include "plan/solver.h"
 
 namespace plimsoll {
-
-/// What each tensor could become in the file: by position in find_tensors(), vectors staying as
-/// they are.
-struct FileChoices {
-  std::vector<std::vector<const Format*>> formats;
-  std::vector<std::vector<Choice>> choices;  ///< bytes with padding, loss in nats
-};
-/// `candidates`, where a row divides into their blocks and the quality model knows them, and the
-/// file's own format.
-FileChoices file_choices(std::span<const TensorUse> uses, const QualityModel& quality,
-                         Rounding rounding, Reader reader,
-                         std::span<const Format* const> candidates);
 
 struct FitProgress {
   Bytes done, total;  ///< of the source's tensors

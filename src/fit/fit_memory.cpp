@@ -7,6 +7,7 @@
 #include "base/region.h"
 #include "fit/layer_moments.h"
 #include "fit/layer_runner.h"
+#include "fit/rounded_matrix.h"
 #include "fit/rounding.h"
 #include "fit/second_moments.h"
 #include "model/weights.h"
@@ -15,8 +16,8 @@
 namespace plimsoll {
 namespace {
 
-/// Rows that are looked at to compare formats (fit/analysis.cpp), and how many copies of them live
-/// together: of up to three tensors with one input, and what becomes of one.
+/// Rows that are looked at to compare formats (fit/format_errors.cpp), and how many copies of them
+/// live together: of up to three tensors with one input, and what becomes of one.
 constexpr Bytes compared_rows = 128, compared_copies = 8;
 /// The file that is written, tables, code touched for the first time.
 constexpr Bytes other_heap = 4 * MiB;
@@ -93,12 +94,8 @@ Bytes analysis_bytes(const Description& d, std::span<const TensorUse> uses,
   const auto branches = static_cast<Bytes>(matrices + (d.tied_output ? 1 : 0) + 1);
   const Bytes streams = bounded_product(
       {branches, bytes(size.probes), bytes(size.probe_tokens), bytes(d.width), sizeof(float)});
-  // One matrix rounded, as halves, and the rows on their way.
-  constexpr std::int64_t rounded_together = 1024;
-  const Bytes rounded = bounded_sum(
-      {bounded_product({bytes(sizes.largest_values), sizeof(std::uint16_t)}),
-       bounded_product({bytes(std::min(sizes.largest_values, rounded_together * sizes.widest)),
-                        2 * sizeof(float)})});
+  const Bytes rounded = RoundedMatrix::memory_bytes(
+      sizes.largest_values, std::max<std::int64_t>(1, sizes.widest), workers);
   return bounded_sum({walk_bytes(d, sizes, size.moments, size.sequence_tokens, workers), streams,
                       rounded,
                       Rounder::memory_bytes(std::max<std::int64_t>(1, sizes.widest), workers)});

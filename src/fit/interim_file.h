@@ -1,4 +1,4 @@
-// What a long measuring has so far, kept for the case that it is interrupted.
+// What a long measuring has so far, saved for the case that it is interrupted.
 #pragma once
 
 #include <chrono>
@@ -54,14 +54,14 @@ class InterimReader {
 /// no error: what it would have saved is then done again.
 class InterimFile {
  public:
-  /// `key` is all that the state depends on; an empty path: nothing is kept.
+  /// `key` is all that the state depends on; an empty path: nothing is saved.
   InterimFile(std::string path, const std::string& key);
 
   /// Calls `restore` where there is a state under this key. Throws what reading throws, having
   /// removed the file.
   void read(const std::function<void(InterimReader&)>& restore) const;
-  /// Calls `save` and keeps what it writes, unless the last time was so short ago that keeping
-  /// would take more than a twentieth of the time.
+  /// Calls `save` and puts what it writes into the file, unless the last time was so short ago that
+  /// this would take more than a twentieth of the time.
   void write(const std::function<void(InterimWriter&)>& save);
   void remove() const;
 

@@ -27,7 +27,7 @@ class LayerMoments : public ProductObserver {
   explicit LayerMoments(Context& context) : context_(context) {}
 
   void observe(const ObservedProduct& product) override;
-  const Matrix* replace(Role, std::int64_t, const Matrix* matrix) override { return matrix; }
+  const Matrix* replace(const TensorId&, const Matrix* matrix) override { return matrix; }
 
   /// Of the input of products with `role`; null if there were none. Settled.
   SecondMoments* of(Role role);

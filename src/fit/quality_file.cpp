@@ -44,8 +44,6 @@ std::optional<QualitySource> source_named(std::string_view text) {
   return {};
 }
 
-std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
-
 /// A finite number that is not negative.
 std::optional<double> amount(const nlohmann::json& json) {
   if (!json.is_number() || !std::isfinite(json.get<double>()) || json.get<double>() < 0) return {};
@@ -65,9 +63,9 @@ nlohmann::json to_json(const QualityModel& quality, std::span<const TensorUse> u
     out["input_errors"] = tensor.input_errors;
     for (std::size_t rounding = 0; rounding < rounding_names.size(); ++rounding) {
       nlohmann::json& errors = out["errors"][rounding_names[rounding]] = nlohmann::json::object();
-      for (std::size_t f = 0; f < formats().size(); ++f)
-        if (tensor.errors[rounding][f] >= 0)
-          errors[std::string(formats()[f].name)] = tensor.errors[rounding][f];
+      for (const Format& f : formats())
+        if (const double error = tensor.error(f, static_cast<Rounding>(rounding)); error >= 0)
+          errors[std::string(f.name)] = error;
     }
   }
   return {{"version", file_version}, {"source", name(quality.source)}, {"tensors", tensors}};
@@ -85,7 +83,6 @@ std::optional<QualityModel> parse_quality(std::string_view text,
   quality.source = *source;
   for (const TensorUse& use : uses) {
     TensorQuality& tensor = quality.tensors.emplace_back();
-    tensor.errors.fill(std::vector<double>(formats().size(), -1));
     if (use.slot.is_vector()) continue;
     const nlohmann::json& in = json.at("tensors").at(use.slot.name);
     const auto sensitivity = amount(in.at("sensitivity")), lookup = amount(in.at("lookup_share"));
@@ -104,7 +101,7 @@ std::optional<QualityModel> parse_quality(std::string_view text,
         const Format* f = find_format(format_name);
         const auto error = amount(value);
         if (!f || !error) return {};
-        tensor.errors[rounding][position(*f)] = *error;
+        tensor.error(*f, static_cast<Rounding>(rounding)) = *error;
       }
   }
   return quality;
@@ -119,16 +116,16 @@ std::string quality_note(const QualityModel& quality, Rounding rounding,
   const auto shorten = [](double& value) { value = std::stod(fmt::format("{:.4g}", value)); };
   for (std::size_t i = 0; i < uses.size(); ++i) {
     TensorQuality& tensor = noted.tensors[i];
-    const auto rounded = tensor.errors[static_cast<std::size_t>(rounding)];
-    auto& plain = tensor.errors[static_cast<std::size_t>(Rounding::plain)];
+    const TensorQuality& measured = quality.tensors[i];
     for (const Format* level : levels_below(*held[i])) {
       // What the other bits repair is independent of what they leave.
-      double& error = plain[position(*level)] = rounded[position(*level)];
-      if (error >= 0) error = std::max(0.0, error - std::max(0.0, rounded[position(*held[i])]));
+      double& error = tensor.error(*level, Rounding::plain) = measured.error(*level, rounding);
+      if (error >= 0)
+        error = std::max(0.0, error - std::max(0.0, measured.error(*held[i], rounding)));
     }
-    if (!uses[i].slot.is_vector()) plain[position(*held[i])] = 0;
-    tensor.errors[static_cast<std::size_t>(Rounding::with_feedback)].assign(formats().size(), -1);
-    for (double& error : plain) shorten(error);
+    if (!uses[i].slot.is_vector()) tensor.error(*held[i], Rounding::plain) = 0;
+    tensor.errors_of(Rounding::with_feedback).assign(formats().size(), -1);
+    for (double& error : tensor.errors_of(Rounding::plain)) shorten(error);
     for (double& error : tensor.input_errors) shorten(error);
     shorten(tensor.sensitivity);
     shorten(tensor.lookup_share);

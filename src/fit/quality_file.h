@@ -26,7 +26,7 @@ inline constexpr std::string_view quality_key = "plimsoll.quality";
 std::string quality_note(const QualityModel& quality, Rounding rounding,
                          std::span<const Format* const> formats, std::span<const TensorUse> uses);
 
-/// What is known of a file: its note, or what was measured and kept; empty where there is neither.
+/// What is known of a file: its note, or what was measured and saved; empty where there is neither.
 std::optional<QualityModel> known_quality(const ModelFile& file, std::span<const TensorUse> uses,
                                           const std::string& folder);
 
@@ -34,11 +34,11 @@ std::optional<QualityModel> known_quality(const ModelFile& file, std::span<const
 /// a few bytes of each (reading all of a large file would take longer than what it is for).
 std::string model_fingerprint(const ModelFile& file);
 
-/// What was kept in `folder` (see cache_folder()) for a model; empty where there is nothing or
+/// What was saved in `folder` (see cache_folder()) for a model; empty where there is nothing or
 /// nothing valid.
 std::optional<QualityModel> load_quality(const std::string& folder, const std::string& fingerprint,
                                          std::span<const TensorUse> uses);
-/// Keeps it, whole or not at all; a folder that cannot be written is no error.
+/// Saves it, whole or not at all; a folder that cannot be written is no error.
 void save_quality(const std::string& folder, const std::string& fingerprint,
                   const QualityModel& quality, std::span<const TensorUse> uses);
 

@@ -7,11 +7,13 @@
 #include <numeric>
 #include <random>
 
+#include "fit/format_errors.h"
 #include "fit/input_rounding.h"
 #include "fit/rounding.h"
 #include "fit/sample_text.h"
 #include "gradient/gradient.h"
 #include "model/weights.h"
+#include "plan/candidates.h"
 
 namespace plimsoll {
 namespace {
@@ -25,18 +27,11 @@ constexpr double unscored_share = 0.25;
 constexpr std::int64_t most_token_weights = 70'000'000'000;
 constexpr std::int64_t least_tokens = 128, most_tokens = 512;
 constexpr std::int64_t largest_parameters = 1'300'000'000;
-/// What rounding with error feedback leaves of an error, where only plain rounding was measured.
-constexpr double feedback_gain = 0.55;
-
 constexpr InputRounding input_roundings[] = {InputRounding::rows, InputRounding::blocks_of_32,
                                              InputRounding::blocks_of_256};
 
-std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - formats().data()); }
-
 double squared_norm(const float* x, std::int64_t n) {
-  double sum = 0;
-  for (std::int64_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]) * x[i];
-  return sum;
+  return plimsoll::squared_norm({x, static_cast<std::size_t>(n)});
 }
 
 /// Rows of a matrix, drawn by their share of the squared gradient in their products' outputs
@@ -52,7 +47,8 @@ struct Sample {
 struct Gathered {
   std::vector<double> rows;     ///< [rows]: g^2
   std::vector<float> columns;   ///< [columns]: |g|^2 x^2
-  std::array<std::vector<float>, input_rounding_count> inputs;  ///< [columns]: |g|^2 (rounding error of x)^2
+  /// By InputRounding, [columns]: |g|^2 (rounding error of x)^2.
+  std::array<std::vector<float>, input_rounding_count> inputs;
   std::int64_t tokens = 0;
 };
 
@@ -101,8 +97,6 @@ class QuickAnalysis {
     rounder_ = std::make_unique<Rounder>(context, widest);
     result_.source = QualitySource::quick;
     result_.tensors.resize(uses.size());
-    for (TensorQuality& tensor : result_.tensors)
-      tensor.errors.fill(std::vector<double>(formats().size(), -1));
   }
 
   /// `tokens`: of the whole sequence, which products come to.
@@ -138,7 +132,7 @@ class QuickAnalysis {
     // What an error in a layer does at one token meets what it does at others: the squares are of
     // sums over tokens. In the output nothing follows that could bring tokens together.
     if (p.role != Role::output) weigh_by_sums(p, sample);
-    finish(find(p.role, p.layer), *p.matrix, sample);
+    finish(find({p.role, p.layer}), *p.matrix, sample);
     gathered_ = {};
   }
 
@@ -153,10 +147,10 @@ class QuickAnalysis {
           static_cast<std::size_t>(columns), 0);
   }
 
-  std::size_t find(Role role, std::int64_t layer) const {
-    if (role == Role::output && description_.tied_output) role = Role::token_embedding;
+  std::size_t find(const TensorId& id) const {
+    if (id.role == Role::output) return find_output(uses_);
     std::size_t use = 0;
-    while (uses_[use].slot.role != role || uses_[use].slot.layer != layer) ++use;
+    while (uses_[use].slot.id() != id) ++use;
     return use;
   }
 
@@ -207,21 +201,6 @@ class QuickAnalysis {
     });
   }
 
-  /// Rows as the format gives them back, minus the rows.
-  std::vector<float> errors_of(const Format& f, const std::vector<float>& rows,
-                               std::int64_t columns) {
-    const std::int64_t count = static_cast<std::int64_t>(rows.size()) / columns;
-    std::vector<std::uint8_t> blocks(static_cast<std::size_t>(count) * row_bytes(f, columns));
-    if (f.kind == Format::Kind::coded)
-      rounder_->round(f, rows.data(), count, columns, {}, blocks.data());
-    else
-      f.encode(rows.data(), blocks.data(), static_cast<std::int64_t>(rows.size()) / f.block_values);
-    std::vector<float> errors(rows.size());
-    f.decode(blocks.data(), errors.data(), static_cast<std::int64_t>(rows.size()) / f.block_values);
-    for (std::size_t i = 0; i < errors.size(); ++i) errors[i] -= rows[i];
-    return errors;
-  }
-
   /// Sum of values^2 times their weights, which repeat where there are fewer.
   static double weigh(const std::vector<float>& values, const std::vector<float>& weights) {
     double sum = 0;
@@ -240,10 +219,10 @@ class QuickAnalysis {
       tensor.input_errors[static_cast<std::size_t>(rounding)] =
           weigh(sample.values, gathered_.inputs[static_cast<std::size_t>(rounding)]) /
           static_cast<double>(sample.rows.size()) / power;
-    std::vector<double>& plain = tensor.errors[static_cast<std::size_t>(Rounding::plain)];
     for (const Format* f : rounding_formats()) {
-      if (columns % f->block_values != 0 || f->encode_weighted) continue;
-      plain[position(*f)] = weigh(errors_of(*f, sample.values, columns), sample.weights) / power;
+      if (!can_hold(*f, columns) || f->encode_weighted) continue;
+      tensor.error(*f, Rounding::plain) =
+          weigh(rounding_errors(*rounder_, *f, sample.values, columns, {}), sample.weights) / power;
     }
     fill_in(tensor, use);
   }
@@ -251,28 +230,22 @@ class QuickAnalysis {
   /// A tensor whose error nothing depends on.
   void measure_nothing(TensorQuality& tensor, std::size_t use) {
     for (const Format* f : rounding_formats())
-      if (uses_[use].slot.columns % f->block_values == 0)
-        tensor.errors[static_cast<std::size_t>(Rounding::plain)][position(*f)] =
-            typical_error(*f);
+      if (can_hold(*f, uses_[use].slot.columns))
+        tensor.error(*f, Rounding::plain) = typical_error(*f);
     fill_in(tensor, use);
   }
 
   /// Codebook formats from the others, error feedback from plain rounding, and the file's own
   /// format.
   void fill_in(TensorQuality& tensor, std::size_t use) {
-    std::vector<double>& plain = tensor.errors[static_cast<std::size_t>(Rounding::plain)];
     const Format& measured = format(FormatId::Q3_K);
-    const double ratio = plain[position(measured)] >= 0
-                             ? plain[position(measured)] / typical_error(measured)
-                             : 1.0;
+    const double error = tensor.error(measured, Rounding::plain);
+    const double ratio = error >= 0 ? error / typical_error(measured) : 1.0;
     for (const Format* f : rounding_formats())
-      if (f->encode_weighted && uses_[use].slot.columns % f->block_values == 0)
-        plain[position(*f)] = ratio * typical_error(*f);
-    plain[position(*uses_[use].info->format)] = 0;
-    std::vector<double>& feedback =
-        tensor.errors[static_cast<std::size_t>(Rounding::with_feedback)] = plain;
-    for (double& error : feedback)
-      if (error > 0) error *= feedback_gain;
+      if (f->encode_weighted && can_hold(*f, uses_[use].slot.columns))
+        tensor.error(*f, Rounding::plain) = ratio * typical_error(*f);
+    tensor.error(*uses_[use].info->format, Rounding::plain) = 0;
+    tensor.guess_feedback();
   }
 
   /// Of the rows that were looked up. Where the matrix is the output's too, its losses add up.
@@ -288,7 +261,7 @@ class QuickAnalysis {
         rows.insert(rows.end(), y, y + width);
     }
     const double sensitivity = 0.5 * weighed / static_cast<double>(scored_);
-    const std::size_t use = find(Role::token_embedding, -1);
+    const std::size_t use = find({Role::token_embedding});
     TensorQuality& tensor = result_.tensors[use];
     if (!description_.tied_output) {
       tensor.sensitivity = sensitivity;
@@ -297,11 +270,10 @@ class QuickAnalysis {
     }
     const double share = description_.tied_output ? tensor.lookup_share : 1;
     const double power = squared_norm(rows.data(), static_cast<std::int64_t>(rows.size()));
-    std::vector<double>& plain = tensor.errors[static_cast<std::size_t>(Rounding::plain)];
     for (const Format* f : rounding_formats()) {
-      if (width % f->block_values != 0 || f->encode_weighted) continue;
-      const std::vector<float> errors = errors_of(*f, rows, width);
-      double& error = plain[position(*f)];
+      if (!can_hold(*f, width) || f->encode_weighted) continue;
+      const std::vector<float> errors = rounding_errors(*rounder_, *f, rows, width, {});
+      double& error = tensor.error(*f, Rounding::plain);
       error = std::max(0.0, error) +
               share * squared_norm(errors.data(), static_cast<std::int64_t>(errors.size())) /
                   std::max(power, 1e-30);

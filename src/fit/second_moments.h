@@ -11,7 +11,7 @@
 
 namespace plimsoll {
 
-/// Symmetric; only the upper triangle of the row-major [size][size] array is kept. Memory is
+/// Symmetric; only the upper triangle of the row-major [size][size] array is held. Memory is
 /// charged to the account io.
 class SecondMoments {
  public:

@@ -57,7 +57,7 @@ Gradient::Gradient(Context& context, const ModelFile& file, const Description& d
 
 const Matrix& Gradient::embedding() const {
   return embedding_replacement_ ? *embedding_replacement_
-                                : weights_.matrix(Role::token_embedding, -1);
+                                : weights_.matrix({Role::token_embedding});
 }
 
 const Matrix& Gradient::output() const {
@@ -108,7 +108,7 @@ void Gradient::embed_back(const float* gradient, const VisitProduct& visit) {
 double Gradient::output_back(const LogitLoss& loss, const VisitProduct& visit,
                              const float* residual, float* gradient) {
   const Description& d = description_;
-  const float* const norm = weights_.vector(Role::output_norm);
+  const float* const norm = weights_.vector({Role::output_norm});
   auto* const logits = logits_.as<float>();
   float* const logit_gradient = logits + logit_slice_ * d.vocabulary;
   std::vector<float> normed(static_cast<std::size_t>(logit_slice_ * d.width)),

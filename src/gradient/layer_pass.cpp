@@ -88,8 +88,8 @@ LayerPass::LayerPass(Context& context, const Description& d, const Weights& weig
   for (const RopeDescription& rope : d.ropes) {
     const float* factors = nullptr;
     if (tokens > rope.original_context && !rope.long_factors_tensor.empty())
-      factors = weights.vector(Role::rope_long_factors);
-    if (!factors && !rope.factors_tensor.empty()) factors = weights.vector(Role::rope_factors);
+      factors = weights.vector({Role::rope_long_factors});
+    if (!factors && !rope.factors_tensor.empty()) factors = weights.vector({Role::rope_factors});
     const RopeFrequencies frequencies = rope_frequencies(rope, d.rope_dim, factors, tokens);
     std::vector<float>& cosines = cosines_.emplace_back(static_cast<std::size_t>(tokens * pairs));
     std::vector<float>& sines = sines_.emplace_back(cosines.size());
@@ -106,7 +106,7 @@ LayerPass::LayerPass(Context& context, const Description& d, const Weights& weig
 const Matrix& LayerPass::matrix(Role role, std::int64_t layer) const {
   if (replacement_.by && replacement_.role == role && replacement_.layer == layer)
     return *replacement_.by;
-  return weights_.matrix(role, layer);
+  return weights_.matrix({role, layer});
 }
 
 void LayerPass::for_tokens(std::int64_t tokens,

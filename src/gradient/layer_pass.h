@@ -68,7 +68,7 @@ class LayerPass {
   };
 
   const Matrix& matrix(Role role, std::int64_t layer) const;
-  const float* vector(Role role, std::int64_t layer) const { return weights_.vector(role, layer); }
+  const float* vector(Role role, std::int64_t layer) const { return weights_.vector({role, layer}); }
   void for_tokens(std::int64_t tokens, const std::function<void(std::int64_t)>& body) const;
 
   void multiply(Role role, Role bias, std::int64_t layer, std::int64_t tokens, const float* x,

@@ -9,6 +9,17 @@
 
 namespace plimsoll {
 
+namespace {
+
+/// Of the matrix that makes logits.
+Role output_role(std::span<const TensorUse> uses) {
+  const bool has_own =
+      std::ranges::any_of(uses, [](const TensorUse& use) { return use.slot.role == Role::output; });
+  return has_own ? Role::output : Role::token_embedding;
+}
+
+}  // namespace
+
 ShapeKind shape_kind(Role role) {
   switch (role) {
     case Role::token_embedding:
@@ -131,12 +142,18 @@ std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& de
   return uses;
 }
 
+std::size_t find_output(std::span<const TensorUse> uses) {
+  for (std::size_t i = 0; i < uses.size(); ++i)
+    if (uses[i].slot.role == output_role(uses)) return i;
+  throw Error(ErrorCode::internal, "a model that makes no logits");
+}
+
 std::vector<bool> find_products(std::span<const TensorUse> uses) {
-  const bool tied = std::ranges::none_of(
-      uses, [](const TensorUse& use) { return use.slot.role == Role::output; });
+  const Role makes_logits = output_role(uses);
   std::vector<bool> products;
   for (const TensorUse& use : uses)
-    products.push_back(!use.slot.is_vector() && (use.slot.role != Role::token_embedding || tied));
+    products.push_back(!use.slot.is_vector() &&
+                       (use.slot.role != Role::token_embedding || use.slot.role == makes_logits));
   return products;
 }
 

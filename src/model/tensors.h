@@ -53,15 +53,26 @@ enum class ShapeKind : std::uint8_t {
 };
 ShapeKind shape_kind(Role role);
 
-/// One tensor that the description asks for, named by its role and layer.
+/// Names one of a model's tensors.
+struct TensorId {
+  Role role;
+  std::int64_t layer = -1;   ///< -1 for the model's own
+  std::int64_t expert = -1;  ///< -1 where it is not one of several alike
+
+  friend bool operator==(const TensorId&, const TensorId&) = default;
+};
+
+/// One tensor that the description asks for.
 struct TensorSlot {
   Role role;
-  std::int64_t layer;  ///< -1 for the model's own
-  std::string name;
+  std::int64_t layer;
+  std::string name;  ///< in files
   std::int64_t rows;
   std::int64_t columns;
   bool required;
+  std::int64_t expert = -1;
 
+  TensorId id() const { return {role, layer, expert}; }
   bool is_vector() const { return shape_kind(role) == ShapeKind::vector; }
 };
 
@@ -81,5 +92,9 @@ std::vector<TensorUse> find_tensors(const ModelFile& file, const Description& de
 /// By position in `uses`, all of a model's: whether a pass multiplies with it, as it does not with
 /// vectors and with embeddings that are only looked up.
 std::vector<bool> find_products(std::span<const TensorUse> uses);
+
+/// The position in `uses`, all of a model's, of the matrix that makes logits: the output's own, or
+/// the embedding where the two are tied. Throws Error(internal) where there is neither.
+std::size_t find_output(std::span<const TensorUse> uses);
 
 }  // namespace plimsoll

@@ -69,8 +69,8 @@ Transformer::Transformer(Context& context, const Description& description, const
   for (const RopeDescription& rope : description.ropes) {
     const float* factors = nullptr;
     if (context_length > rope.original_context && !rope.long_factors_tensor.empty())
-      factors = weights.vector(Role::rope_long_factors);
-    if (!factors && !rope.factors_tensor.empty()) factors = weights.vector(Role::rope_factors);
+      factors = weights.vector({Role::rope_long_factors});
+    if (!factors && !rope.factors_tensor.empty()) factors = weights.vector({Role::rope_factors});
     RopeFrequencies frequencies =
         rope_frequencies(rope, description.rope_dim, factors, context_length);
     frequencies_.push_back(std::move(frequencies.radians_per_position));
@@ -80,8 +80,8 @@ Transformer::Transformer(Context& context, const Description& description, const
 
 void Transformer::embed(std::span<const SequencePart> parts) {
   const Description& d = description_;
-  const Matrix* source = &weights_.matrix(Role::token_embedding);
-  if (observer_) source = observer_->replace(Role::token_embedding, -1, source);
+  const Matrix* source = &weights_.matrix({Role::token_embedding});
+  if (observer_) source = observer_->replace({Role::token_embedding}, source);
   const Matrix& embedding = *source;
   std::int64_t first = 0;
   for (const SequencePart& part : parts) {
@@ -118,7 +118,7 @@ void Transformer::compute_angles() {
 }
 
 const Matrix& Transformer::matrix(Role role, std::int64_t layer) const {
-  return role == Role::output ? weights_.output() : weights_.matrix(role, layer);
+  return role == Role::output ? weights_.output() : weights_.matrix({role, layer});
 }
 
 void Transformer::multiply(std::int64_t layer, std::span<const Product> products, const float* x,
@@ -127,9 +127,9 @@ void Transformer::multiply(std::int64_t layer, std::span<const Product> products
   for (std::size_t i = 0; i < products.size(); ++i) {
     const Product& product = products[i];
     const Matrix* factor = &matrix(product.role, layer);
-    if (observer_) factor = observer_->replace(product.role, layer, factor);
+    if (observer_) factor = observer_->replace({product.role, layer}, factor);
     ops[i] = factor->op(product.y, product.y_stride);
-    if (product.bias != product.role) ops[i].bias = weights_.vector(product.bias, layer);
+    if (product.bias != product.role) ops[i].bias = weights_.vector({product.bias, layer});
   }
   const std::span<const MatmulOp> used(ops, products.size());
   if (!observer_) return matmul(context_, used, x, x_stride, tokens, make_row, workspace_);
@@ -158,7 +158,7 @@ void Transformer::attention_block(std::int64_t layer) {
                      kv_rows = d.kv_heads * d.head_dim;
   float* const qkv = at(layout_.qkv);
 
-  const float* const norm = weights_.vector(Role::attention_norm, layer);
+  const float* const norm = weights_.vector({Role::attention_norm, layer});
   if (d.fused_qkv) {
     const Product all = {Role::qkv, Role::qkv_bias, qkv, stride};
     multiply_normed(layer, {&all, 1}, norm, 0, tokens);
@@ -173,7 +173,7 @@ void Transformer::attention_block(std::int64_t layer) {
   const Product output = {Role::attention_output, Role::attention_output_bias, at(layout_.normed),
                           d.width};
   multiply(layer, {&output, 1}, at(layout_.attended), q_rows, tokens, [](std::int64_t) {});
-  add_block(weights_.vector(Role::attention_post_norm, layer), tokens);
+  add_block(weights_.vector({Role::attention_post_norm, layer}), tokens);
 }
 
 /// Norms and rotates queries and keys, and appends keys and values to the caches.
@@ -185,8 +185,8 @@ void Transformer::rotate_and_store(std::int64_t layer) {
                      pairs = d.rope_dim / 2;
   const float* const cosines = at(layout_.angles) + shape.rope * 2 * layout_.chunk_tokens * pairs;
   const float* const sines = cosines + layout_.chunk_tokens * pairs;
-  const float* const q_norm = weights_.vector(Role::q_norm, layer);
-  const float* const k_norm = weights_.vector(Role::k_norm, layer);
+  const float* const q_norm = weights_.vector({Role::q_norm, layer});
+  const float* const k_norm = weights_.vector({Role::k_norm, layer});
   const float key_limit = key_code_limit(d.head_dim);
   context_.threads.parallel_for(
       static_cast<std::int64_t>(rows_.size()), 4, [&](std::int64_t begin, std::int64_t end, int) {
@@ -302,7 +302,7 @@ void Transformer::feed_forward_block(std::int64_t layer) {
   const auto tokens = static_cast<std::int64_t>(rows_.size());
   const std::int64_t stride = 2 * d.feed_forward;
   float* const gate_up = at(layout_.gate_up);
-  const float* const norm = weights_.vector(Role::feed_forward_norm, layer);
+  const float* const norm = weights_.vector({Role::feed_forward_norm, layer});
   if (d.fused_gate_up) {
     const Product both = {Role::gate_up, Role::gate_up, gate_up, stride};
     multiply_normed(layer, {&both, 1}, norm, 0, tokens);
@@ -318,7 +318,7 @@ void Transformer::feed_forward_block(std::int64_t layer) {
     float* gate = gate_up + t * stride;
     activate(gate, gate + d.feed_forward, d.feed_forward, gate);
   });
-  add_block(weights_.vector(Role::feed_forward_post_norm, layer), tokens);
+  add_block(weights_.vector({Role::feed_forward_post_norm, layer}), tokens);
 }
 
 void Transformer::add_block(const float* post_norm, std::int64_t tokens) {
@@ -390,7 +390,7 @@ std::span<float> Transformer::logits(std::int64_t first, std::int64_t count) {
          first + count <= static_cast<std::int64_t>(rows_.size()));
   const Description& d = description_;
   const Product output = {Role::output, Role::output, at(layout_.logits), d.vocabulary};
-  multiply_normed(-1, {&output, 1}, weights_.vector(Role::output_norm), first, count);
+  multiply_normed(-1, {&output, 1}, weights_.vector({Role::output_norm}), first, count);
   const std::span<float> result(at(layout_.logits), static_cast<std::size_t>(count * d.vocabulary));
   if (d.final_soft_cap != 0)
     context_.threads.parallel_for(count, 1, [&](std::int64_t begin, std::int64_t end, int) {

@@ -74,7 +74,7 @@ class ProductObserver {
   /// other.
   virtual void observe(const ObservedProduct& product) = 0;
   /// The matrix to multiply with, or to look tokens up in; `matrix` itself to change nothing.
-  virtual const Matrix* replace(Role role, std::int64_t layer, const Matrix* matrix) = 0;
+  virtual const Matrix* replace(const TensorId& id, const Matrix* matrix) = 0;
 };
 
 /// Not thread-safe: one pass at a time. Refers to context, description and weights, which must

@@ -34,6 +34,25 @@ Bytes place_in_page(const Conversion& source) {
   return source.is_rounded() ? 0 : source.info->offset % page_bytes;
 }
 
+/// `values`: [columns].
+void load_vector(Context& context, const ModelFile& file, const TensorInfo& info, float* values) {
+  const Conversion conversion{&info, &format(FormatId::F32)};
+  const FilePieces pieces(conversion, false);
+  const Piece largest = pieces.largest();
+  const Region staging(context.ledger, Account::io,
+                       RowConverter::staging_bytes(conversion, largest.rows, largest.columns),
+                       Region::Pages::normal);
+  RowConverter converter(context.kernels, file, conversion, largest.rows, largest.columns,
+                         staging.data());
+  for (std::int64_t i = 0; i < pieces.count(); ++i)
+    converter.convert(pieces[i], converter.read(pieces[i]),
+                      [&](std::int64_t, std::int64_t, const std::uint8_t* numbers) {
+                        std::memcpy(values + pieces[i].column, numbers,
+                                    static_cast<Bytes>(pieces[i].columns) * sizeof(float));
+                      });
+  if (!all_finite(*conversion.format, values, info.columns())) throw_not_finite(info, 0, 1);
+}
+
 }  // namespace
 
 DenseView::Type dense_type(const Format& format) {
@@ -159,8 +178,12 @@ void Matrix::read_in_place(const ModelFile& file, const TensorInfo& info, std::i
     throw_not_finite(info, begin, end);
 }
 
-std::size_t Weights::place(Role role, std::int64_t layer) {
-  return static_cast<std::size_t>(layer + 1) * role_count + static_cast<std::size_t>(role);
+std::size_t Weights::place(const TensorId& id) {
+  return static_cast<std::size_t>(id.layer + 1) * role_count + static_cast<std::size_t>(id.role);
+}
+
+std::size_t Weights::matrix_place(const TensorId& id) const {
+  return static_cast<std::size_t>(matrix_index_[place(id)] + std::max<std::int64_t>(id.expert, 0));
 }
 
 Bytes Weights::memory_bytes(std::span<const TensorUse> uses, const Formats& formats) {
@@ -187,7 +210,7 @@ Bytes Weights::heap_bytes(std::span<const TensorUse> uses, std::int64_t layers) 
   // Per tensor: the matrix with its levels (one byte per 16 rows), the slot with its name, what is
   // to be loaded.
   constexpr Bytes slot_bytes = sizeof(Matrix) + sizeof(TensorUse) + sizeof(Loading) + 64;
-  Bytes total = place(Role::token_embedding, layers) * (sizeof(std::int32_t) + sizeof(float*));
+  Bytes total = place({Role::token_embedding, layers}) * (sizeof(std::int32_t) + sizeof(float*));
   for (const TensorUse& use : uses)
     total += slot_bytes + static_cast<Bytes>(use.slot.rows / tile_rows);
   return total;
@@ -215,22 +238,25 @@ Weights Weights::without_matrices(Context& context, const ModelFile& file,
 void Weights::take_layer(Context& context, const ModelFile& file, std::int64_t layer) {
   for (const TensorUse& use : uses_)
     if (!use.slot.is_vector() && use.slot.layer != layer)
-      matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])] = {};
+      matrices_[matrix_place(use.slot.id())] = {};
   load(context, file, {}, [layer](const TensorUse& use) { return use.slot.layer == layer; }, {});
 }
 
 /// Tables and vectors; a place for every matrix.
 void Weights::declare(Context& context, const ModelFile& file, const Description& description) {
   uses_ = find_tensors(file, description);
-  const std::size_t places = place(Role::token_embedding, description.layers);
+  const std::size_t places = place({Role::token_embedding, description.layers});
   matrix_index_.assign(places, -1);
   vectors_.assign(places, nullptr);
   std::int64_t floats = 0, matrices = 0;
   for (const TensorUse& use : uses_) {
-    if (use.slot.is_vector())
+    if (use.slot.is_vector()) {
       floats += vector_floats(use);
-    else
-      matrix_index_[place(use.slot.role, use.slot.layer)] = static_cast<std::int32_t>(matrices++);
+      continue;
+    }
+    std::int32_t& first = matrix_index_[place(use.slot.id())];
+    if (first < 0) first = static_cast<std::int32_t>(matrices);
+    ++matrices;
   }
   matrices_.resize(static_cast<std::size_t>(matrices));
   vector_memory_ =
@@ -238,12 +264,8 @@ void Weights::declare(Context& context, const ModelFile& file, const Description
   auto* next = vector_memory_.as<float>();
   for (const TensorUse& use : uses_) {
     if (!use.slot.is_vector()) continue;
-    const TensorInfo& info = *use.info;
-    std::vector<std::byte> raw(info.bytes);
-    file.read(info.offset, info.bytes, raw.data());
-    if (!all_finite(*info.format, raw.data(), info.columns())) throw_not_finite(info, 0, 1);
-    info.format->decode(reinterpret_cast<const std::uint8_t*>(raw.data()), next, info.columns());
-    vectors_[place(use.slot.role, use.slot.layer)] = next;
+    load_vector(context, file, *use.info, next);
+    vectors_[place(use.slot.id())] = next;
     next += vector_floats(use);
   }
 }
@@ -264,8 +286,7 @@ void Weights::load(Context& context, const ModelFile& file, const Formats& forma
       continue;
     }
     const Conversion source = matrix_source(uses_, formats, i);
-    Matrix& matrix =
-        matrices_[static_cast<std::size_t>(matrix_index_[place(use.slot.role, use.slot.layer)])];
+    Matrix& matrix = matrices_[matrix_place(use.slot.id())];
     matrix = Matrix(context.ledger, source, &space_);
     loadings.push_back({source, &matrix, chunks});
     const std::int64_t step = chunk_rows(info);
@@ -294,27 +315,24 @@ void Weights::load(Context& context, const ModelFile& file, const Formats& forma
   if (progress) progress({state.total, state.total});
 }
 
-const Matrix& Weights::matrix(Role role, std::int64_t layer) const {
+const Matrix& Weights::matrix(const TensorId& id) const {
   static const Matrix none;
-  const std::int32_t index = matrix_index_[place(role, layer)];
-  return index < 0 ? none : matrices_[static_cast<std::size_t>(index)];
+  return matrix_index_[place(id)] < 0 ? none : matrices_[matrix_place(id)];
 }
 
-const float* Weights::vector(Role role, std::int64_t layer) const {
-  return vectors_[place(role, layer)];
-}
+const float* Weights::vector(const TensorId& id) const { return vectors_[place(id)]; }
 
 std::vector<std::span<const std::byte>> Weights::decode_spans() const {
   std::vector<std::span<const std::byte>> spans;
   const std::vector<bool> is_product = find_products(uses_);
   for (std::size_t i = 0; i < uses_.size(); ++i)
-    if (is_product[i]) matrix(uses_[i].slot.role, uses_[i].slot.layer).append_spans(spans);
+    if (is_product[i]) matrix(uses_[i].slot.id()).append_spans(spans);
   return spans;
 }
 
 const Matrix& Weights::output() const {
-  const Matrix& own = matrix(Role::output);
-  return own.empty() ? matrix(Role::token_embedding) : own;
+  const Matrix& own = matrix({Role::output});
+  return own.empty() ? matrix({Role::token_embedding}) : own;
 }
 
 }  // namespace plimsoll

@@ -100,9 +100,9 @@ class Weights {
   /// others. Of what without_matrices() made. Throws as loading does.
   void take_layer(Context& context, const ModelFile& file, std::int64_t layer);
 
-  /// Empty Matrix or null for a tensor that the model does not have. layer -1 for the model's own.
-  const Matrix& matrix(Role role, std::int64_t layer = -1) const;
-  const float* vector(Role role, std::int64_t layer = -1) const;
+  /// Empty Matrix or null for a tensor that the model does not have.
+  const Matrix& matrix(const TensorId& id) const;
+  const float* vector(const TensorId& id) const;
   /// The output matrix, or the embedding matrix where they are tied.
   const Matrix& output() const;
 
@@ -111,7 +111,9 @@ class Weights {
 
  private:
   Weights() = default;
-  static std::size_t place(Role role, std::int64_t layer);
+  /// Of all that share role and layer.
+  static std::size_t place(const TensorId& id);
+  std::size_t matrix_place(const TensorId& id) const;  ///< in matrices_, which has it
   void declare(Context& context, const ModelFile& file, const Description& description);
   /// The matrices that `wanted` is true for; their rows too.
   void load(Context& context, const ModelFile& file, const Formats& formats,
@@ -121,7 +123,7 @@ class Weights {
   std::vector<TensorUse> uses_;
   RegionSpace space_;  ///< of the matrices, where all are loaded at once
   std::vector<Matrix> matrices_;            ///< those that there are
-  std::vector<std::int32_t> matrix_index_;  ///< by place(): into matrices_, -1 for none
+  std::vector<std::int32_t> matrix_index_;  ///< by place(): first one in matrices_, -1 for none
   std::vector<const float*> vectors_;       ///< by place()
   Region vector_memory_;
 };

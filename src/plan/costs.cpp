@@ -62,10 +62,11 @@ double read_rate(const WorkerSpeeds& workers, WeightPlace place) {
                                      : workers.read_bytes_per_second;
 }
 
-/// What a pass does besides its products.
-class Besides {
+/// What a pass does other than its products.
+class NonProducts {
  public:
-  Besides(const Machine& machine, const Description& description, int threads, WeightPlace place)
+  NonProducts(const Machine& machine, const Description& description, int threads,
+              WeightPlace place)
       : machine_(machine),
         workers_(machine.speeds[machine.with(threads)]),
         d_(description),
@@ -73,8 +74,9 @@ class Besides {
         place_(place),
         bytes_per_second_(read_rate(workers_, place)) {}
 
-  /// Everything but attention, logits for `logit_rows` of the tokens.
-  double seconds(std::int64_t tokens, std::int64_t logit_rows) const {
+  /// All but attention: norms, rotations, sums, rounding of inputs; logits for `logit_rows` of the
+  /// tokens.
+  double elementwise(std::int64_t tokens, std::int64_t logit_rows) const {
     const std::int64_t q_rows = d_.heads * d_.head_dim;
     const auto inputs = static_cast<double>(2 * d_.width + q_rows + d_.feed_forward);
     const auto elements = static_cast<double>(4 * d_.width + d_.qkv_rows() + d_.feed_forward);
@@ -143,9 +145,9 @@ class Pass {
         is_product_(find_products(shape.uses)),
         with_(machine.with(threads)),
         place_(find_place()),
-        besides_(machine, shape.description, threads, place_) {}
+        others_(machine, shape.description, threads, place_) {}
 
-  const Besides& besides() const { return besides_; }
+  const NonProducts& others() const { return others_; }
   WeightPlace place() const { return place_; }
 
   /// Of the products, logits for `logit_rows` of the tokens.
@@ -177,7 +179,7 @@ class Pass {
   std::vector<bool> is_product_;
   std::size_t with_;
   WeightPlace place_;
-  Besides besides_;
+  NonProducts others_;
 };
 
 }  // namespace
@@ -198,16 +200,16 @@ double decode_seconds(const Machine& machine, const Format& format, std::int64_t
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
                       std::int64_t sequences, int threads) {
   const Pass pass(machine, shape, threads);
-  return (pass.products(sequences, sequences) + pass.besides().seconds(sequences, sequences) +
-          pass.besides().decode_attention(depth, sequences)) /
+  return (pass.products(sequences, sequences) + pass.others().elementwise(sequences, sequences) +
+          pass.others().decode_attention(depth, sequences)) /
          machine.usual_reach(threads, pass.place(), Phase::decode);
 }
 
-double decode_seconds_besides_products(const Machine& machine, const Description& description,
+double decode_seconds_without_products(const Machine& machine, const Description& description,
                                        std::int64_t depth, std::int64_t sequences, int threads,
                                        WeightPlace place) {
-  const Besides besides(machine, description, threads, place);
-  return (besides.seconds(sequences, sequences) + besides.decode_attention(depth, sequences)) /
+  const NonProducts others(machine, description, threads, place);
+  return (others.elementwise(sequences, sequences) + others.decode_attention(depth, sequences)) /
          machine.usual_reach(threads, place, Phase::decode);
 }
 
@@ -218,8 +220,8 @@ double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int
   for (std::int64_t done = 0; done < tokens; done += chunk_tokens) {
     const std::int64_t count = std::min(chunk_tokens, tokens - done);
     const std::int64_t logit_rows = done + count == tokens ? 1 : 0;
-    total += pass.products(count, logit_rows) + pass.besides().seconds(count, logit_rows) +
-             pass.besides().prefill_attention(depth + done, count);
+    total += pass.products(count, logit_rows) + pass.others().elementwise(count, logit_rows) +
+             pass.others().prefill_attention(depth + done, count);
   }
   return total / machine.usual_reach(threads, pass.place(), Phase::prefill);
 }

@@ -35,7 +35,7 @@ double decode_seconds(const Machine& machine, const ModelShape& shape, std::int6
                       std::int64_t sequences, int threads);
 
 /// The same pass without its products: what no choice of formats changes.
-double decode_seconds_besides_products(const Machine& machine, const Description& description,
+double decode_seconds_without_products(const Machine& machine, const Description& description,
                                        std::int64_t depth, std::int64_t sequences, int threads,
                                        WeightPlace place);
 

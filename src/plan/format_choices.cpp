@@ -3,23 +3,6 @@
 #include <algorithm>
 
 namespace plimsoll {
-namespace {
-
-/// A format that makes a matrix smaller, in the file as in memory.
-bool shrinks(const Format& format, const TensorInfo& info) {
-  return info.columns() % format.block_values == 0 &&
-         row_bytes(format, info.columns()) < row_bytes(*info.format, info.columns()) &&
-         Matrix::memory_bytes({&info, &format}) < Matrix::memory_bytes({&info, info.format});
-}
-
-bool is_divided_by_a_block(std::int64_t columns) {
-  return std::ranges::any_of(rounding_formats(), [columns](const Format* format) {
-    return format->kind == Format::Kind::coded && columns % format->block_values == 0;
-  });
-}
-
-}  // namespace
-
 bool FormatChoices::has_levels(const ModelFacts& facts) {
   return std::ranges::any_of(facts.tensors, [](const TensorUse& use) {
     return !use.slot.is_vector() && !levels_below(*use.info->format).empty();
@@ -27,42 +10,24 @@ bool FormatChoices::has_levels(const ModelFacts& facts) {
 }
 
 FormatChoices::FormatChoices(const ModelFacts& facts, const QualityModel& quality,
-                             Rounding rounding, Candidates allowed)
-    : facts_(facts) {
-  const std::size_t count = facts.tensors.size();
-  formats_.resize(count);
-  choices_.resize(count);
-  vector_bytes_ = Weights::memory_bytes(facts.tensors);
-  for (std::size_t i = 0; i < count; ++i) {
+                             Rounding rounding, Lowering lowering)
+    : facts_(facts),
+      candidates_(
+          find_candidates(facts.tensors, quality,
+                          {.place = CandidateRules::Place::memory,
+                           .rounding = rounding,
+                           .engine = ProductEngine::plimsoll,
+                           .rounded = lowering == Lowering::any,
+                           .levels = true,
+                           // Too slow to be found while loading; with feedback, a file is written.
+                           .codebooks = rounding != Rounding::plain})),
+      vector_bytes_(Weights::memory_bytes(facts.tensors)) {
+  for (std::size_t i = 0; i < facts.tensors.size(); ++i) {
+    if (facts.tensors[i].slot.is_vector()) continue;
     const TensorInfo& info = *facts.tensors[i].info;
-    const auto add = [&](const Format& format, Bytes bytes, double loss) {
-      formats_[i].push_back(&format);
-      choices_[i].push_back({.bytes = bytes, .loss = loss});
-    };
-    if (facts.tensors[i].slot.is_vector()) {
-      add(*info.format, 0, 0);
-      continue;
-    }
-    // A coded file's products round their inputs as it is: only what is beyond that is lost.
-    const TensorQuality& tensor = quality.tensors[i];
-    const double own_loss = std::max(0.0, tensor.loss(*info.format, rounding, Reader::plimsoll));
-    std::vector<const Format*> candidates;
-    if (allowed == Candidates::all)
-      candidates.assign(rounding_formats().begin(), rounding_formats().end());
-    std::ranges::copy(levels_below(*info.format), std::back_inserter(candidates));
-    for (const Format* format : candidates) {
-      if (format->encode_weighted && rounding == Rounding::plain)
-        continue;  // too slow to be found while loading
-      const double loss = tensor.loss(*format, rounding, Reader::plimsoll);
-      if (loss < 0 || !shrinks(*format, info)) continue;
-      add(*format, Matrix::memory_bytes({&info, format}), std::max(0.0, loss - own_loss));
+    vector_bytes_ -= candidates_.choices[i].front().bytes;
+    for (const Format* format : candidates_.formats[i])
       most_staging_ = std::max(most_staging_, Matrix::staging_bytes({&info, format}));
-    }
-    const Bytes own = Matrix::memory_bytes({&info, info.format});
-    add(*info.format, own, 0);
-    most_staging_ = std::max(most_staging_, Matrix::staging_bytes({&info, info.format}));
-    vector_bytes_ -= own;
-    if (!is_divided_by_a_block(info.columns())) ++kept_tensors_;
   }
 }
 
@@ -71,9 +36,9 @@ HeldWeights FormatChoices::held(const std::vector<int>& choices) const {
   weights.bytes = vector_bytes_;
   for (std::size_t i = 0; i < choices.size(); ++i) {
     const auto choice = static_cast<std::size_t>(choices[i]);
-    weights.formats.push_back(formats_[i][choice]);
-    weights.bytes += choices_[i][choice].bytes;
-    weights.kl_nats += choices_[i][choice].loss;
+    weights.formats.push_back(candidates_.formats[i][choice]);
+    weights.bytes += candidates_.choices[i][choice].bytes;
+    weights.kl_nats += candidates_.choices[i][choice].loss;
   }
   weights.staging_bytes_per_worker = Weights::staging_bytes(facts_.tensors, 1, weights.formats);
   return weights;
@@ -81,17 +46,17 @@ HeldWeights FormatChoices::held(const std::vector<int>& choices) const {
 
 std::optional<HeldWeights> FormatChoices::weigh(const Weights::Formats& formats) const {
   std::vector<int> choices;
-  for (std::size_t i = 0; i < formats_.size(); ++i) {
-    const auto found = std::ranges::find(formats_[i], formats[i]);
-    if (found == formats_[i].end()) return {};
-    choices.push_back(static_cast<int>(found - formats_[i].begin()));
+  for (std::size_t i = 0; i < candidates_.formats.size(); ++i) {
+    const auto found = std::ranges::find(candidates_.formats[i], formats[i]);
+    if (found == candidates_.formats[i].end()) return {};
+    choices.push_back(static_cast<int>(found - candidates_.formats[i].begin()));
   }
   return held(choices);
 }
 
 HeldWeights FormatChoices::smallest() const {
   std::vector<int> choices;
-  for (const std::vector<Choice>& of_tensor : choices_) {
+  for (const std::vector<Choice>& of_tensor : candidates_.choices) {
     const auto least = std::ranges::min_element(of_tensor, [](const Choice& a, const Choice& b) {
       return a.bytes != b.bytes ? a.bytes < b.bytes : a.loss < b.loss;
     });
@@ -102,7 +67,7 @@ HeldWeights FormatChoices::smallest() const {
 
 HeldWeights FormatChoices::best(Bytes limit) const {
   if (limit < vector_bytes_) return smallest();
-  const std::optional<Selection> selection = solve(choices_, limit - vector_bytes_);
+  const std::optional<Selection> selection = solve(candidates_.choices, limit - vector_bytes_);
   return selection ? held(selection->choices) : smallest();
 }
 
@@ -124,15 +89,15 @@ std::optional<HeldWeights> FormatChoices::fastest(Bytes limit, const DecodeClock
 }
 
 std::vector<std::vector<Choice>> FormatChoices::timed(const DecodeClock& clock) const {
-  std::vector<std::vector<Choice>> choices = choices_;
+  std::vector<std::vector<Choice>> choices = candidates_.choices;
   const std::vector<bool> is_product = find_products(facts_.tensors);
   for (std::size_t i = 0; i < choices.size(); ++i) {
     if (!is_product[i]) continue;
     const TensorSlot& slot = facts_.tensors[i].slot;
     for (std::size_t c = 0; c < choices[i].size(); ++c)
       choices[i][c].seconds =
-          decode_seconds(clock.machine, *formats_[i][c], slot.rows, slot.columns, clock.threads,
-                         clock.sequences, clock.place);
+          decode_seconds(clock.machine, *candidates_.formats[i][c], slot.rows, slot.columns,
+                         clock.threads, clock.sequences, clock.place);
   }
   return choices;
 }

@@ -8,10 +8,10 @@
 
 #include "base/bytes.h"
 #include "model/weights.h"
+#include "plan/candidates.h"
 #include "plan/costs.h"
 #include "plan/machine.h"
 #include "plan/plan.h"
-#include "plan/solver.h"
 
 namespace plimsoll {
 
@@ -31,17 +31,17 @@ struct DecodeClock {
   WeightPlace place;
 };
 
-/// What a tensor may become.
-enum class Candidates {
-  all,     ///< any format
-  levels,  ///< where the file's codes nest, fewer bits of them; nothing is rounded again
+/// What loading may do to weights.
+enum class Lowering {
+  any,          ///< round them to any format
+  levels_only,  ///< where the file's codes nest, take fewer bits of them; nothing is rounded again
 };
 
 /// Pure. Refers to the facts.
 class FormatChoices {
  public:
   FormatChoices(const ModelFacts& facts, const QualityModel& quality, Rounding rounding,
-                Candidates candidates = Candidates::all);
+                Lowering lowering = Lowering::any);
   /// True if any tensor of the file has codes that nest.
   static bool has_levels(const ModelFacts& facts);
 
@@ -57,8 +57,6 @@ class FormatChoices {
   std::optional<HeldWeights> fastest(Bytes limit, const DecodeClock& clock) const;
   /// Staging that is enough for any of them.
   Bytes most_staging_bytes_per_worker() const { return most_staging_; }
-  /// Tensors that no coded format can hold.
-  std::int64_t kept_tensors() const { return kept_tensors_; }
 
  private:
   /// The choices with what each one's product takes.
@@ -66,11 +64,9 @@ class FormatChoices {
   HeldWeights held(const std::vector<int>& choices) const;
 
   const ModelFacts& facts_;
-  std::vector<std::vector<const Format*>> formats_;  ///< by tensor, as its choices
-  std::vector<std::vector<Choice>> choices_;         ///< by tensor
+  Candidates candidates_;
   Bytes vector_bytes_ = 0;
   Bytes most_staging_ = 0;
-  std::int64_t kept_tensors_ = 0;
 };
 
 /// What weights in these formats (empty: the file's) hold by format, most bytes first.

@@ -248,9 +248,9 @@ HeldWeights keep_speed(const ModelFacts& facts, const PlanRequest& request,
   for (const WeightPlace place : {WeightPlace::memory, WeightPlace::cache}) {
     const Bytes room = place == WeightPlace::cache ? std::min(limit, machine.cache_bytes) : limit;
     const DecodeClock clock{machine, request.threads, request.sessions, place};
-    const double besides = decode_seconds_besides_products(
+    const double fixed = decode_seconds_without_products(
         machine, facts.description, depth, request.sessions, request.threads, place);
-    std::optional<HeldWeights> found = choices.best(room, clock, most_seconds - besides);
+    std::optional<HeldWeights> found = choices.best(room, clock, most_seconds - fixed);
     if (found && (!best || found->kl_nats < best->kl_nats)) best = std::move(found);
     if (best) continue;
     found = choices.fastest(room, clock);
@@ -268,11 +268,11 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
   const auto left_for_weights = [&](const PlanRequest& workers, const Plan& with) {
     const Bytes staging =
         choices.most_staging_bytes_per_worker() * static_cast<Bytes>(workers.threads);
-    const Bytes besides =
+    const Bytes others =
         with.account(Account::runtime) + with.account(Account::text) +
         std::max(staging, with.account(Account::kv) + with.account(Account::activations));
     const Bytes resident = resident_limit(request.budget);
-    return resident - std::min(resident, besides);
+    return resident - std::min(resident, others);
   };
   Bytes limit = left_for_weights(request, frame);
   if (request.threads < usual_threads) {
@@ -353,7 +353,7 @@ Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Deci
   Plan plan = sized(facts, request, *held, decisions.context, decisions.chunk_tokens);
   if (rounds) {
     plan.quality = quality.source;
-    plan.kept_tensors = choices.kept_tensors();
+    plan.uncodable_tensors = count_uncodable(facts.tensors);
   } else {
     set_offers(plan_around(facts, request, as_file, default_context), true, plan);
   }
@@ -388,10 +388,10 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
       };
       Plan of_levels;
       if (FormatChoices::has_levels(facts))
-        of_levels = fitted(FormatChoices(facts, quality, request.rounding, Candidates::levels));
+        of_levels = fitted(FormatChoices(facts, quality, request.rounding, Lowering::levels_only));
       plan = of_levels.fits && of_levels.keeps_speed() ? of_levels : fitted(choices);
       plan.quality = quality.source;
-      plan.kept_tensors = choices.kept_tensors();
+      plan.uncodable_tensors = count_uncodable(facts.tensors);
     }
     set_offers(least, !roomy || slow, plan);
   }
@@ -435,7 +435,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"least_kl_nats", plan.least_kl_nats},
           {"quality", plan.formats.empty() ? "exact" : name(plan.quality)},
           {"formats", formats},
-          {"kept_tensors", plan.kept_tensors},
+          {"kept_tensors", plan.uncodable_tensors},
           {"prefill_tokens_per_second", speed(plan.prefill_tokens_per_second)},
           {"decode_tokens_per_second", speed(plan.decode_tokens_per_second)},
           {"speed_floor", speed(plan.speed_floor)},

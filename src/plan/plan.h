@@ -57,10 +57,10 @@ struct PlanRequest {
   /// Messages are typed, and kept as texts besides: see conversation_bytes().
   bool converses = false;
   int threads = 1;
-  std::int64_t logit_rows =
-      1;  ///< wanted at a time (1 to generate, more to evaluate or in batches)
-  std::int64_t chunk_tokens =
-      256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
+  /// Wanted at a time: 1 to generate, more to evaluate or in batches.
+  std::int64_t logit_rows = 1;
+  /// Prefill chunk wanted; smaller ones are taken when memory is short.
+  std::int64_t chunk_tokens = 256;
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
   bool counts_process = true;  ///< false for a second model beside one whose plan has the process
@@ -97,8 +97,9 @@ struct Plan {
   bool counts_process = true;                   ///< the request's
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
-  std::int64_t largest_context = 0;  ///< that would fit this budget, up to what the model was
-                                     ///< trained for or what was asked for; 0 for none
+  /// That would fit this budget, up to what the model was trained for or what was asked for; 0 for
+  /// none.
+  std::int64_t largest_context = 0;
   std::int64_t offered_context = 0;  ///< the same with the request's slack to spare
   /// For a plan that does not fit, with the slack to spare: fewer workers, and fewer sessions, with
   /// which what was asked for fits; 0 for none. And where no number of workers helps, the context
@@ -124,7 +125,7 @@ struct Plan {
   double kl_nats = 0;  ///< predicted loss of the rounding; 0 where weights are the file's own
   QualitySource quality = QualitySource::prior;  ///< of kl_nats
   /// Tensors that no coded format can hold, since no block divides their rows.
-  std::int64_t kept_tensors = 0;
+  std::int64_t uncodable_tensors = 0;
   /// Of one session's prompt, and of each session while all are answering. Filled in with a speed
   /// floor, or by the caller (predict_speeds) when something is known of the machine.
   std::optional<double> prefill_tokens_per_second;

@@ -30,7 +30,7 @@ std::size_t position(const Format& f) { return static_cast<std::size_t>(&f - for
 /// typical_errors.
 constexpr std::array<double, input_rounding_count> typical_input_errors = {0, 1.5e-4, 8e-5, 3e-4};
 
-/// What error feedback leaves of an error.
+/// What rounding with error feedback leaves of an error, where only plain rounding is known.
 constexpr double feedback_gain = 0.55;
 
 /// What a whole model loses for each unit of error in all of its matrices, and the output matrix's
@@ -49,8 +49,8 @@ Usual usual_loss(double parameters) {
   const auto* next = std::begin(usual_losses) + 1;
   while (next + 1 != std::end(usual_losses) && next->parameters < parameters) ++next;
   const Usual &low = *(next - 1), &high = *next;
-  const double at = std::max(0.0, std::log(parameters / low.parameters) /
-                                      std::log(high.parameters / low.parameters));
+  const double at = std::max(
+      0.0, std::log(parameters / low.parameters) / std::log(high.parameters / low.parameters));
   return {parameters, low.loss * std::pow(high.loss / low.loss, at),
           low.output_share + (high.output_share - low.output_share) * std::min(at, 1.0)};
 }
@@ -117,17 +117,39 @@ std::string_view name(QualitySource source) {
   }
 }
 
-InputRounding input_rounding(const Format& format, Reader reader) {
+InputRounding input_rounding(const Format& format, ProductEngine engine) {
   if (format.kind == Format::Kind::dense) return InputRounding::none;
-  if (reader == Reader::plimsoll) return InputRounding::rows;
+  if (engine == ProductEngine::plimsoll) return InputRounding::rows;
   return format.block_values == 256 ? InputRounding::blocks_of_256 : InputRounding::blocks_of_32;
 }
 
-double TensorQuality::loss(const Format& format, Rounding rounding, Reader reader) const {
-  const double error = errors[static_cast<std::size_t>(rounding)][position(format)];
-  if (error < 0) return -1;
+void TensorQuality::guess_feedback() {
+  for (double& error : errors_of(Rounding::with_feedback) = errors_of(Rounding::plain))
+    if (error > 0) error *= feedback_gain;
+}
+
+TensorQuality::TensorQuality() { errors.fill(std::vector<double>(formats().size(), -1)); }
+
+double TensorQuality::error(const Format& format, Rounding rounding) const {
+  return errors[static_cast<std::size_t>(rounding)][position(format)];
+}
+
+double& TensorQuality::error(const Format& format, Rounding rounding) {
+  return errors[static_cast<std::size_t>(rounding)][position(format)];
+}
+
+double TensorQuality::loss(const Format& format, Rounding rounding, ProductEngine engine) const {
+  const double of_weights = error(format, rounding);
+  if (of_weights < 0) return -1;
   return sensitivity *
-         (error + input_errors[static_cast<std::size_t>(input_rounding(format, reader))]);
+         (of_weights + input_errors[static_cast<std::size_t>(input_rounding(format, engine))]);
+}
+
+std::optional<double> TensorQuality::added_loss(const Format& own, const Format& format,
+                                                Rounding rounding, ProductEngine engine) const {
+  const double of_format = loss(format, rounding, engine);
+  if (of_format < 0) return {};
+  return std::max(0.0, of_format - std::max(0.0, loss(own, rounding, engine)));
 }
 
 QualityModel prior_quality(const Description& d, std::span<const TensorUse> uses) {
@@ -140,11 +162,7 @@ QualityModel prior_quality(const Description& d, std::span<const TensorUse> uses
   QualityModel model;
   for (const TensorUse& use : uses) {
     TensorQuality& tensor = model.tensors.emplace_back();
-    std::vector<double> errors(formats().size(), -1);
-    if (use.slot.is_vector()) {
-      tensor.errors.fill(errors);
-      continue;
-    }
+    if (use.slot.is_vector()) continue;
     const Role role = use.slot.role;
     if (role == Role::output)
       tensor.sensitivity = total * output_share;
@@ -156,13 +174,10 @@ QualityModel prior_quality(const Description& d, std::span<const TensorUse> uses
                            depth_factors(role, d.layers);
     for (const TypicalError& typical : typical_errors) {
       const Format& f = format(typical.id);
-      if (use.slot.columns % f.block_values == 0) errors[position(f)] = typical.error;
+      if (use.slot.columns % f.block_values == 0) tensor.error(f, Rounding::plain) = typical.error;
     }
-    errors[position(*use.info->format)] = 0;
-    tensor.errors[static_cast<std::size_t>(Rounding::plain)] = errors;
-    for (double& error : errors)
-      if (error > 0) error *= feedback_gain;
-    tensor.errors[static_cast<std::size_t>(Rounding::with_feedback)] = errors;
+    tensor.error(*use.info->format, Rounding::plain) = 0;
+    tensor.guess_feedback();
     tensor.input_errors = typical_input_errors;
   }
   return model;

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -24,9 +25,9 @@ enum class QualitySource {
 };
 std::string_view name(QualitySource source);
 
-/// Who multiplies with the rounded weights: engines round the inputs of products too, each in its
-/// own way.
-enum class Reader {
+/// Whose products the rounded weights are for: engines round the inputs of products too, each in
+/// its own way.
+enum class ProductEngine {
   plimsoll,   ///< kernels/kernels.h, QuantisedActivations
   llama_cpp,  ///< bytes in blocks of 32 or, with formats of 256 columns, of 256; halves with F16
 };
@@ -34,7 +35,7 @@ enum class Reader {
 /// How the inputs of a product are rounded.
 enum class InputRounding { none, rows, blocks_of_32, blocks_of_256 };
 constexpr int input_rounding_count = 4;
-InputRounding input_rounding(const Format& format, Reader reader);
+InputRounding input_rounding(const Format& format, ProductEngine engine);
 
 /// How weights are rounded.
 enum class Rounding {
@@ -43,8 +44,10 @@ enum class Rounding {
 };
 constexpr int rounding_count = 2;
 
-/// One tensor's part.
+/// One tensor's part; at first nothing is known of it.
 struct TensorQuality {
+  TensorQuality();
+
   /// Nats per unit of relative error: KL = sensitivity * |W - Ŵ|_H^2 / |W|_H^2, H the second
   /// moments of its inputs.
   double sensitivity = 0;
@@ -59,8 +62,21 @@ struct TensorQuality {
   /// By InputRounding: relative error of the product from rounding its inputs.
   std::array<double, input_rounding_count> input_errors{};
 
+  double error(const Format& format, Rounding rounding) const;
+  double& error(const Format& format, Rounding rounding);
+  std::vector<double>& errors_of(Rounding rounding) {
+    return errors[static_cast<std::size_t>(rounding)];
+  }
+
+  /// Fills in the errors of rounding with feedback, from those of plain rounding.
+  void guess_feedback();
+
   /// Nats; negative where the format's error is not known.
-  double loss(const Format& format, Rounding rounding, Reader reader) const;
+  double loss(const Format& format, Rounding rounding, ProductEngine engine) const;
+  /// Nats beyond what products with the file's `own` format lose by rounding their inputs: those it
+  /// has already lost. Empty where the format's error is not known.
+  std::optional<double> added_loss(const Format& own, const Format& format, Rounding rounding,
+                                   ProductEngine engine) const;
 };
 
 /// By position in find_tensors(); vectors have sensitivity 0.

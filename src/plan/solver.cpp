@@ -324,7 +324,7 @@ class CoreSearch {
       return a.used[1] != b.used[1] ? a.used[1] < b.used[1] : a.path < b.path;
     });
     std::map<double, double> least_loss;  // by seconds, falling: of all states with fewer bytes
-    std::size_t kept = 0;
+    std::size_t left = 0;
     for (const State& state : states) {
       const double this_loss = loss(state);
       auto after = least_loss.upper_bound(state.used[1]);
@@ -332,9 +332,9 @@ class CoreSearch {
       while (after != least_loss.end() && after->second >= this_loss)
         after = least_loss.erase(after);
       least_loss[state.used[1]] = this_loss;
-      states[kept++] = state;
+      states[left++] = state;
     }
-    states.resize(kept);
+    states.resize(left);
   }
 
   /// Leaves only the nodes that a state's path has, so that memory follows the number of states.
@@ -345,15 +345,15 @@ class CoreSearch {
            at = nodes_[static_cast<std::size_t>(at)].before)
         live[static_cast<std::size_t>(at)] = true;
     std::vector<int> moved(nodes_.size());
-    int kept = 0;
+    int left = 0;
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       if (!live[i]) continue;
       Node node = nodes_[i];
       if (node.before >= 0) node.before = moved[static_cast<std::size_t>(node.before)];
-      nodes_[static_cast<std::size_t>(kept)] = node;
-      moved[i] = kept++;
+      nodes_[static_cast<std::size_t>(left)] = node;
+      moved[i] = left++;
     }
-    nodes_.resize(static_cast<std::size_t>(kept));
+    nodes_.resize(static_cast<std::size_t>(left));
     for (State& state : states)
       if (state.path >= 0) state.path = moved[static_cast<std::size_t>(state.path)];
   }

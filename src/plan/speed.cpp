@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "plan/candidates.h"
 #include "plan/costs.h"
 
 namespace plimsoll {
@@ -36,7 +37,9 @@ std::vector<FormatId> formats_of_any_plan(const ModelFacts& facts) {
   std::vector<FormatId> formats = formats_of(facts, {});
   for (const Format* format : rounding_formats()) formats.push_back(format->id);
   for (const TensorUse& use : facts.tensors)
-    for (const Format* level : levels_below(*use.info->format)) formats.push_back(level->id);
+    for (const Format* level :
+         allowed_formats(*use.info->format, {.rounded = false, .levels = true}))
+      formats.push_back(level->id);
   return formats;
 }
 

@@ -10,8 +10,10 @@ namespace {
 constexpr std::int64_t rows_together = RowRounder::rows_together;
 constexpr Bytes alignment = 64;
 
-Bytes value_bytes(std::int64_t columns) {
-  return round_up(static_cast<Bytes>(rows_together * columns) * sizeof(float), alignment);
+/// Of a piece of so many rows, those that are rounded together, as f32.
+Bytes value_bytes(std::int64_t rows, std::int64_t columns) {
+  return round_up(static_cast<Bytes>(std::min(rows, rows_together) * columns) * sizeof(float),
+                  alignment);
 }
 
 }  // namespace
@@ -21,10 +23,10 @@ Bytes RowConverter::staging_bytes(const Conversion& conversion, std::int64_t row
   const Bytes read = piece_staging_bytes(*conversion.info->format, rows, columns);
   if (conversion.is_as_in_file()) return read;
   const Format& to = *conversion.format;
-  const Bytes room =
-      round_up(static_cast<Bytes>(rows_together) * row_bytes(to, columns), alignment);
-  return read +
-         round_up(value_bytes(columns) + RowRounder::scratch_bytes(to, columns) + room, page_bytes);
+  const Bytes room = round_up(
+      static_cast<Bytes>(std::min(rows, rows_together)) * row_bytes(to, columns), alignment);
+  return read + round_up(value_bytes(rows, columns) + RowRounder::scratch_bytes(to, columns) + room,
+                         page_bytes);
 }
 
 RowConverter::RowConverter(const Kernels& kernels, const ModelFile& file,
@@ -37,7 +39,7 @@ RowConverter::RowConverter(const Kernels& kernels, const ModelFile& file,
       staging_(staging) {
   std::byte* const values = staging + piece_staging_bytes(*conversion.info->format, rows, columns);
   values_ = reinterpret_cast<float*>(values);
-  scratch_ = values + value_bytes(columns);
+  scratch_ = values + value_bytes(rows, columns);
   room_ = reinterpret_cast<std::uint8_t*>(scratch_ +
                                           RowRounder::scratch_bytes(*conversion.format, columns));
 }

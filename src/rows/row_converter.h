@@ -41,9 +41,9 @@ class RowConverter {
   Conversion conversion_;
   ColumnWeights weights_;
   std::byte* staging_;
-  float* values_;       ///< [rows_together][columns]
+  float* values_;       ///< of rows that are rounded together
   std::byte* scratch_;  ///< of the rounder
-  std::uint8_t* room_;  ///< rows_together rows in the wanted format
+  std::uint8_t* room_;  ///< for these in the wanted format
 };
 
 }  // namespace plimsoll

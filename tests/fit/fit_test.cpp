@@ -12,6 +12,7 @@
 #include "fit/analysis.h"
 #include "fit/fit_memory.h"
 #include "fit/quality_file.h"
+#include "plan/candidates.h"
 #include "support/fixture.h"
 
 namespace plimsoll {
@@ -73,8 +74,10 @@ TEST_P(Families, FilesHoldWhatWasAskedFor) {
       analyse(context, model.file, model.facts.description, uses, sequences,
               random_sequences(2, 64, model.facts.description.vocabulary, 3), {},
               [](std::int64_t, std::int64_t) {});
-  const FileChoices choices =
-      file_choices(uses, quality, Rounding::with_feedback, Reader::llama_cpp, rounding_formats());
+  const Candidates choices = find_candidates(uses, quality,
+                                             {.place = CandidateRules::Place::file,
+                                              .rounding = Rounding::with_feedback,
+                                              .engine = ProductEngine::llama_cpp});
   Bytes all = 0;
   for (const TensorUse& use : uses) all += round_up(use.info->bytes, 32);
   for (const double share : {0.2, 0.35, 0.6}) {
@@ -286,7 +289,7 @@ TEST_F(Trained, PredictionsHoldAndFeedbackPays) {
     double sum = 0;
     for (std::size_t i = 0; i < uses.size(); ++i)
       if (!uses[i].slot.is_vector())
-        sum += quality.tensors[i].loss(format(id), rounding, Reader::plimsoll);
+        sum += quality.tensors[i].loss(format(id), rounding, ProductEngine::plimsoll);
     return sum;
   };
   for (const FormatId id : {FormatId::Q3_K, FormatId::Q4_K}) {
@@ -302,7 +305,8 @@ TEST_F(Trained, PredictionsHoldAndFeedbackPays) {
   double sum = 0;
   for (std::size_t i = 0; i < uses.size(); ++i)
     if (!uses[i].slot.is_vector())
-      sum += prior.tensors[i].loss(format(FormatId::Q4_K), Rounding::plain, Reader::plimsoll);
+      sum +=
+          prior.tensors[i].loss(format(FormatId::Q4_K), Rounding::plain, ProductEngine::plimsoll);
   EXPECT_NEAR(std::log2(sum / fit(FormatId::Q4_K, false)), 0, 1);
 }
 

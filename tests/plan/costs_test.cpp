@@ -116,7 +116,7 @@ TEST(Costs, ProductsAndTheRestAreTheWhole) {
         const Model model(FormatId::Q8_0, tied);
         const ModelShape shape = model.shape();
         const std::vector<bool> is_product = find_products(shape.uses);
-        double sum = decode_seconds_besides_products(m, shape.description, 10, sequences, 2, place);
+        double sum = decode_seconds_without_products(m, shape.description, 10, sequences, 2, place);
         for (std::size_t i = 0; i < is_product.size(); ++i)
           if (is_product[i])
             sum += decode_seconds(m, *shape.formats[i], shape.uses[i].slot.rows,

@@ -58,12 +58,12 @@ class FittedPlan : public ::testing::Test {
     for (const TensorUse& use : facts_.tensors) {
       TensorQuality tensor;
       tensor.sensitivity = use.slot.is_vector() ? 0 : 0.4 / static_cast<double>(use.slot.layer + 2);
-      for (std::vector<double>& errors : tensor.errors)
+      for (const Rounding rounding : {Rounding::plain, Rounding::with_feedback})
         for (const Format& f : formats())
-          errors.push_back(
+          tensor.error(f, rounding) =
               &f == use.info->format
                   ? 0
-                  : std::pow(4, -8.0 * f.block_bytes / static_cast<double>(f.block_values)));
+                  : std::pow(4, -8.0 * f.block_bytes / static_cast<double>(f.block_values));
       model.tensors.push_back(std::move(tensor));
     }
     return model;

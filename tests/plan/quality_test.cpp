@@ -36,29 +36,31 @@ TEST_F(Quality, FewerBitsLoseMoreInEveryTensor) {
       continue;
     }
     for (const Rounding rounding : {Rounding::plain, Rounding::with_feedback})
-      for (const Reader reader : {Reader::plimsoll, Reader::llama_cpp}) {
+      for (const ProductEngine engine : {ProductEngine::plimsoll, ProductEngine::llama_cpp}) {
         double before = 1e9;
         for (const FormatId id : falling) {
-          const double loss = quality.tensors[i].loss(format(id), rounding, reader);
+          const double loss = quality.tensors[i].loss(format(id), rounding, engine);
           EXPECT_GE(loss, 0);
           EXPECT_LT(loss, before) << uses_[i].slot.name << ' ' << format(id).name;
           before = loss;
         }
-        EXPECT_EQ(quality.tensors[i].loss(*uses_[i].info->format, rounding, reader), 0);
+        EXPECT_EQ(quality.tensors[i].loss(*uses_[i].info->format, rounding, engine), 0);
       }
     EXPECT_LT(
-        quality.tensors[i].loss(format(FormatId::Q4_K), Rounding::with_feedback, Reader::plimsoll),
-        quality.tensors[i].loss(format(FormatId::Q4_K), Rounding::plain, Reader::plimsoll));
+        quality.tensors[i].loss(format(FormatId::Q4_K), Rounding::with_feedback,
+                                ProductEngine::plimsoll),
+        quality.tensors[i].loss(format(FormatId::Q4_K), Rounding::plain, ProductEngine::plimsoll));
   }
 }
 
 TEST_F(Quality, InputsAreRoundedAsTheReaderDoes) {
-  EXPECT_EQ(input_rounding(format(FormatId::F16), Reader::llama_cpp), InputRounding::none);
-  EXPECT_EQ(input_rounding(format(FormatId::Q5_0), Reader::llama_cpp), InputRounding::blocks_of_32);
-  EXPECT_EQ(input_rounding(format(FormatId::Q6_K), Reader::llama_cpp),
+  EXPECT_EQ(input_rounding(format(FormatId::F16), ProductEngine::llama_cpp), InputRounding::none);
+  EXPECT_EQ(input_rounding(format(FormatId::Q5_0), ProductEngine::llama_cpp),
+            InputRounding::blocks_of_32);
+  EXPECT_EQ(input_rounding(format(FormatId::Q6_K), ProductEngine::llama_cpp),
             InputRounding::blocks_of_256);
   for (const FormatId id : {FormatId::Q5_0, FormatId::Q6_K})
-    EXPECT_EQ(input_rounding(format(id), Reader::plimsoll), InputRounding::rows);
+    EXPECT_EQ(input_rounding(format(id), ProductEngine::plimsoll), InputRounding::rows);
 }
 
 TEST_F(Quality, LevelsOfNestedCodesLoseWhatThePriorSays) {
