@@ -123,24 +123,27 @@ std::int64_t largest_that(std::int64_t most, const Fits& fits) {
   return found;
 }
 
+/// The same request of other workers, with their stacks.
+PlanRequest with_threads(PlanRequest request, int threads) {
+  const auto stacks = [](int workers) {
+    return stack_bytes_per_thread * static_cast<Bytes>(workers);
+  };
+  request.runtime_bytes += stacks(threads);
+  request.runtime_bytes -= std::min(request.runtime_bytes, stacks(request.threads));
+  request.threads = threads;
+  return request;
+}
+
 /// What would do with fewer workers or sessions, for a plan that does not fit.
 void offer_less(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
                 std::int64_t context, Plan& plan) {
-  const auto with_threads = [&](std::int64_t threads) {
-    PlanRequest fewer = request;
-    fewer.runtime_bytes -=
-        std::min(fewer.runtime_bytes,
-                 stack_bytes_per_thread * static_cast<Bytes>(request.threads - threads));
-    fewer.threads = static_cast<int>(threads);
-    return fewer;
-  };
   const auto fits = [&](const PlanRequest& fewer) {
     return sized(facts, fewer, weights, context, smallest_chunk(fewer)).fits;
   };
   plan.offered_threads = static_cast<int>(largest_that(
-      request.threads - 1, [&](std::int64_t threads) { return fits(with_threads(threads)); }));
+      request.threads - 1, [&](std::int64_t threads) { return fits(with_threads(request, static_cast<int>(threads))); }));
   if (plan.offered_threads == 0 && request.threads > 1) {
-    const PlanRequest one = with_threads(1);
+    const PlanRequest one = with_threads(request, 1);
     plan.context_of_one_thread = longest_context(facts, one, weights, smallest_chunk(one), context);
   }
   plan.offered_sessions = largest_that(request.sessions - 1, [&](std::int64_t sessions) {
@@ -211,10 +214,12 @@ Plan plan_before_weights(const ModelFacts& facts, const PlanRequest& request,
       return plan_around(facts, request, smallest, fitted_context);
   }
   Plan plan = sized(facts, request, smallest, context, least_chunk);
+  const PlanRequest usual = with_threads(request, std::max(request.threads, usual_threads));
   for (std::int64_t chunk = largest_chunk(request); chunk > least_chunk; chunk /= 2) {
     const Plan larger = sized(facts, request, smallest, context, chunk);
-    if (!larger.fits || larger.account(Account::activations) > request.budget / activations_share)
-      continue;
+    const Bytes activations =
+        sized(facts, usual, smallest, context, chunk).account(Account::activations);
+    if (!larger.fits || activations > request.budget / activations_share) continue;
     plan = larger;
     break;
   }
@@ -276,14 +281,13 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
   };
   Bytes limit = left_for_weights(request, frame);
   if (request.threads < usual_threads) {
-    PlanRequest usual = request;
-    usual.threads = usual_threads;
-    usual.runtime_bytes +=
-        stack_bytes_per_thread * static_cast<Bytes>(usual_threads - request.threads);
+    const PlanRequest usual = with_threads(request, usual_threads);
     const Plan with = sized(facts, usual, choices.smallest(), frame.context, frame.chunk_tokens);
-    // Not below what is little already, where every byte counts.
-    const Bytes little = 2 * choices.smallest().bytes;
-    limit = std::max(with.fits ? left_for_weights(usual, with) : 0, std::min(limit, little));
+    const Bytes of_usual = left_for_weights(usual, with);
+    // What the fewer workers leave besides counts only until the usual ones have as much to spare:
+    // so that more memory is never worth less, whatever the number of workers.
+    const Bytes besides = limit - std::min(limit, of_usual);
+    limit = std::max(of_usual, std::min(limit, choices.smallest().bytes + besides));
   }
   const HeldWeights weights = request.speed ? keep_speed(facts, request, choices, limit,
                                                          std::min(usual_prompt, frame.context))

@@ -2,6 +2,8 @@
 // the least.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -91,6 +93,34 @@ TEST_F(FittedPlan, FewWorkersGetTheSameWeights) {
     ASSERT_TRUE(more.fits);
     EXPECT_EQ(more.formats, one.formats) << threads;
     EXPECT_EQ(more.context, one.context);
+  }
+}
+
+/// From the least that works on, for any number of workers; and what fits all of them with something
+/// to spare is the same for all.
+TEST_F(FittedPlan, MoreMemoryIsNeverWorthLessAndWorkersDoNotChangeTheWeights) {
+  describe(256, 2, FormatId::F16);
+  const auto with = [this](Bytes budget, int threads) {
+    PlanRequest asked = request(budget, 512);
+    asked.threads = threads;
+    asked.runtime_bytes += stack_bytes_per_thread * static_cast<Bytes>(threads);
+    return make_plan(facts_, asked);
+  };
+  const Bytes of_one = with(1, 1).peak_bytes, of_four = with(1, 4).peak_bytes;
+  // What three workers take besides, once for the plan and once before all is the same.
+  const Bytes alike = of_four + (of_four - of_one) + 256 * KiB;
+  for (const int threads : {1, 2, 4}) {
+    double before = std::numeric_limits<double>::infinity();
+    for (Bytes budget = with(1, threads).peak_bytes; budget < alike + 4 * MiB; budget += 100'000) {
+      const Plan plan = with(budget, threads);
+      ASSERT_TRUE(plan.fits) << budget;
+      EXPECT_LE(plan.kl_nats, before) << threads << " workers, " << format_bytes(budget);
+      before = plan.kl_nats;
+      if (budget >= alike) {
+        EXPECT_EQ(plan.formats, with(budget, 4).formats) << threads << " " << budget;
+        EXPECT_EQ(plan.chunk_tokens, with(budget, 4).chunk_tokens) << threads << " " << budget;
+      }
+    }
   }
 }
 
