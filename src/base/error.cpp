@@ -32,6 +32,8 @@ std::string_view name(ErrorCode code) {
       return "budget_refused";
     case ErrorCode::budget_exceeded:
       return "budget_exceeded";
+    case ErrorCode::plan_mismatch:
+      return "plan_mismatch";
     case ErrorCode::machine_limit:
       return "machine_limit";
     case ErrorCode::write_failed:

@@ -24,6 +24,7 @@ enum class ErrorCode {
   context_exceeded,    ///< prompt longer than the context
   budget_refused,      ///< the plan does not fit the budget
   budget_exceeded,     ///< a reservation did not fit while running
+  plan_mismatch,       ///< a saved plan is for another model or machine
   machine_limit,       ///< the machine or container cannot give what was asked
   write_failed,        ///< output not writable, disk full
   network_failed,      ///< a server that cannot be reached, or does not answer as it should

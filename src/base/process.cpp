@@ -39,19 +39,24 @@ ProcessMemory process_memory() {
 
 namespace {
 
-/// Calls body(begin, bytes) for the pages of every segment of code or constants: of the program and
-/// of all libraries.
-void for_each_segment(FunctionRef<void(std::uintptr_t, Bytes)> body) {
+using SegmentBody = FunctionRef<void(std::uintptr_t begin, Bytes bytes)>;
+
+/// Of one program or library: the pages of its segments of code and constants.
+void for_each_segment_of(const dl_phdr_info& object, const SegmentBody& body) {
+  for (int i = 0; i < object.dlpi_phnum; ++i) {
+    const ElfW(Phdr)& segment = object.dlpi_phdr[i];
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
+    const std::uintptr_t address = object.dlpi_addr + segment.p_vaddr;
+    const std::uintptr_t begin = round_down(address, page_bytes);
+    body(begin, round_up(address + segment.p_memsz, page_bytes) - begin);
+  }
+}
+
+/// Of the program and of all libraries.
+void for_each_segment(SegmentBody body) {
   dl_iterate_phdr(
       [](dl_phdr_info* object, std::size_t, void* data) {
-        for (int i = 0; i < object->dlpi_phnum; ++i) {
-          const ElfW(Phdr)& segment = object->dlpi_phdr[i];
-          if (segment.p_type != PT_LOAD || (segment.p_flags & PF_W) != 0) continue;
-          const std::uintptr_t address = object->dlpi_addr + segment.p_vaddr;
-          const std::uintptr_t begin = round_down(address, page_bytes);
-          (*static_cast<FunctionRef<void(std::uintptr_t, Bytes)>*>(data))(
-              begin, round_up(address + segment.p_memsz, page_bytes) - begin);
-        }
+        for_each_segment_of(*object, *static_cast<SegmentBody*>(data));
         return 0;
       },
       &body);
@@ -63,6 +68,24 @@ Bytes program_bytes() {
   Bytes bytes = 0;
   for_each_segment([&bytes](std::uintptr_t, Bytes segment) { bytes += segment; });
   return bytes;
+}
+
+Bytes own_object_bytes() {
+  Bytes found = 0;
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, std::size_t, void* data) {
+        const auto here = reinterpret_cast<std::uintptr_t>(&own_object_bytes);
+        bool is_own = false;
+        Bytes all = 0;
+        for_each_segment_of(*object, [&](std::uintptr_t begin, Bytes bytes) {
+          is_own = is_own || (here >= begin && here - begin < bytes);
+          all += bytes;
+        });
+        if (is_own) *static_cast<Bytes*>(data) = all;
+        return is_own ? 1 : 0;
+      },
+      &found);
+  return found;
 }
 
 void release_program() {

@@ -22,7 +22,9 @@ ProcessMemory process_memory();
 /// Code and constants of the program and of every library that it has loaded: the most that may be
 /// resident of them, the same from start to start.
 Bytes program_bytes();
-/// Unmaps their pages, which come back from the file (or the page cache) when they are touched: what
+/// The same of the one program or library that this code is in.
+Bytes own_object_bytes();
+/// Unmaps the pages of program_bytes(), which come back from the file (or the page cache) when they are touched: what
 /// only opening a model has used is held no longer.
 void release_program();
 

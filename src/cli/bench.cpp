@@ -6,16 +6,20 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/benchmark.h"
+#include "app/loading.h"
+#include "app/planning.h"
+#include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
-#include "cli/bench_measure.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/json_writer.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
-#include "plan/machine.h"
 #include "plan/speed.h"
+#include "probe/reached.h"
+#include "terminal/json_writer.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -199,13 +203,14 @@ int bench_command(const Arguments& arguments) {
   if (request.depths.empty()) request.depths = {0};
 
   choose_isa();
-  const OpenModel model = OpenModel::open(common.model_path(), common.header_room());
+  Host host = common.host();
+  const OpenModel model = open_model(host, common.model_path());
   PlanNeeds needs;
   needs.context = request.context();
   needs.policy = WeightPolicy::fit;
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);
-  const Plan plan = plan_model(model, common, needs);
+  const Plan plan = plan_model(host, model, needs);
   refuse_unless_it_fits(plan, false);
   if (needs.logit_rows > plan.chunk_tokens)
     throw Error(ErrorCode::budget_refused,
@@ -213,22 +218,17 @@ int bench_command(const Arguments& arguments) {
                             needs.logit_rows, plan.chunk_tokens),
                 "give smaller --batches or more --memory");
 
-  const auto context = make_context(common);
+  const auto context = host.make_context();
   report.model = &model;
   report.plan = &plan;
   report.isa = context->kernels.isa;
   report.work = prompt_work(model, plan);
   if (!common.json) notice_rounding(model, plan);
-  auto engine = load_engine(*context, model, plan, &report.load_seconds);
-  {
-    ProgressBar bar("measuring", ProgressBar::Unit::tokens);
-    report.result =
-        measure(*engine, report.work, request, [&](std::int64_t done, std::int64_t all) {
-          bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(all));
-        });
-  }
+  LoadedModel loaded = load_model(host, *context, model, plan);
+  report.load_seconds = loaded.seconds;
+  report.result = measure(*loaded.engine, report.work, request, host.watch);
   report.peak = process_memory().peak;
-  engine.reset();  // noting takes memory too
+  loaded.engine.reset();  // noting takes memory too
   note(report);
   if (common.json)
     print_json_with_peak(json(report));

@@ -8,13 +8,16 @@
 #include <charconv>
 #include <cstdlib>
 
+#include "app/conversation_file.h"
+#include "app/planning.h"
+#include "app/prompting.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/common.h"
-#include "cli/line.h"
-#include "cli/messages_file.h"
-#include "cli/output.h"
-#include "cli/suggest.h"
+#include "options/suggest.h"
+#include "report/line.h"
+#include "terminal/output.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -69,8 +72,8 @@ void show_budget(Chat& chat, const std::string& argument) {
   }
   PlanRequest request = chat.request;
   request.budget = parse_bytes(argument);
-  refuse_beyond_budget("planning again",
-                       planning_bytes_per_tensor * chat.model.facts.tensors.size(), budget);
+  const Reservation held = chat.hold(
+      "planning again", planning_bytes_per_tensor * chat.model.facts.tensors.size());
   const Plan plan = make_plan(chat.model.facts, request);
   refuse_unless_it_fits(plan);
   say(fmt::format(
@@ -134,8 +137,10 @@ void save(Chat& chat, const std::string& argument) {
 
 void load(Chat& chat, const std::string& argument) {
   const std::string path = path_of(argument);
+  Reservation held;
   MessagesFile file = read_messages_file(path, [&](Bytes bytes) {
-    refuse_beyond_budget(fmt::format("reading {}", path), bytes, chat.budget());
+    held = Reservation();
+    held = chat.hold(fmt::format("reading {}", path), bytes);
   });
   // Everything that may throw comes before anything changes.
   const SamplingOptions sampling = sampling_of(file.settings, chat.options.sampling);
@@ -305,6 +310,11 @@ const ChatCommand* find_command(std::string_view name) {
 }
 
 }  // namespace
+
+Reservation Chat::hold(const std::string& what, std::optional<Bytes> bytes) const {
+  if (bytes && *bytes <= conversation_bytes(session.engine().plan().context)) return {};
+  return line.hold_text(what, bytes);
+}
 
 bool is_chat_command(std::string_view message) {
   if (message.size() < 2 || message[0] != '/' || message[1] == '/') return false;

@@ -5,14 +5,16 @@
 #include <string>
 #include <string_view>
 
-#include "cli/terminal.h"
+#include "app/line.h"
 #include "engine/conversation.h"
 #include "plan/plan.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 
 /// A conversation at the terminal, and what commands change of it.
 struct Chat {
+  const Line& line;
   const OpenModel& model;
   Session& session;
   GenerateOptions options;
@@ -22,6 +24,9 @@ struct Chat {
   bool regenerates = false;  ///< an answer is wanted without a question
 
   Bytes budget() const { return request.budget; }
+  /// For something that takes so many bytes for a while: nothing where the plan counted as many for
+  /// the conversation. Throws as Line::hold_text does.
+  Reservation hold(const std::string& what, std::optional<Bytes> bytes) const;
 };
 
 /// Whether a message is for this program: it begins with "/" and a letter, and if it has several

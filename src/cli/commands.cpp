@@ -1,12 +1,5 @@
 #include "cli/commands.h"
 
-#include <fmt/format.h>
-
-#include <algorithm>
-
-#include "base/error.h"
-#include "cli/suggest.h"
-
 namespace plimsoll {
 namespace {
 
@@ -58,52 +51,26 @@ const std::vector<Command>& table() {
        "what rounding costs a model, kept for later plans",
        {{"plimsoll measure model.gguf", "a line for each format"}}},
       {"config",
-       config_command,
+       [](const Arguments& a) { return config_command(commands(), a); },
        "the settings in force, and where each comes from",
        {{"plimsoll config", "as a configuration file"},
         {"plimsoll config run", "of one command, defaults included"}}},
       {"completion",
-       completion_command,
+       [](const Arguments& a) { return completion_command(commands(), a); },
        "what makes a shell complete commands and options",
        {{"source <(plimsoll completion bash)", "for this session"}}},
       {"man",
-       man_command,
+       [](const Arguments& a) { return man_command(commands(), a); },
        "the manual page of a command",
        {{"plimsoll man run | man -l -", "to read it"}}},
       {"version", version_command, "version and kernels"},
-      {"help", help_command, "this list, or the options of a command"},
+      {"help", [](const Arguments& a) { return help_command(commands(), a); }, "this list, or the options of a command"},
   };
   return rows;
 }
 
 }  // namespace
 
-std::span<const Command> commands() { return table(); }
-
-std::vector<std::string> command_names() {
-  std::vector<std::string> names;
-  for (const Command& command : commands()) names.emplace_back(command.name);
-  return names;
-}
-
-const Command& find_command(std::string_view name) {
-  const auto command = std::ranges::find(commands(), name, &Command::name);
-  if (command != commands().end()) return *command;
-  const std::vector<std::string> names = command_names();
-  throw Error(ErrorCode::usage, fmt::format("there is no command \"{}\"", name),
-              did_you_mean(name, names, "the commands are " + joined(names, ", ")));
-}
-
-CommandDeclaration declaration_of(const Command& command) {
-  CommandDeclaration declaration;
-  command.function(Arguments(declaration));
-  return declaration;
-}
-
-std::vector<CommandDeclaration> declarations() {
-  std::vector<CommandDeclaration> all;
-  for (const Command& command : commands()) all.push_back(declaration_of(command));
-  return all;
-}
+CommandTable commands() { return CommandTable(table()); }
 
 }  // namespace plimsoll

@@ -2,12 +2,7 @@
 // code. They throw Error.
 #pragma once
 
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
-
-#include "cli/options.h"
+#include "options/command.h"
 
 namespace plimsoll {
 
@@ -22,31 +17,9 @@ int pull_command(const Arguments& arguments);
 int list_command(const Arguments& arguments);
 int rm_command(const Arguments& arguments);
 int measure_command(const Arguments& arguments);
-int config_command(const Arguments& arguments);
-int completion_command(const Arguments& arguments);
-int man_command(const Arguments& arguments);
 int version_command(const Arguments& arguments);
-int help_command(const Arguments& arguments);
-
-struct Example {
-  std::string_view line, what;
-};
-
-struct Command {
-  std::string_view name;
-  int (*function)(const Arguments&);
-  std::string_view summary;  ///< a line
-  std::vector<Example> examples = {};
-};
 
 /// All of them, in the order in which they are shown.
-std::span<const Command> commands();
-std::vector<std::string> command_names();
-/// Throws Error(usage) with what may have been meant.
-const Command& find_command(std::string_view name);
-
-/// What the command's function declares; runs nothing.
-CommandDeclaration declaration_of(const Command& command);
-std::vector<CommandDeclaration> declarations();
+CommandTable commands();
 
 }  // namespace plimsoll

@@ -7,12 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "app/prompting.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/common.h"
-#include "cli/input.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -93,19 +95,6 @@ void AnswerStream::show(const std::vector<ReasoningSplitter::Piece>& pieces) {
 void AnswerStream::end() {
   show(splitter_.flush());
   stream_->end_line();
-}
-
-GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
-                            const Tokenizer& tokenizer) {
-  options.stops.insert(options.stops.end(), prompt.stops.begin(), prompt.stops.end());
-  for (const std::string& mark : {prompt.reasoning.begin, prompt.reasoning.end}) {
-    if (mark.empty()) continue;
-    const std::vector<TokenId> tokens = tokenizer.encode(mark, true);
-    if (std::any_of(tokens.begin(), tokens.end(),
-                    [&](TokenId token) { return tokenizer.is_control(token); }))
-      options.show_special = true;
-  }
-  return options;
 }
 
 std::string speed_report(const Generated& g, const SamplingOptions& sampling) {

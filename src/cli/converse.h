@@ -8,9 +8,9 @@
 #include <string_view>
 
 #include "cli/chat_commands.h"
-#include "cli/line_reader.h"
 #include "engine/engine.h"
 #include "engine/reasoning.h"
+#include "terminal/line_reader.h"
 
 namespace plimsoll {
 
@@ -51,11 +51,6 @@ Generated generate_with_progress(Session& session, std::span<const TokenId> prom
                                  const GenerateOptions& options,
                                  const std::function<bool(std::string_view)>& emit,
                                  const std::function<bool()>& keep_going = {});
-
-/// `options` for an answer to this prompt: its stop texts, and marks of reasoning that are control
-/// tokens kept in the text.
-GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
-                            const Tokenizer& tokenizer);
 
 /// "prompt 7 tokens at 2,310/s, answer 128 tokens at 410/s, seed 3", and what ended it, without a
 /// line break.

@@ -10,14 +10,15 @@
 #include <set>
 
 #include "base/error.h"
+#include "base/numbers.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/output.h"
-#include "cli/terminal.h"
 #include "file/model_file.h"
 #include "model/architecture.h"
 #include "model/tensors.h"
 #include "model/weights.h"
+#include "terminal/output.h"
+#include "terminal/terminal.h"
 
 namespace plimsoll {
 namespace {
@@ -297,7 +298,8 @@ int inspect_command(const Arguments& arguments) {
       .shared = true;
   if (!options.parse(arguments)) return 0;
 
-  const ModelFile file = ModelFile::open(common.model_path(), common.header_room());
+  const Host host = common.host();
+  const ModelFile file = ModelFile::open(common.model_path(), host.line.header_room());
   const Reading reading = read_description(file);
   if (common.json) {
     print_json(whole_json(file, reading));

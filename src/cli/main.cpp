@@ -12,9 +12,9 @@
 #include "base/error.h"
 #include "base/process.h"
 #include "cli/commands.h"
-#include "cli/help.h"
-#include "cli/output.h"
-#include "cli/settings.h"
+#include "options/help.h"
+#include "options/settings.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {
@@ -51,14 +51,15 @@ class Program {
     if (name.starts_with('-'))
       throw Error(ErrorCode::usage, fmt::format("\"{}\" stands where the command should", name),
                   "as in \"plimsoll run " + name + " ...\"; \"plimsoll help\" lists the commands");
-    const Command& command = find_command(name);
+    const CommandTable table = commands();
+    const Command& command = table.find(name);
     const Words rest = words_.subspan(1);
     // These help with wrong settings, and must not fail because of them.
     for (const char* plain : {"help", "version", "completion", "man"})
-      if (command.name == plain) return command.function(rest);
-    if (wants_help(rest)) return command.function(rest);
-    settings_ = Settings::read(declarations());
-    return command.function({rest, *settings_});
+      if (command.name == plain) return command.run(rest);
+    if (wants_help(rest)) return command.run(rest);
+    settings_ = Settings::read(table.declarations());
+    return command.run({rest, *settings_});
   }
 
   static bool wants_help(Words words) {
@@ -82,9 +83,10 @@ class Program {
   bool wants(const std::string& flag) const {
     if (const std::optional<bool> said = switched(flag)) return *said;
     if (!settings_) return false;
-    const auto command = std::ranges::find(commands(), words_.front(), &Command::name);
-    if (command == commands().end()) return false;
-    const CommandDeclaration declared = declaration_of(*command);
+    const CommandTable table = commands();
+    const auto command = std::ranges::find(table, words_.front(), &Command::name);
+    if (command == table.end()) return false;
+    const CommandDeclaration declared = command->declaration();
     const OptionDeclaration* option = declared.find(flag);
     if (!option) return false;
     try {

@@ -7,45 +7,17 @@
 #include <cerrno>
 #include <memory>
 
+#include "app/model_names.h"
+#include "app/planning.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/small_file.h"
-#include "cli/input.h"
-#include "cli/output.h"
 #include "file/input_file.h"
-#include "plan/quality_file.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {
-
-std::vector<std::string> names_to_suggest(const Places& places) {
-  std::vector<std::string> names;
-  for (const KnownModel& known : known_models()) {
-    const std::string family(known.name.substr(0, known.name.find(':')));
-    if (names.empty() || names.back() != family) names.push_back(family);
-    names.emplace_back(known.name);
-  }
-  for (const StoredModel& model : stored_models(places)) names.push_back(model.name);
-  return names;
-}
-
-/// "did you mean smollm2:135m, smollm2:360m? ".
-std::string suggestion(const std::string& text, const Places& places) {
-  const std::vector<std::string> near = nearest_names(text, names_to_suggest(places));
-  std::string out;
-  for (const std::string& name : near) out += (out.empty() ? "did you mean " : ", ") + name;
-  if (!out.empty()) out += "? ";
-  return out;
-}
-
-std::string quoted_for_shell(const std::string& text) {
-  const bool is_plain = text.find_first_not_of(
-                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,") ==
-                        text.npos;
-  if (is_plain) return text;
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
 
 PullWatch watch_on_terminal() {
   const auto bar = std::make_shared<ProgressBar>("pulling", ProgressBar::Unit::bytes);
@@ -91,30 +63,6 @@ Error renamed(const Error& error, const Offer& offer) {
   return Error(error.code(), message, hint + "--anyway downloads it all the same");
 }
 
-/// From the headers alone: nothing is read of the tensors, which are not there.
-Plan plan_headers(const Offer& offer, const CommonOptions& options) {
-  const OpenModel model = OpenModel::open(offer.preview_path);
-  PlanNeeds needs;
-  PlanRequest request = plan_request(model, options, needs);
-  request.policy = WeightPolicy::fit;
-  if (const auto note = model.file.metadata().string(quality_key))
-    request.quality = parse_quality(*note, model.facts.tensors);
-  return make_plan(model.facts, request);
-}
-
-[[noreturn]] void refuse_absent(const std::string& model, const ModelName& name, const Places& places) {
-  const bool could_be_path = name.known == nullptr && name.source == ModelName::Source::hub &&
-                             model.find(':') == std::string::npos;
-  const std::string near = name.known == nullptr ? suggestion(model, places) : "";
-  throw Error(ErrorCode::not_available,
-              could_be_path
-                  ? fmt::format("{}: no such file or folder, and no model of that name on this machine", model)
-                  : fmt::format("{} is not on this machine", model),
-              name.source == ModelName::Source::ollama
-                  ? fmt::format("{}Ollama itself brings its models: ollama pull {}", near, name.repo)
-                  : fmt::format("{}bring it with: plimsoll pull {}", near, quoted_for_shell(model)));
-}
-
 /// Nothing of it returns.
 void start_anew() {
   const auto line = read_small_file("/proc/self/cmdline");
@@ -130,29 +78,6 @@ void start_anew() {
 
 }  // namespace
 
-ModelName model_name(const std::string& text, const Places& places) {
-  if (auto name = parse_model_name(text, places.endpoint)) return std::move(*name);
-  throw Error(ErrorCode::usage, fmt::format("\"{}\" is no model's name", text),
-              suggestion(text, places) +
-                  "names are like smollm2, ORG/REPO, ORG/REPO:FILE.gguf or ORG/REPO:Q4_K_M; plimsoll "
-                  "list --known shows the short ones");
-}
-
-std::string resolve_model(const std::string& model) {
-  if (file_exists(model)) return model;
-  const Places places = Places::from_environment();
-  const std::optional<ModelName> name = parse_model_name(model, places.endpoint);
-  if (!name) {
-    const std::string near = suggestion(model, places);
-    if (near.empty()) return model;
-    throw Error(ErrorCode::file_not_found,
-                fmt::format("{}: no such file, and no model's name that is known", model),
-                near + "plimsoll list shows what is here");
-  }
-  if (auto stored = find_stored(places, *name)) return stored->path;
-  refuse_absent(model, *name, places);
-}
-
 std::string describe_fit(const Plan& plan) {
   const std::string context = fmt::format("{} tokens of context", grouped(plan.context));
   if (!plan.fits)
@@ -165,7 +90,7 @@ std::string describe_fit(const Plan& plan) {
                      plan.bits_per_weight, format_nats(plan.kl_nats), describe(plan.quality));
 }
 
-OfferReport report_offer(const Offer& offer, const CommonOptions& options, const Terminal& terminal) {
+OfferReport report_offer(const Offer& offer, Host& host, const Terminal& terminal) {
   OfferReport report;
   const std::optional<Bytes> bytes = offer.bytes();
   report.what = fmt::format("{}, {}", printable_line(what_of(offer), 300),
@@ -175,7 +100,7 @@ OfferReport report_offer(const Offer& offer, const CommonOptions& options, const
   if (offer.bytes_here > 0)
     report.what += fmt::format("\n{} of it are here from before", format_bytes(offer.bytes_here));
   if (offer.packaged != nullptr) {
-    const Bytes budget = decide_budget(options.memory);
+    const Bytes budget = host.line.budget();
     report.what += *bytes * 3 / 2 <= budget
                        ? fmt::format("\nfits by its size: {} of {}", format_bytes(*bytes), format_bytes(budget))
                        : fmt::format("\nits size is {}, the budget {}: what fits is said when it is here",
@@ -184,7 +109,7 @@ OfferReport report_offer(const Offer& offer, const CommonOptions& options, const
   }
   if (offer.preview_path.empty()) return report;
   try {
-    report.plan = plan_headers(offer, options);
+    report.plan = plan_headers(host, offer.preview_path);
     report.what += "\n" + describe_fit(*report.plan);
     refuse_unless_it_fits(*report.plan);
   } catch (const Error& error) {
@@ -193,13 +118,13 @@ OfferReport report_offer(const Offer& offer, const CommonOptions& options, const
   return report;
 }
 
-Offer offer_of(const Places& places, const ModelName& name, const CommonOptions& options,
+Offer offer_of(const Places& places, const ModelName& name, Host& host,
                const Preview& preview, bool headers) {
-  const Room room{decide_budget(options.memory), options.memory.has_value()};
+  const Room room{host.line.budget(), host.line.is_given()};
   return prepare_pull(places, name, room, headers, preview, watch_on_terminal());
 }
 
-StoredModel bring(const Places& places, const Offer& offer, bool again, const CommonOptions& options,
+StoredModel bring(const Places& places, const Offer& offer, bool again, Host& host,
                   const std::function<void(const Offer&)>& report) {
   try {
     return finish_pull(places, offer, again, watch_on_terminal());
@@ -221,7 +146,7 @@ StoredModel bring(const Places& places, const Offer& offer, bool again, const Co
     name.known = &without;
     const Preview preview(places);
     try {
-      const Offer other = offer_of(places, name, options, preview, true);
+      const Offer other = offer_of(places, name, host, preview, true);
       report(other);
       return finish_pull(places, other, again, watch_on_terminal());
     } catch (const Error& second) {
@@ -249,7 +174,7 @@ bool confirm(const std::string& question, bool otherwise) {
   return first == 'y' || first == 'Y';
 }
 
-void offer_to_bring(const CommonOptions& options) {
+void offer_to_bring(Host& host, const CommonOptions& options) {
   if (options.model.empty() || options.json || file_exists(options.model)) return;
   if (!standard_input_is_terminal() || ::isatty(STDERR_FILENO) != 1) return;
   const Places places = Places::from_environment();
@@ -260,19 +185,19 @@ void offer_to_bring(const CommonOptions& options) {
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   notice(fmt::format("{} is not on this machine", options.model));
   const auto tell = [&](const Offer& offer) {
-    const OfferReport report = report_offer(offer, options, terminal);
+    const OfferReport report = report_offer(offer, host, terminal);
     write_error(report.what + "\n");
     if (report.error) throw *report.error;
     return offer.bytes();
   };
   {
     const Preview preview(places);
-    const Offer offer = offer_of(places, *name, options, preview, true);
+    const Offer offer = offer_of(places, *name, host, preview, true);
     const std::optional<Bytes> bytes = tell(offer);
     if (!confirm(fmt::format("Pull {}?", bytes ? format_bytes(*bytes) : "it"), true))
       throw Error(ErrorCode::not_available, fmt::format("{} is not on this machine", options.model),
                   fmt::format("bring it with: plimsoll pull {}", quoted_for_shell(options.model)));
-    bring(places, offer, false, options, tell);
+    bring(places, offer, false, host, tell);
   }
   start_anew();
 }

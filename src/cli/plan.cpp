@@ -1,24 +1,21 @@
 // plimsoll plan: what a model needs and whether it fits, from its header; how fast, from this
 // machine's measurements and samples of the weights.
-#include "plan/plan.h"
-
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
+#include "app/forecast.h"
+#include "app/plan_file.h"
 #include "base/error.h"
-#include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/output.h"
-#include "cli/plan_report.h"
-#include "cli/speeds.h"
+#include "file/input_files.h"
 #include "file/output_file.h"
-#include "plan/loading_time.h"
 #include "plan/plan_frontier.h"
-#include "plan/probe.h"
-#include "plan/speed.h"
+#include "report/machine_report.h"
+#include "report/plan_report.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {
@@ -51,58 +48,41 @@ struct PlanOptions {
   static constexpr std::int64_t most_sessions = 1024;
 };
 
-/// One plan of a model, with what it is held against.
-class Planning {
+/// What is shown of it.
+class Shown {
  public:
-  explicit Planning(const PlanOptions& options)
-      : options_(options),
-        model_(OpenModel::open(options.common.model_path(), options.common.header_room())) {
-    if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model_.file));
-    PlanNeeds needs;
-    needs.policy = WeightPolicy::fit;
-    needs.shows_losses = true;
-    needs.sessions = options.sessions.value_or(1);
-    needs.converses = options.chat;
-    if (options.speed > 0) {
-      machine_ = machine_for_floor(formats_of_any_plan(model_.facts), budget(), threads());
-      needs.speed = {options.speed, &*machine_};
-    }
-    PlanRequest request = plan_request(model_, options.common, needs);
-    plan_ = make_plan(model_.facts, request);
-    request.context = plan_.context;
-    frontier_ = plan_frontier(model_.facts, request);
-    measure();
-    if (plan_.fits) measure_loading();
-  }
+  Shown(const PlanOptions& options, const OpenModel& model, const Forecast& said)
+      : options_(options), model_(model), said_(said) {}
 
-  const Plan& plan() const { return plan_; }
   PlanReport report() const {
-    return {model_, plan_, frontier_, options_.common.context.has_value(), loading_};
+    return {model_, said_.plan, said_.frontier, options_.common.context.has_value(), said_.loading};
   }
 
-  std::string describe() const {
+  std::string text() const {
     const Terminal terminal = Terminal::of(STDOUT_FILENO);
     std::string out = describe_plan(report(), terminal);
     if (options_.probe)
-      out += machine_ ? fmt::format("\n{}", describe_machine(*machine_, terminal))
-                      : "\nThe budget leaves no room to measure this machine.\n";
+      out += said_.machine ? fmt::format("\n{}", describe_machine(*said_.machine, terminal))
+                           : "\nThe budget leaves no room to measure this machine.\n";
     return out;
   }
 
   nlohmann::ordered_json json() const {
     nlohmann::ordered_json json;
     json["model"] = model_.file.path();
-    const nlohmann::json values = to_json(plan_);
+    const nlohmann::ordered_json values = plan_json(model_, said_.plan);
     for (const char* key : {"budget_bytes", "peak_bytes", "fits", "context"})
       json[key] = values[key];
     for (const auto& [key, value] : values.items()) json[key] = value;
-    json["load_seconds"] = loading_ ? nlohmann::json(loading_->seconds) : nlohmann::json();
+    const auto& loading = said_.loading;
+    json["load_seconds"] = loading ? nlohmann::json(loading->seconds) : nlohmann::json();
     json["storage_bytes_per_second"] =
-        loading_ ? nlohmann::json(loading_->storage_bytes_per_second) : nlohmann::json();
-    json["frontier"] = frontier_json(frontier_);
-    if (options_.probe) json["machine"] = machine_ ? to_json(*machine_) : nlohmann::json();
+        loading ? nlohmann::json(loading->storage_bytes_per_second) : nlohmann::json();
+    json["frontier"] = frontier_json(said_.frontier);
+    if (options_.probe)
+      json["machine"] = said_.machine ? to_json(*said_.machine) : nlohmann::json();
     try {
-      refuse_unless_it_fits(plan_);
+      refuse_unless_it_fits(said_.plan);
     } catch (const Error& error) {
       json["error"] = error_json(error);
     }
@@ -110,43 +90,9 @@ class Planning {
   }
 
  private:
-  Bytes budget() const { return decide_budget(options_.common.memory); }
-  int threads() const { return options_.common.thread_count(); }
-
-  /// Speeds of the plan, and those of the frontier where they are shown: to know all of its formats
-  /// may take seconds.
-  void measure() {
-    const bool all = options_.common.json || options_.html;
-    if (!plan_.fits && !all && !options_.probe) return;
-    std::vector<FormatId> formats = formats_of(model_.facts, plan_);
-    if (options_.probe) formats = matrix_formats();
-    if (all)
-      for (const Plan& plan : frontier_)
-        std::ranges::copy(formats_of(model_.facts, plan), std::back_inserter(formats));
-    machine_ = machine_for(formats, budget(), threads(), options_.probe);
-    if (!machine_) return;
-    if (plan_.fits) predict_speeds(*machine_, model_.facts, plan_);
-    if (all)
-      for (Plan& plan : frontier_) predict_speeds(*machine_, model_.facts, plan);
-  }
-
-  void measure_loading() {
-    const auto context = make_context(options_.common);
-    const Bytes held = process_memory().resident, all = budget();
-    try {
-      loading_ = predict_loading(*context, model_.file, model_.facts.tensors, plan_.formats,
-                                 all > held ? all - held : 0);
-    } catch (const Error&) {
-      // What is wrong with the file is for loading to say.
-    }
-  }
-
   const PlanOptions& options_;
-  OpenModel model_;
-  std::optional<Machine> machine_;
-  Plan plan_;
-  std::vector<Plan> frontier_;
-  std::optional<LoadingTime> loading_;
+  const OpenModel& model_;
+  const Forecast& said_;
 };
 
 }  // namespace
@@ -154,22 +100,32 @@ class Planning {
 int plan_command(const Arguments& arguments) {
   PlanOptions options;
   if (!options.parse(arguments)) return 0;
-  choose_isa();                    // a wrong PLIMSOLL_ISA is refused as run would
+  choose_isa();  // a wrong PLIMSOLL_ISA is refused as run would
+  Host host = options.common.host();
   std::optional<OutputFile> html;  // a place that cannot be written is known before the work
   if (options.html) html.emplace(*options.html);
-  const Planning planning(options);
+  const OpenModel model = open_model(host, options.common.model_path());
+  if (options.html) refuse_to_overwrite("--html", *options.html, input_files(model.file));
+  const Forecast said = forecast(host, model,
+                                 {.context = options.common.context,
+                                  .sessions = options.sessions.value_or(1),
+                                  .converses = options.chat,
+                                  .speed = options.speed,
+                                  .all_speeds = options.common.json || options.html,
+                                  .probe = options.probe});
+  const Shown shown(options, model, said);
   if (html) {
-    const std::string page = plan_page(planning.report());
+    const std::string page = plan_page(shown.report());
     html->append({reinterpret_cast<const std::uint8_t*>(page.data()), page.size()});
     html->commit();
   }
   if (options.common.json) {
-    const nlohmann::ordered_json json = planning.json();
+    const nlohmann::ordered_json json = shown.json();
     print_json(json);
     return json.contains("error") ? exit_code(ErrorCode::budget_refused) : 0;
   }
-  write_out(planning.describe());
-  refuse_unless_it_fits(planning.plan());
+  write_out(shown.text());
+  refuse_unless_it_fits(said.plan);
   return 0;
 }
 

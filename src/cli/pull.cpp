@@ -6,11 +6,13 @@
 
 #include <nlohmann/json.hpp>
 
+#include "app/model_names.h"
+#include "app/planning.h"
 #include "base/error.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/models.h"
-#include "cli/output.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {
@@ -49,6 +51,7 @@ class Pulling {
  public:
   explicit Pulling(const PullOptions& options)
       : options_(options),
+        host_(options.common.host()),
         places_(Places::from_environment()),
         name_(model_name(options.common.model, places_)) {}
 
@@ -63,7 +66,7 @@ class Pulling {
     if (options_.check) return tell_checked(offer);
     if (report_.error && !options_.anyway) throw *report_.error;
     const StoredModel model =
-        bring(places_, offer, options_.update, options_.common, [this](const Offer& other) {
+        bring(places_, offer, options_.update, host_, [this](const Offer& other) {
           announce(other);
           if (report_.error && !options_.anyway) throw *report_.error;
         });
@@ -71,14 +74,14 @@ class Pulling {
   }
 
  private:
-  Offer look(const Preview& preview) const {
+  Offer look(const Preview& preview) {
     try {
-      return offer_of(places_, name_, options_.common, preview, true);
+      return offer_of(places_, name_, host_, preview, true);
     } catch (const Error& error) {
       if (error.code() != ErrorCode::file_corrupt || !options_.anyway) throw;
       notice(error.message());
     }
-    return offer_of(places_, name_, options_.common, preview, false);
+    return offer_of(places_, name_, host_, preview, false);
   }
 
   void say(const std::string& text) const {
@@ -86,7 +89,7 @@ class Pulling {
   }
 
   void announce(const Offer& offer) {
-    report_ = report_offer(offer, options_.common, Terminal::of(STDOUT_FILENO));
+    report_ = report_offer(offer, host_, Terminal::of(STDOUT_FILENO));
     say(report_.what);
     if (report_.error && !report_.plan && options_.anyway)
       notice(fmt::format("{}: it may not run here", report_.error->message()));
@@ -151,10 +154,10 @@ class Pulling {
   /// What could not be said before.
   void plan_brought(const StoredModel& model) {
     try {
-      const OpenModel opened = OpenModel::open(model.path);
+      const OpenModel opened = open_model(host_, model.path);
       PlanNeeds needs;
       needs.policy = WeightPolicy::fit;
-      report_.plan = plan_model(opened, options_.common, needs);
+      report_.plan = plan_model(host_, opened, needs);
       say(describe_fit(*report_.plan));
     } catch (const Error& error) {
       notice(error.message());
@@ -162,6 +165,7 @@ class Pulling {
   }
 
   const PullOptions& options_;
+  Host host_;
   Places places_;
   ModelName name_;
   OfferReport report_;

@@ -5,9 +5,10 @@
 
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/input.h"
+#include "app/model_names.h"
 #include "cli/models.h"
-#include "cli/output.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 namespace {

@@ -5,41 +5,29 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/loading.h"
+#include "app/plan_file.h"
+#include "app/prompting.h"
+#include "app/text_hold.h"
+#include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/numbers.h"
 #include "base/process.h"
-#include "cli/bundled.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "cli/converse.h"
-#include "cli/input.h"
-#include "cli/json_writer.h"
-#include "cli/line.h"
 #include "cli/models.h"
-#include "cli/output.h"
 #include "cli/run_options.h"
-#include "cli/speeds.h"
 #include "plan/speed.h"
+#include "probe/reached.h"
+#include "report/line.h"
+#include "terminal/input.h"
+#include "terminal/json_writer.h"
+#include "terminal/output.h"
 #include "text/chat_template.h"
 
 namespace plimsoll {
 namespace {
-
-/// Room kept for an answer where neither --tokens nor --context says how much.
-constexpr std::int64_t usual_answer = 1024;
-
-/// Refuses before anything is loaded what would not fit the planned context.
-void check_prompt(std::size_t prompt, const Plan& plan) {
-  const auto length = static_cast<std::int64_t>(prompt);
-  if (length <= plan.context) return;
-  throw Error(
-      ErrorCode::context_exceeded,
-      fmt::format("the prompt has {} tokens, the context {}", length, plan.context),
-      length < plan.offered_context
-          ? fmt::format("give --context {} (at most {} fit this budget), or a shorter prompt",
-                        length + 1, plan.offered_context)
-          : fmt::format("give a shorter prompt; at most {} tokens fit this budget and model",
-                        plan.offered_context));
-}
 
 std::string peak_report(Bytes budget) {
   const Bytes peak = process_memory().peak;
@@ -111,9 +99,12 @@ int run_command(const Arguments& arguments) {
   RunOptions options;
   if (!options.parse(arguments)) return 0;
   choose_isa();  // a wrong PLIMSOLL_ISA is refused before anything else
-  offer_to_bring(options.common);
-  const OpenModel model =
-      OpenModel::open(options.common.model_path(), options.common.header_room());
+  std::optional<SavedPlan> saved;
+  if (options.plan) saved = read_plan(Line({}, 1), *options.plan);
+  Host host =
+      saved ? options.common.host(saved->budget_bytes(), saved->threads()) : options.common.host();
+  offer_to_bring(host, options.common);
+  const OpenModel model = open_model(host, options.common.model_path());
   if (options.common.model.empty() && !options.common.json) notice_bundled_model();
   options.decide_sampling(model.file.metadata());
   std::optional<ChatTemplate> chat_template;
@@ -121,7 +112,8 @@ int run_command(const Arguments& arguments) {
     chat_template.emplace(ChatTemplate::from_metadata(model.file.metadata(), *model.tokenizer));
   const bool uses_chat = chat_template && (options.chat || chat_template->is_from_file());
   options.require_chat(uses_chat);
-  const std::optional<Prompt> prompt = find_prompt(options, uses_chat);
+  TextHold hold(host.line);
+  const std::optional<Prompt> prompt = find_prompt(options, uses_chat, hold);
 
   // Before the plan, so that it counts what they hold.
   std::optional<LineReader> reader;
@@ -131,9 +123,9 @@ int run_command(const Arguments& arguments) {
   if (uses_chat) conversation.emplace(*chat_template, *model.tokenizer);
   ConversationPrompt asked;
   if (conversation) {
-    asked = begin_conversation(options, prompt, *conversation);
+    asked = begin_conversation(options, prompt, *conversation, host.line, hold);
   } else if (prompt) {
-    refuse_long_text(prompt->text.size(), decide_budget(options.common.memory));
+    hold.grow_to(prompt->text.size());
     asked.tokens = prompt_tokens(*model.tokenizer, prompt->text, false);
   }
   if (uses_chat && !chat_template->is_from_file())
@@ -141,33 +133,28 @@ int run_command(const Arguments& arguments) {
                          fmt::format("the model has no chat template: the format is {}",
                                      chat_template->description()));
 
-  const std::int64_t trained = model.facts.description.trained_context;
-  PlanNeeds needs;
-  needs.policy = WeightPolicy::fit;
-  if (prompt) {
-    const auto length = std::ssize(asked.tokens);
-    const std::int64_t answer =
-        options.generate.max_tokens >= 0 ? options.generate.max_tokens : usual_answer;
-    if (length + answer > default_context && trained > default_context)
-      needs.context = std::min(trained, length + answer);
-    // The plan has the text and the ids of as many tokens as there may be.
-    needs.counted_elsewhere =
-        std::min(prompt->text.size() + asked.tokens.size() * sizeof(TokenId),
-                 sequence_bytes(length) - static_cast<Bytes>(length) * sizeof(TokenId));
-  } else {
-    needs.converses = true;
-  }
+  // What stays of them: the ids, the prompt's text, and in a conversation its messages.
+  Reservation held_text =
+      hold.settle(asked.tokens.size() * sizeof(TokenId) +
+                  (prompt ? prompt->text.size() * (conversation ? 3 : 1) : 0));
+  PlanNeeds needs = prompt
+                        ? answer_needs(model, std::ssize(asked.tokens), options.generate.max_tokens)
+                        : conversation_needs();
+  if (options.common.context) needs.context = options.common.context;
+  // Every plan has room for a prompt of usual spelling.
+  needs.held_text = held_text.bytes() - std::min<Bytes>(held_text.bytes(),
+                                                        asked.tokens.size() * prompt_bytes_per_token);
   std::optional<Machine> machine;
   if (options.speed > 0) {
-    machine =
-        machine_for_floor(formats_of_any_plan(model.facts), decide_budget(options.common.memory),
-                          options.common.thread_count());
+    machine = machine_for_floor(host, formats_of_any_plan(model.facts));
     needs.speed = {options.speed, &*machine};
   }
-  const PlanRequest request = plan_request(model, options.common, needs);
-  const Plan plan = make_plan(model.facts, request);
+  const PlanRequest request = plan_request(host, model, needs);
+  held_text.resize(needs.held_text);
+  const Plan plan = saved ? carry_out(model, request, *saved) : make_plan(model.facts, request);
   refuse_unless_it_fits(plan);
-  check_prompt(asked.tokens.size(), plan);
+  refuse_long_prompt(std::ssize(asked.tokens), plan);
+  const std::int64_t trained = model.facts.description.trained_context;
   if (plan.context > trained)
     asked.notices.push_back(fmt::format(
         "beyond {} tokens this model was never trained: expect nonsense there", grouped(trained)));
@@ -178,17 +165,17 @@ int run_command(const Arguments& arguments) {
     notice_rounding(model, plan);
   }
 
-  const auto context = make_context(options.common);
-  double load_seconds = 0;
-  auto engine = load_engine(*context, model, plan, &load_seconds, options.keep,
-                            json ? &asked.notices : nullptr);
-  std::optional<Session> session(*engine);
+  const auto context = host.make_context();
+  if (json)
+    host.watch.notice = [&asked](const std::string& text) { asked.notices.push_back(text); };
+  LoadedModel loaded = load_model(host, *context, model, plan, options.keep);
+  std::optional<Session> session(*loaded.engine);
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   if (!json)
     write_error(draw_line(ledger_accounts(context->ledger), plan.budget_bytes, terminal) + "\n\n");
 
   if (!prompt) {
-    Chat chat{model, *session, options.generate, request, std::move(conversation)};
+    Chat chat{host.line, model, *session, options.generate, request, std::move(conversation)};
     converse(chat, *reader);
     reader.reset();
     write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
@@ -221,7 +208,7 @@ int run_command(const Arguments& arguments) {
   if (options.json_lines) print_lines(lines.flush());
   if (json) {
     result.notices = std::move(asked.notices);
-    print_result(result, prompt->text, options, plan, load_seconds, context->ledger);
+    print_result(result, prompt->text, options, plan, loaded.seconds, context->ledger);
   } else {
     answer.end();
     write_error(
@@ -233,7 +220,7 @@ int run_command(const Arguments& arguments) {
   if (interrupted) InterruptGuard::end_by_signal();
   // Once nothing is held any more: noting takes memory too.
   session.reset();
-  engine.reset();
+  loaded.engine.reset();
   note(generated, model, plan);
   return 0;
 }

@@ -6,12 +6,14 @@
 #include <limits>
 #include <random>
 
+#include "app/conversation_file.h"
+#include "app/text_hold.h"
 #include "base/error.h"
-#include "cli/input.h"
-#include "cli/messages_file.h"
-#include "cli/options.h"
-#include "cli/output.h"
 #include "engine/sampling_defaults.h"
+#include "file/text_input.h"
+#include "options/options.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -25,18 +27,17 @@ constexpr double patience_seconds = 3;
 /// The name of standard input.
 constexpr const char* standard_input = "-";
 
-std::string read_prompt_file(const std::string& path, Bytes budget) {
-  const auto accept = [&](Bytes size) { refuse_long_text(size, budget); };
+std::string read_prompt_file(const std::string& path, TextHold& hold, Bytes before) {
+  const auto accept = [&hold, before](Bytes size) { hold.grow_to(before + size); };
   return path == standard_input ? read_standard_input(accept) : read_text_file(path, accept);
 }
 
 /// --prompt and the texts of --file, a blank line between them.
-std::string given_text(const RunOptions& options) {
-  const Bytes budget = decide_budget(options.common.memory);
+std::string given_text(const RunOptions& options, TextHold& hold) {
   std::string text = options.prompt.value_or("");
   bool is_first = !options.prompt;
   for (const std::string& path : options.files) {
-    const std::string file = read_prompt_file(path, budget);
+    const std::string file = read_prompt_file(path, hold, text.size());
     if (const auto at = find_invalid_utf8(file))
       throw Error(ErrorCode::invalid_text,
                   fmt::format("{} is not UTF-8 at byte {}",
@@ -45,7 +46,7 @@ std::string given_text(const RunOptions& options) {
     if (!is_first) text += text.ends_with('\n') ? "\n" : "\n\n";
     is_first = false;
     text += file;
-    refuse_long_text(text.size(), budget);
+    hold.grow_to(text.size());
   }
   return text;
 }
@@ -102,6 +103,11 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
   options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
+  options.text("--plan", "FILE", plan,
+               "Do exactly what a plan says that plimsoll plan --json has written, its budget "
+               "included, or refuse");
+  for (const char* decided : {"--memory", "--context", "--threads", "--speed"})
+    options.exclusive("--plan", decided);
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");
   options.flag("--json-lines", json_lines,
@@ -173,8 +179,8 @@ ChatSettings RunOptions::chat_settings() const {
   return settings;
 }
 
-std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat) {
-  if (options.prompt || !options.files.empty()) return Prompt{given_text(options)};
+std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat, TextHold& hold) {
+  if (options.prompt || !options.files.empty()) return Prompt{given_text(options, hold)};
   if (options.messages) return Prompt{"", false, false};
   const bool bundled = options.common.model.empty() && !uses_chat;
   if (!standard_input_is_terminal()) {
@@ -182,9 +188,8 @@ std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat) {
     if (silent)
       notice(fmt::format("nothing on standard input for {} s: beginning with a sentence of my own",
                          patience_seconds));
-    const Bytes budget = decide_budget(options.common.memory);
     std::string text;
-    if (!silent) text = read_standard_input([&](Bytes size) { refuse_long_text(size, budget); });
+    if (!silent) text = read_standard_input([&](Bytes size) { hold.grow_to(size); });
     if (!text.empty()) return Prompt{std::move(text)};
     if (!bundled)
       throw Error(ErrorCode::empty_prompt, "the prompt on standard input is empty",
@@ -201,13 +206,15 @@ std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat) {
 
 ConversationPrompt begin_conversation(const RunOptions& options,
                                       const std::optional<Prompt>& prompt,
-                                      Conversation& conversation) {
+                                      Conversation& conversation, const Line& line,
+                                      TextHold& hold) {
   constexpr std::int64_t any_length = std::numeric_limits<std::int64_t>::max();
   ChatSettings settings = options.chat_settings();
   if (options.messages) {
-    const Bytes budget = decide_budget(options.common.memory);
+    Reservation reading;
     MessagesFile file = read_messages_file(*options.messages, [&](Bytes bytes) {
-      refuse_beyond_budget(fmt::format("reading {}", *options.messages), bytes, budget);
+      reading = Reservation();
+      reading = line.hold_text(fmt::format("reading {}", *options.messages), bytes);
     });
     settings.tools = std::move(file.tools);
     if (file.variables.is_object()) {
@@ -216,7 +223,7 @@ ConversationPrompt begin_conversation(const RunOptions& options,
       settings.variables = std::move(variables);
     }
     conversation.set_messages(std::move(file.messages));
-    refuse_long_text(conversation.messages().dump().size(), budget);
+    hold.grow_to(conversation.messages().dump().size());
   }
   conversation.set_settings(std::move(settings));
   if (options.system) {
@@ -227,7 +234,7 @@ ConversationPrompt begin_conversation(const RunOptions& options,
   }
   if (!prompt) return {};
   if (!prompt->is_said) return conversation.prompt(any_length);
-  refuse_long_text(prompt->text.size(), decide_budget(options.common.memory));
+  hold.grow_to(prompt->text.size());
   return conversation.ask(prompt->text, any_length);
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "app/text_hold.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "engine/conversation.h"
@@ -15,7 +16,7 @@ namespace plimsoll {
 
 struct RunOptions {
   CommonOptions common;
-  std::optional<std::string> prompt, system, messages, think;
+  std::optional<std::string> prompt, system, messages, think, plan;
   std::vector<std::string> files, variables;
   bool chat = false, raw = false, keep = false, no_history = false, json_lines = false;
   double speed = 0;  ///< 0: none asked for
@@ -50,11 +51,12 @@ struct Prompt {
 /// What is to be answered or written on from; empty for a conversation at the terminal. `uses_chat`
 /// says that it is answered. Throws Error(empty_prompt) where there is nothing, and as reading
 /// does.
-std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat);
+std::optional<Prompt> find_prompt(RunOptions& options, bool uses_chat, TextHold& hold);
 
 /// Puts --system, --messages and the prompt's text into a conversation; returns the prompt of all.
 ConversationPrompt begin_conversation(const RunOptions& options,
                                       const std::optional<Prompt>& prompt,
-                                      Conversation& conversation);
+                                      Conversation& conversation, const Line& line,
+                                      TextHold& hold);
 
 }  // namespace plimsoll

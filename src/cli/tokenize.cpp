@@ -12,13 +12,16 @@
 
 #include "base/error.h"
 #include "base/ledger.h"
+#include "base/numbers.h"
 #include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
-#include "cli/input.h"
-#include "cli/output.h"
 #include "file/model_file.h"
+#include "file/text_input.h"
 #include "plan/facts.h"
+#include "probe/process_envelope.h"
+#include "terminal/input.h"
+#include "terminal/output.h"
 #include "text/token_stream.h"
 #include "text/tokenizer.h"
 
@@ -65,9 +68,9 @@ constexpr Bytes room_of_request_byte = 64;
 /// What this process may still take, and what that is enough for.
 class Room {
  public:
-  Room(Tokenizer& tokenizer, Bytes budget) {
-    const Bytes resident = process_memory().resident;
-    room_ = std::max(budget - std::min(budget, resident), room_of_byte * least_text);
+  Room(Tokenizer& tokenizer, const Line& line)
+      : held_(line.ledger().count_held(Account::text, tokenizer.memory_bytes())) {
+    room_ = std::max(line.room(), room_of_byte * least_text);
     ledger_.set_budget(room_);
     tokenizer.count_in(ledger_);
     const Bytes work = tokenizer.work_bytes(2 * most_text) - tokenizer.work_bytes(most_text);
@@ -87,7 +90,8 @@ class Room {
   }
 
  private:
-  Ledger ledger_;
+  Reservation held_;  ///< the tokenizer
+  Ledger ledger_;     ///< of the room that is left, 8 MiB of it at least
   Bytes room_ = 0;
   Bytes of_byte_ = room_of_byte;
 };
@@ -174,10 +178,11 @@ int tokenize_command(const Arguments& arguments) {
     throw Error(ErrorCode::usage, "there is no text to tokenize",
                 "give --text or --file, or pipe it in");
 
+  const Host host = common.host();
   std::unique_ptr<Tokenizer> tokenizer = Tokenizer::from_metadata(
-      ModelFile::open(common.model_path(), common.header_room()).metadata());
+      ModelFile::open(common.model_path(), host.line.header_room()).metadata());
   trim_allocator();
-  Room room(*tokenizer, decide_budget(common.memory));
+  const Room room(*tokenizer, host.line);
   if (is_lines) {
     LineBlocks lines(BlockReader::of_standard_input(), room.request());
     for (std::string line; lines.next(line);)

@@ -7,8 +7,8 @@
 #include "base/cpu.h"
 #include "base/error.h"
 #include "cli/commands.h"
-#include "cli/output.h"
-#include "cli/suggest.h"
+#include "options/suggest.h"
+#include "terminal/output.h"
 
 namespace plimsoll {
 

@@ -20,16 +20,18 @@ OpenModel OpenModel::open(const std::string& path, Bytes room) {
 }
 
 Engine::Engine(Context& context, const OpenModel& model, const Plan& plan,
-               const std::function<void(Weights::Progress)>& progress, const ModelFile* kept)
+               const std::function<void(Weights::Progress)>& progress, const ModelFile* kept,
+               Accounts accounts)
     : context_(&context), model_(&model), plan_(plan) {
   refuse_unless_it_fits(plan);
   Ledger& ledger = context.ledger;
   if (ledger.budget() == Ledger::no_cap) ledger.set_budget(plan.budget_bytes);
-  // Caps add up where two engines share a context.
   for (const Account a : {Account::weights, Account::kv, Account::activations})
-    ledger.set_cap(a, (ledger.cap(a) == Ledger::no_cap ? 0 : ledger.cap(a)) + plan.account(a));
-  runtime_ = ledger.reserve(Account::runtime, plan.account(Account::runtime));
-  text_ = ledger.reserve(Account::text, plan.account(Account::text));
+    caps_.push_back(ledger.raise_cap(a, plan.account(a)));
+  if (accounts == Accounts::held_by_engine) {
+    runtime_ = ledger.reserve(Account::runtime, plan.account(Account::runtime));
+    text_ = ledger.reserve(Account::text, plan.account(Account::text));
+  }
   weights_ = std::make_unique<Weights>(context, kept ? *kept : model.file, model.facts.description,
                                        kept ? Weights::Formats() : plan.formats, progress);
   trim_allocator();

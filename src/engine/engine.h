@@ -25,6 +25,8 @@ struct OpenModel {
   ModelFile file;
   std::unique_ptr<Tokenizer> tokenizer;
   ModelFacts facts;
+  /// Of the text account, for who counts it there from the beginning.
+  Reservation held = {};
 
   /// Throws Error as ModelFile::open, Tokenizer::from_metadata and model_facts do.
   /// `room` as ModelFile::open takes it.
@@ -35,14 +37,18 @@ struct OpenModel {
 /// to it.
 class Engine {
  public:
-  /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and adds the
-  /// plan's accounts to its caps, reserves the runtime and text accounts, loads the weights.
+  /// Who has the plan's runtime and text accounts in the Ledger.
+  enum class Accounts { held_by_engine, held_by_caller };
+
+  /// Sets the Ledger's budget (unless it has one: two engines in one context share it) and raises
+  /// its caps by the plan's accounts while the engine lives, reserves the runtime and text accounts
+  /// unless the caller has them, loads the weights.
   /// `progress` is called on this thread. `kept`, if given, has the weights in the plan's formats
   /// already (engine/kept_weights.h). Throws Error(budget_refused) when the plan does not fit,
   /// and whatever loading throws.
   Engine(Context& context, const OpenModel& model, const Plan& plan,
          const std::function<void(Weights::Progress)>& progress = {},
-         const ModelFile* kept = nullptr);
+         const ModelFile* kept = nullptr, Accounts accounts = Accounts::held_by_engine);
 
   Context& context() const { return *context_; }
   const Description& description() const { return model_->facts.description; }
@@ -55,6 +61,7 @@ class Engine {
   Context* context_;
   const OpenModel* model_;
   Plan plan_;
+  std::vector<CapLease> caps_;
   Reservation runtime_, text_;
   std::unique_ptr<Weights> weights_;
   std::unique_ptr<Transformer> transformer_;

@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
 #include "engine/model_identity.h"
 #include "file/gguf_writer.h"
 #include "model/row_rounder.h"
-#include "plan/machine.h"
 #include "text/hash.h"
 
 namespace plimsoll {

@@ -9,12 +9,12 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/cache_folder.h"
 #include "base/error.h"
 #include "base/region.h"
 #include "base/small_file.h"
 #include "file/output_file.h"
 #include "model/row_rounder.h"
-#include "plan/machine.h"
 
 namespace plimsoll {
 namespace {

@@ -11,9 +11,9 @@
 #include "base/error.h"
 #include "file/tensor_table.h"
 #include "fit/fit_memory.h"
+#include "fit/quality_file.h"
 #include "fit/rounding.h"
 #include "model/row_rounder.h"
-#include "plan/quality_file.h"
 
 namespace plimsoll {
 namespace {

@@ -2,45 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "base/error.h"
-#include "base/limits.h"
-#include "base/process.h"
-#include "base/region.h"
 #include "model/architecture.h"
 #include "model/tensors.h"
 #include "model/weights.h"
 
 namespace plimsoll {
-namespace {
-
-/// What a process is declared to hold besides its accounts, for the same command to get the same
-/// plan: what it really holds at a moment differs by some pages from start to start. Checked by the
-/// suite memory; docs/decisions/memory.md says what was measured.
-///
-/// Of code and constants, what running touches (docs/decisions/memory.md).
-constexpr Bytes touched_parts = 17, all_parts = 32;
-/// Heap: what parsing leaves behind, and what the allocator adds to the text account.
-constexpr Bytes heap_bytes = 640 * KiB, heap_divisor_of_text = 32;
-/// A process that holds more than was declared counts so many more.
-constexpr Bytes declared_step = 128 * KiB;
-
-/// What comes after planning: heap for the sequence and its text, and for each worker a stack.
-constexpr Bytes later_bytes = 128 * KiB;
-
-/// `declared`, or as many steps more as `held` takes.
-Bytes at_least(Bytes declared, Bytes held) {
-  return held <= declared ? declared : declared + round_up(held - declared, declared_step);
-}
-
-/// A control group's count runs ahead of what its processes hold (pages are charged in batches for
-/// each processor, and kernel memory belongs to nobody), so that a budget of exactly the group's
-/// limit, the natural one in a container, seems to be too much by as much.
-constexpr Bytes charged_ahead = 4 * MiB;
-
-}  // namespace
-
 ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
   ModelFacts facts;
   facts.description = describe(file);
@@ -60,33 +27,6 @@ ModelFacts model_facts(const ModelFile& file, const Tokenizer& tokenizer) {
                             tokenizer.vocabulary_size(), facts.description.vocabulary),
                 "the file is damaged or was converted wrongly");
   return facts;
-}
-
-Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes counted_elsewhere) {
-  trim_allocator();
-  release_program();
-  const ProcessMemory held = process_memory();
-  const Bytes code = at_least(program_bytes() / all_parts * touched_parts, held.file_mapped);
-  const Bytes counted = std::min(held.anonymous, facts.text_bytes + counted_elsewhere);
-  const Bytes heap = at_least(heap_bytes + facts.text_bytes / heap_divisor_of_text,
-                              held.anonymous - counted);
-  return code + heap + later_bytes + stack_bytes_per_thread * static_cast<Bytes>(threads) +
-         facts.table_bytes;
-}
-
-Bytes decide_budget(std::optional<Bytes> wanted) {
-  const MachineLimits limits = probe_limits();
-  if (!wanted) return limits.usable;
-  const Bytes most = limits.group_limit && round_down(*wanted, page_bytes) <= *limits.group_limit
-                         ? limits.usable + charged_ahead
-                         : limits.usable;
-  if (*wanted > most)
-    throw Error(
-        ErrorCode::machine_limit,
-        fmt::format("--memory {} is more than this {} can give: {}", format_bytes(*wanted),
-                    limits.group_limit ? "container" : "machine", format_bytes(limits.usable)),
-        fmt::format("give --memory {} or less, or leave it out", limits.usable));
-  return *wanted;
 }
 
 }  // namespace plimsoll

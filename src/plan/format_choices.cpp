@@ -79,6 +79,16 @@ HeldWeights FormatChoices::held(const std::vector<int>& choices) const {
   return weights;
 }
 
+std::optional<HeldWeights> FormatChoices::weigh(const Weights::Formats& formats) const {
+  std::vector<int> choices;
+  for (std::size_t i = 0; i < formats_.size(); ++i) {
+    const auto found = std::ranges::find(formats_[i], formats[i]);
+    if (found == formats_[i].end()) return {};
+    choices.push_back(static_cast<int>(found - formats_[i].begin()));
+  }
+  return held(choices);
+}
+
 HeldWeights FormatChoices::smallest() const {
   std::vector<int> choices;
   for (const std::vector<Choice>& of_tensor : choices_) {

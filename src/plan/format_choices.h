@@ -45,6 +45,8 @@ class FormatChoices {
   /// True if any tensor of the file has codes that nest.
   static bool has_levels(const ModelFacts& facts);
 
+  /// These formats, by position in the facts' tensors; empty where one of them is no choice.
+  std::optional<HeldWeights> weigh(const Weights::Formats& formats) const;
   /// Every tensor in its smallest format.
   HeldWeights smallest() const;
   /// Those of least loss with at most `limit` bytes; smallest() where there are none.

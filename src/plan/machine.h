@@ -1,5 +1,5 @@
-// What was measured of this machine, as a plain value that predicts speeds (plan/costs.h), and the
-// file that keeps it from one plan to the next.
+// What was measured of a machine, as a plain value that predicts speeds (plan/costs.h). The folder
+// probe/ measures it and keeps it.
 #pragma once
 
 #include <array>
@@ -92,7 +92,7 @@ struct Machine {
 
   /// What models reached before the last measurement (of the machine, or by bench), newest last: on
   /// a shared machine the middle of that is the best guess of what the next one will. What was
-  /// reached since is noted apart (note_reached in plan/speed.h) and changes no plan.
+  /// reached since is noted apart (probe/reached.h) and changes no plan.
   std::vector<ReachedSpeed> reached;
   /// How that is read: not kept.
   double reach_quantile = 0.5, reach_margin = 1;
@@ -111,30 +111,18 @@ struct Machine {
   const FormatSpeed* find(FormatId format) const;
 };
 
-/// The key of this process. Throws as choose_isa does.
-MachineKey machine_key(int threads);
-
 nlohmann::json to_json(const Machine& machine);
+/// Of what is written of machines: what is deeper is none of it, and not parsed.
+constexpr int most_machine_levels = 8;
 /// Empty for anything but what to_json() gave as text.
 std::optional<Machine> parse_machine(std::string_view json);
 
-/// The folder of what may be lost: ${XDG_CACHE_HOME:-~/.cache}/plimsoll; empty where there is none.
-std::string cache_folder();
+nlohmann::json to_json(const std::vector<ReachedSpeed>& speeds);
+/// Throws nlohmann::json::exception or Error(file_corrupt) for anything but what to_json() gave.
+std::vector<ReachedSpeed> parse_reached(const nlohmann::json& json);
 
-/// What was kept in `folder` for this key; empty when there is nothing or nothing valid.
-std::optional<Machine> load_machine(const std::string& folder, const MachineKey& key);
-/// Keeps it, whole or not at all; that a folder cannot be written is no error. Whoever changes what
-/// was there holds the lock from loading on.
-void save_machine(const std::string& folder, const Machine& machine);
-/// base/file_lock.h of the files of a key. Makes the folder, if it can.
-std::string machine_lock_path(const std::string& folder, const MachineKey& key);
-
-/// What was reached since the last measurement of `machine`, newest last; of another measurement,
-/// or where there is nothing valid, none.
-std::vector<ReachedSpeed> load_notes(const std::string& folder, const Machine& machine);
-/// As save_machine does.
-void save_notes(const std::string& folder, const Machine& machine,
-                const std::vector<ReachedSpeed>& notes);
+/// Numbers that no two measurements share.
+nlohmann::json measurement_json(const Machine& machine);
 /// True where both hold the same measurements, formats that only one of them knows aside.
 bool is_same_measurement(const Machine& a, const Machine& b);
 

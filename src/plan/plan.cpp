@@ -13,6 +13,7 @@
 #include "cache/kv_cache.h"
 #include "model/transformer.h"
 #include "plan/costs.h"
+#include "plan/decisions.h"
 #include "plan/format_choices.h"
 #include "plan/speed.h"
 #include "text/tokenizer.h"
@@ -58,6 +59,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   Plan plan;
   plan.budget_bytes = request.budget;
   plan.process_bytes = request.runtime_bytes;
+  plan.counts_process = request.counts_process;
   plan.slack_bytes = request.runtime_slack;
   plan.context = context;
   plan.sessions = request.sessions;
@@ -83,13 +85,14 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
                                                   {d.layers, d.kv_heads, d.head_dim}, context)}));
   set(Account::activations,
       ActivationLayout(d, context, plan.chunk_tokens, plan.logit_rows, request.threads).total);
-  set(Account::text, facts.text_bytes);
+  const Bytes text = bounded_sum({facts.text_bytes, request.held_text});
+  set(Account::text, text);
   set(Account::runtime, runtime);
   for (const Bytes bytes : plan.accounts)
     plan.running_bytes = bounded_sum({plan.running_bytes, bytes});
   // Staging lives only while loading, before the KV cache and the activations exist.
   plan.loading_bytes = bounded_sum(
-      {runtime, facts.text_bytes, weights.bytes,
+      {runtime, text, weights.bytes,
        bounded_product({weights.staging_bytes_per_worker, static_cast<Bytes>(request.threads)})});
   const Bytes resident = std::max(plan.running_bytes, plan.loading_bytes);
   plan.peak_bytes = round_up(resident + page_table_bytes(resident), page_bytes);
@@ -247,13 +250,65 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
   return sized(facts, request, weights, frame.context, frame.chunk_tokens);
 }
 
+HeldWeights weights_of_file(const ModelFacts& facts) {
+  return {{}, facts.weight_bytes, facts.staging_bytes_per_worker, 0};
+}
+
+QualityModel quality_for(const ModelFacts& facts, const PlanRequest& request) {
+  return request.quality ? *request.quality : prior_quality(facts.description, facts.tensors);
+}
+
+/// What a refusal may offer: the same whatever was decided.
+void set_offers(const Plan& least, bool is_rounded, Plan& plan) {
+  if (is_rounded) {
+    plan.largest_context = least.largest_context;
+    plan.offered_context = least.offered_context;
+  }
+  plan.least_context = least.least_context;
+  plan.least_bytes = least.least_bytes;
+  plan.least_kl_nats = least.least_kl_nats;
+}
+
 }  // namespace
 
+Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Decisions& decisions) {
+  PlanRequest request = asked;
+  request.budget = decisions.budget_bytes;
+  request.sessions = decisions.sessions;
+  request.threads = decisions.threads;
+  request.logit_rows = decisions.logit_rows;
+  const bool rounds = !decisions.formats.empty();
+  const HeldWeights as_file = weights_of_file(facts);
+  if (!rounds && (request.policy == WeightPolicy::exact || facts.tensors.empty())) {
+    const Plan offers = plan_around(facts, request, as_file, default_context);
+    Plan plan = sized(facts, request, as_file, decisions.context, decisions.chunk_tokens);
+    set_offers(offers, true, plan);
+    plan.shares = format_shares(facts.tensors, plan.formats);
+    return plan;
+  }
+  const QualityModel quality = quality_for(facts, request);
+  const FormatChoices choices(facts, quality, request.rounding);
+  const std::optional<HeldWeights> held =
+      rounds ? choices.weigh(decisions.formats) : std::optional(as_file);
+  if (!held)
+    throw Error(ErrorCode::unsupported_format,
+                "the plan holds tensors in formats that this model's cannot be rounded to",
+                "write it again with plimsoll plan --json");
+  Plan plan = sized(facts, request, *held, decisions.context, decisions.chunk_tokens);
+  if (rounds) {
+    plan.quality = quality.source;
+    plan.kept_tensors = choices.kept_tensors();
+  } else {
+    set_offers(plan_around(facts, request, as_file, default_context), true, plan);
+  }
+  set_offers(plan_around(facts, request, choices.smallest(), fitted_context), rounds, plan);
+  plan.shares = format_shares(facts.tensors, plan.formats);
+  return plan;
+}
+
 Bytes sequence_bytes(std::int64_t context) {
-  // Of a token: its id in the session, and in the prompt or the answer; its text, 4 bytes of it or
-  // up to 8 while a text grows.
-  constexpr Bytes of_token = 2 * sizeof(TokenId) + 8;
-  return bounded_product({static_cast<Bytes>(context), of_token});
+  // Its id in the session too.
+  return bounded_product({static_cast<Bytes>(context), prompt_bytes_per_token + sizeof(TokenId)});
 }
 
 Bytes conversation_bytes(std::int64_t context) {
@@ -262,11 +317,10 @@ Bytes conversation_bytes(std::int64_t context) {
 }
 
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
-  const HeldWeights as_file = {{}, facts.weight_bytes, facts.staging_bytes_per_worker, 0};
+  const HeldWeights as_file = weights_of_file(facts);
   Plan plan = plan_around(facts, request, as_file, default_context);
   if (request.policy == WeightPolicy::fit && !facts.tensors.empty()) {
-    const QualityModel quality =
-        request.quality ? *request.quality : prior_quality(facts.description, facts.tensors);
+    const QualityModel quality = quality_for(facts, request);
     const FormatChoices choices(facts, quality, request.rounding);
     const Plan least = plan_around(facts, request, choices.smallest(), fitted_context);
     const std::int64_t enough =
@@ -292,12 +346,8 @@ Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {
       plan = of_levels.fits && of_levels.keeps_speed() ? of_levels : fitted(choices);
       plan.quality = quality.source;
       plan.kept_tensors = choices.kept_tensors();
-      plan.largest_context = least.largest_context;
-      plan.offered_context = least.offered_context;
     }
-    plan.least_context = least.least_context;
-    plan.least_bytes = least.least_bytes;
-    plan.least_kl_nats = least.least_kl_nats;
+    set_offers(least, !roomy || slow, plan);
   }
   plan.shares = format_shares(facts.tensors, plan.formats);
   set_speeds(facts, request, plan);

@@ -63,6 +63,8 @@ struct PlanRequest {
       256;  ///< prefill chunk wanted; smaller ones are taken when memory is short
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
+  bool counts_process = true;  ///< false for a second model beside one whose plan has the process
+  Bytes held_text = 0;  ///< in the text account besides the model's own
   /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
   /// spare.
   Bytes runtime_slack = 0;
@@ -92,6 +94,7 @@ struct Plan {
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes
+  bool counts_process = true;                   ///< the request's
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
   std::int64_t largest_context = 0;  ///< that would fit this budget, up to what the model was
@@ -129,8 +132,12 @@ struct Plan {
   Bytes account(Account a) const { return accounts[static_cast<std::size_t>(a)]; }
 };
 
-/// On the heap for a sequence of so many tokens: the session's ids, those of prompt and answer, and
-/// their texts. Part of every plan's runtime account.
+/// On the heap for a token of a prompt or an answer: its id, and 4 bytes of text, or 8 while a text
+/// grows.
+constexpr Bytes prompt_bytes_per_token = 12;
+
+/// The same for a sequence of so many tokens, with the session's ids. Part of every plan's runtime
+/// account.
 Bytes sequence_bytes(std::int64_t context);
 
 /// The same for what a conversation holds besides: messages, what templates make of them and their

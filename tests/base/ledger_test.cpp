@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <functional>
 #include <random>
 #include <string>
 #include <thread>
@@ -43,7 +47,7 @@ TEST(Ledger, CountsByAccountAndReleases) {
 TEST(Ledger, CapsAndBudgetHoldToTheByte) {
   Ledger ledger;
   ledger.set_budget(100);
-  ledger.set_cap(Account::kv, 40);
+  const CapLease cap = ledger.raise_cap(Account::kv, 40);
   const Reservation kv = ledger.reserve(Account::kv, 40);
   EXPECT_EQ(code_of([&] { (void)ledger.reserve(Account::kv, 1); }), ErrorCode::budget_exceeded);
   const Reservation weights = ledger.reserve(Account::weights, 60);
@@ -79,7 +83,7 @@ TEST(Ledger, HugeRequestsDoNotWrapAround) {
   EXPECT_EQ(ledger.used(), 100u);
 }
 
-TEST(Ledger, ReliefRunsInOrderUntilItFits) {
+TEST(Ledger, ReliefRunsByRankUntilItFits) {
   Ledger ledger;
   ledger.set_budget(100);
   Reservation prefixes = ledger.reserve(Account::kv, 20);
@@ -94,9 +98,10 @@ TEST(Ledger, ReliefRunsInOrderUntilItFits) {
       return given;
     };
   };
-  ledger.add_relief("prefixes", relieve("prefixes", prefixes));
-  ledger.add_relief("precision", relieve("precision", precision));
-  ledger.add_relief("last", relieve("last", last));
+  // By rank, whatever the order of addition.
+  const ReliefLease third = ledger.add_relief("last", 3, relieve("last", last));
+  const ReliefLease second = ledger.add_relief("precision", 2, relieve("precision", precision));
+  const ReliefLease first = ledger.add_relief("prefixes", 1, relieve("prefixes", prefixes));
 
   const Reservation wanted = ledger.reserve(Account::activations, 50);
   const std::vector<std::pair<std::string, Bytes>> expected = {{"prefixes", 50}, {"precision", 30}};
@@ -112,13 +117,13 @@ TEST(Ledger, NoReliefForWhatCannotFit) {
   ledger.set_budget(100);
   Reservation held = ledger.reserve(Account::kv, 90);
   int calls = 0;
-  ledger.add_relief("held", [&](Bytes) {
+  const ReliefLease relief = ledger.add_relief("held", 0, [&](Bytes) {
     ++calls;
     held.resize(0);
     return Bytes{90};
   });
   EXPECT_THROW((void)ledger.reserve(Account::weights, 101), Error);
-  ledger.set_cap(Account::io, 10);
+  const CapLease cap = ledger.raise_cap(Account::io, 10);
   EXPECT_THROW((void)ledger.reserve(Account::io, 11), Error);
   EXPECT_EQ(calls, 0);
   EXPECT_EQ(held.bytes(), 90u);
@@ -130,7 +135,7 @@ TEST(Ledger, ReliefThatGivesTooLittleEndsInAnError) {
   Ledger ledger;
   ledger.set_budget(100);
   Reservation held = ledger.reserve(Account::kv, 90);
-  ledger.add_relief("little", [&](Bytes) {
+  const ReliefLease relief = ledger.add_relief("little", 0, [&](Bytes) {
     held.resize(80);
     return Bytes{10};
   });
@@ -145,7 +150,7 @@ TEST(Ledger, LoweredBudgetAsksReliefForTheOverhang) {
   Reservation held = ledger.reserve(Account::kv, 90);
   ledger.set_budget(50);
   Bytes asked = 0;
-  ledger.add_relief("held", [&](Bytes wanted) {
+  const ReliefLease relief = ledger.add_relief("held", 0, [&](Bytes wanted) {
     asked = wanted;
     held.resize(held.bytes() - wanted);
     return wanted;
@@ -153,6 +158,107 @@ TEST(Ledger, LoweredBudgetAsksReliefForTheOverhang) {
   const Reservation more = ledger.reserve(Account::weights, 20);
   EXPECT_EQ(asked, 60u);
   EXPECT_EQ(ledger.used(), 50u);
+}
+
+TEST(Ledger, CapsAddUpAndGoWithTheirOwners) {
+  Ledger ledger;
+  EXPECT_EQ(ledger.cap(Account::kv), Ledger::no_cap);
+  CapLease one = ledger.raise_cap(Account::kv, 40);
+  {
+    const CapLease two = ledger.raise_cap(Account::kv, 20);
+    EXPECT_EQ(ledger.cap(Account::kv), 60u);
+    (void)ledger.reserve(Account::kv, 60);
+  }
+  EXPECT_EQ(ledger.cap(Account::kv), 40u);
+  CapLease moved = std::move(one);
+  EXPECT_EQ(code_of([&] { (void)ledger.reserve(Account::kv, 41); }), ErrorCode::budget_exceeded);
+  moved = CapLease();
+  EXPECT_EQ(ledger.cap(Account::kv), Ledger::no_cap);
+  (void)ledger.reserve(Account::kv, 1000);
+}
+
+TEST(Ledger, WhatIsHeldAlreadyIsCountedBeyondTheBudget) {
+  Ledger ledger;
+  ledger.set_budget(100);
+  const Reservation held = ledger.count_held(Account::text, 130);
+  EXPECT_EQ(ledger.used(), 130u);
+  EXPECT_EQ(code_of([&] { (void)ledger.reserve(Account::kv, 1); }), ErrorCode::budget_exceeded);
+}
+
+TEST(Ledger, AMovedLineRelievesAtOnceAndSaysWhatIsOver) {
+  Ledger ledger;
+  ledger.set_budget(100);
+  Reservation cache = ledger.reserve(Account::kv, 30), weights = ledger.reserve(Account::weights, 60);
+  const ReliefLease second = ledger.add_relief("weights", 2, [&](Bytes wanted) {
+    const Bytes given = std::min<Bytes>(wanted, 25);
+    weights.resize(weights.bytes() - given);
+    return given;
+  });
+  const ReliefLease first = ledger.add_relief("cache", 1, [&](Bytes wanted) {
+    const Bytes given = std::min(wanted, cache.bytes());
+    cache.resize(cache.bytes() - given);
+    return given;
+  });
+  Ledger::Moved moved = ledger.move_line(90);  // exactly what is used
+  EXPECT_EQ(moved.over, 0u);
+  EXPECT_TRUE(moved.relieved.empty());
+  moved = ledger.move_line(50);
+  EXPECT_EQ(moved.over, 0u);
+  const std::vector<std::pair<std::string, Bytes>> both = {{"cache", 30}, {"weights", 10}};
+  EXPECT_EQ(moved.relieved, both);
+  EXPECT_EQ(ledger.used(), 50u);
+  moved = ledger.move_line(10);
+  EXPECT_EQ(moved.over, 15u);  // 25 of 40 are given
+  EXPECT_EQ(ledger.budget(), 10u);
+  EXPECT_EQ(ledger.move_line(200).over, 0u);
+  (void)ledger.reserve(Account::kv, 175);
+}
+
+TEST(Ledger, AReliefThatHasGoneIsNotCalled) {
+  Ledger ledger;
+  ledger.set_budget(10);
+  Reservation held = ledger.reserve(Account::kv, 10);
+  int calls = 0;
+  ReliefLease relief = ledger.add_relief("held", 0, [&](Bytes) {
+    ++calls;
+    relief = ReliefLease();  // a relief may end itself
+    return Bytes{0};
+  });
+  EXPECT_THROW((void)ledger.reserve(Account::io, 1), Error);
+  EXPECT_THROW((void)ledger.reserve(Account::io, 1), Error);
+  EXPECT_EQ(calls, 1);
+}
+
+// While one thread's relief is at work, another takes whatever is free: never what was freed for the first.
+TEST(Ledger, WhatAReliefFreesIsNotLostToAnotherThread) {
+  for (int round = 0; round < 50; ++round) {
+    Ledger ledger;
+    ledger.set_budget(100);
+    Reservation held = ledger.reserve(Account::kv, 100);
+    std::atomic<bool> greedy_runs = true;
+    const ReliefLease relief = ledger.add_relief("held", 0, [&](Bytes wanted) {
+      const Bytes given = std::min(wanted, held.bytes());
+      held.resize(held.bytes() - given);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));  // the other one has its chances
+      return given;
+    });
+    std::vector<Reservation> stolen;
+    std::thread greedy([&] {
+      while (greedy_runs) {
+        // A relief that is asked for by this thread gives as well, so only what is free counts.
+        if (ledger.used() + 1 > ledger.budget()) continue;
+        try {
+          stolen.push_back(ledger.reserve(Account::io, 1));
+        } catch (const Error&) {
+        }
+      }
+    });
+    const Reservation wanted = ledger.reserve(Account::weights, 60);
+    EXPECT_EQ(wanted.bytes(), 60u);
+    EXPECT_LE(ledger.used(), 100u);
+    greedy_runs = false;
+    greedy.join();
+  }
 }
 
 TEST(Reservation, MovesWithoutCountingTwice) {

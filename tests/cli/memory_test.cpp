@@ -45,10 +45,10 @@ std::string long_model(const TemporaryFolder& folder) {
 
 TEST_F(Memory, ALongPromptIsPartOfThePlan) {
   const std::string model = long_model(folder_);
-  const std::string context = "60032";
+  const std::string context = "40032";
   std::string text;
-  while (text.size() < 60000) text += "The kernel writes every page that it has changed to the disk. ";
-  text.resize(60000);
+  while (text.size() < 40000) text += "The kernel writes every page that it has changed to the disk. ";
+  text.resize(40000);
   const Outcome plan = run_program({"plan", model, "--context", context, "--threads", "2", "--json"});
   const auto planned = plan.json()["peak_bytes"].get<std::uint64_t>();
   for (const bool json : {true, false}) {

@@ -282,5 +282,28 @@ TEST(Run, AReaderThatLeavesEndsItQuietly) {
   EXPECT_EQ(run_program(invocation).exit_code, 0);
 }
 
+/// plan --json > FILE, run --plan FILE: the same weights, the same text, and no other budget.
+TEST(Run, DoesExactlyWhatAPlanSays) {
+  const TemporaryFolder folder;
+  const std::string plan_file = folder.file("plan.json");
+  const std::string little = enough_memory == "32MiB" ? "14MiB" : enough_memory;
+  std::ofstream(plan_file)
+      << run_program({"plan", "--memory", little, "--threads", "1", "--json"}).out;
+  const std::vector<std::string> asked = {"run",           "--prompt", "The kernel", "--tokens",
+                                          "16",            "--json",   "--temperature", "0"};
+  const auto run = [&asked](std::vector<std::string> more) {
+    more.insert(more.begin(), asked.begin(), asked.end());
+    return run_program(more);
+  };
+  const nlohmann::json planned = run({"--plan", plan_file}).json();
+  ASSERT_TRUE(planned.contains("text")) << planned;
+  const nlohmann::json direct = run({"--memory", little, "--threads", "1"}).json();
+  EXPECT_EQ(planned["text"], direct["text"]);
+  for (const char* key : {"budget_bytes", "threads", "context", "bits_per_weight", "kl_nats"})
+    EXPECT_EQ(planned[key], direct[key]) << key;
+  EXPECT_EQ(run({"--plan", plan_file, "--memory", little}).exit_code, 2);
+  EXPECT_EQ(run({"--plan", folder.file("none.json")}).json()["error"]["code"], "file_not_found");
+}
+
 }  // namespace
 }  // namespace plimsoll::test

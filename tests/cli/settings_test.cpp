@@ -1,5 +1,5 @@
 // Options that are set by the environment and by the configuration file.
-#include "cli/settings.h"
+#include "options/settings.h"
 
 #include <gtest/gtest.h>
 
@@ -197,7 +197,7 @@ TEST(Settings, NamesAreUniqueAndNobodyElses) {
   std::set<std::string> seen{"PLIMSOLL_CONFIG",      "PLIMSOLL_ISA",      "PLIMSOLL_SHARED",
                              "PLIMSOLL_MEMORY_RUNS", "PLIMSOLL_FAMILIES", "PLIMSOLL_MODELS"};
   std::set<std::string> shared;
-  for (const CommandDeclaration& command : declarations()) {
+  for (const CommandDeclaration& command : commands().declarations()) {
     for (const OptionDeclaration& option : command.options) {
       EXPECT_FALSE(option.help.empty()) << command.name << " " << option.name;
       if (!option.can_be_set()) continue;

@@ -117,7 +117,7 @@ TEST(Completion, WrongShellsAreUsage) {
 TEST(Man, PagesHaveEveryOptionAndAreSound) {
   const TemporaryFolder folder;
   ASSERT_EQ(run_program({"man", "--output", folder.path().string()}).exit_code, 0);
-  for (const CommandDeclaration& command : declarations()) {
+  for (const CommandDeclaration& command : commands().declarations()) {
     const std::string page = read_text(folder.file("plimsoll-" + command.name + ".1"));
     EXPECT_EQ(page, run_program({"man", command.name}).out);
     for (const OptionDeclaration& option : command.options)
@@ -136,7 +136,7 @@ TEST(Man, PagesHaveEveryOptionAndAreSound) {
 }
 
 TEST(Help, OfACommandIsTheSameBothWays) {
-  for (const std::string& name : command_names()) {
+  for (const std::string& name : commands().names()) {
     const Outcome help = run_program({"help", name});
     EXPECT_EQ(help.exit_code, 0);
     EXPECT_EQ(help.out, run_program({name, "--help"}).out) << name;

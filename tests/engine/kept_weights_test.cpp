@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 #include "engine/model_identity.h"
-#include "plan/quality_file.h"
+#include "fit/quality_file.h"
 #include "support/fixture.h"
 #include "support/split_model.h"
 

@@ -11,7 +11,7 @@
 #include "base/error.h"
 #include "fit/analysis.h"
 #include "fit/fit_memory.h"
-#include "plan/quality_file.h"
+#include "fit/quality_file.h"
 #include "support/fixture.h"
 
 namespace plimsoll {

@@ -11,13 +11,13 @@
 #include <vector>
 
 #include "base/error.h"
-#include "cli/eval_resume.h"
-#include "cli/history.h"
+#include "app/evaluation_file.h"
 #include "fit/calibration.h"
 #include "fit/interim_file.h"
+#include "fit/quality_file.h"
 #include "hub/store.h"
-#include "plan/machine.h"
-#include "plan/quality_file.h"
+#include "probe/machine_file.h"
+#include "terminal/history.h"
 
 using namespace plimsoll;
 

@@ -143,7 +143,7 @@ TEST(Levels, AreLoadedAsTheFilesOwnCodesHaveThem) {
       Ledger ledger;
       // No more than the level takes, at any moment.
       const MatrixSource loaded = {&one.info(), level};
-      ledger.set_cap(Account::weights, Matrix::memory_bytes(loaded));
+      const CapLease cap = ledger.raise_cap(Account::weights, Matrix::memory_bytes(loaded));
       const Matrix matrix = load(ledger, kernels_for(choose_isa()), one, *level);
       EXPECT_EQ(values_of(matrix), values) << level->name;
       EXPECT_EQ(ledger.used(), Matrix::memory_bytes(loaded)) << level->name;

@@ -94,19 +94,6 @@ TEST_F(FittedPlan, FewWorkersGetTheSameWeights) {
   }
 }
 
-/// What a process holds at a moment differs from start to start.
-TEST_F(FittedPlan, PagesMoreOrLessOfTheProcessChangeNothing) {
-  const Bytes before = runtime_bytes(facts_, 2);
-  for (const std::size_t bytes : {5000, 20000, 60000}) {
-    const std::vector<char> held(bytes, 'x');
-    EXPECT_EQ(runtime_bytes(facts_, 2), before);
-  }
-  EXPECT_EQ(runtime_bytes(facts_, 3), before + stack_bytes_per_thread);
-  // What is more than declared is counted.
-  const std::vector<char> held(12 * MiB, 'x');
-  EXPECT_GE(runtime_bytes(facts_, 2), before + 7 * MiB);
-}
-
 TEST_F(FittedPlan, BelowTheLeastItIsRefusedWithWhatWouldDo) {
   const Plan refused = plan(100 * MiB);
   EXPECT_FALSE(refused.fits);

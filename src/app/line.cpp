@@ -1,0 +1,70 @@
+#include "app/line.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "file/model_file.h"
+
+namespace plimsoll {
+
+Line::Line(std::optional<Bytes> wanted, int threads, Whose process)
+    : ledger_(std::make_unique<Ledger>()), process_(process) {
+  ledger_->set_budget(decide_budget(wanted));
+  source_ = wanted                       ? Source::flag
+            : probe_limits().group_limit ? Source::control_group
+                                         : Source::machine;
+  runtime_ = ledger_->count_held(Account::runtime, envelope_bytes(threads, process));
+}
+
+Bytes Line::room() const {
+  const Bytes budget = ledger_->budget(), used = ledger_->used();
+  return budget - std::min(budget, used);
+}
+
+Bytes Line::header_room() const { return header_room(room()); }
+
+Bytes Line::header_room(Bytes room) {
+  constexpr Bytes always = 4 * MiB;
+  return std::clamp(room / 3, always, ModelFile::any_room);
+}
+
+Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes) const {
+  constexpr Bytes always = MiB;
+  if (bytes && *bytes <= always) return ledger_->count_held(Account::text, *bytes);
+  const Bytes left = room();
+  if (bytes && *bytes <= left) return ledger_->reserve(Account::text, *bytes);
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("{} may take {}; the budget of {} has {} left", what,
+                          bytes ? format_bytes(*bytes) : "too much", format_bytes(budget()),
+                          format_bytes(left)),
+              "give a shorter one or a larger --memory");
+}
+
+Bytes Line::declare_process(const ModelFacts& facts, int threads) {
+  const Bytes bytes = runtime_bytes(facts, threads, ledger_->used(Account::text), process_);
+  runtime_ = Reservation();
+  runtime_ = ledger_->count_held(Account::runtime, bytes);
+  return bytes;
+}
+
+void Line::settle(const Plan& plan) {
+  runtime_ = Reservation();
+  runtime_ = ledger_->count_held(Account::runtime, plan.account(Account::runtime));
+}
+
+std::string_view describe(Line::Source source) {
+  switch (source) {
+    case Line::Source::flag:
+      return "--memory";
+    case Line::Source::control_group:
+      return "the container's limit";
+    case Line::Source::machine:
+      return "this machine";
+  }
+  return "this machine";
+}
+
+}  // namespace plimsoll

@@ -1,0 +1,34 @@
+// A text that is read and tokenized under the line.
+#pragma once
+
+#include <string>
+
+#include "app/line.h"
+
+namespace plimsoll {
+
+/// Counts a text in the line before it is read, and its ids when it has become them.
+class TextHold {
+ public:
+  explicit TextHold(const Line& line, std::string what = {})
+      : line_(line), what_(std::move(what)) {}
+
+  /// The text has so many bytes: room for it and for tokenizing it. Throws Error(budget_refused),
+  /// in the name of `what` or of tokenizing such a text.
+  void grow_to(Bytes text_bytes);
+  /// What of it stays, until that reservation goes. Little is in the process's envelope: nothing.
+  Reservation settle(Bytes bytes);
+
+  /// Room that tokenizing may take for each byte of text: an id for every byte in a vector that has
+  /// just grown, and the tokenizer's own notes (measured: 2 to 4 on prose).
+  static constexpr Bytes bytes_per_byte = 16;
+  /// Texts up to this always pass, and are in the envelope.
+  static constexpr Bytes always = 64 * KiB;
+
+ private:
+  const Line& line_;
+  std::string what_;
+  Reservation held_;
+};
+
+}  // namespace plimsoll

@@ -1,0 +1,80 @@
+#include "probe/process_envelope.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/limits.h"
+#include "base/process.h"
+#include "base/region.h"
+
+namespace plimsoll {
+namespace {
+
+/// What a process is declared to hold besides its accounts, for the same command to get the same
+/// plan: what it really holds at a moment differs by some pages from start to start. Checked by the
+/// suite memory; docs/decisions/memory.md says what was measured.
+///
+/// Of code and constants, what running touches (docs/decisions/memory.md).
+constexpr Bytes touched_parts = 17, all_parts = 32;
+/// Heap: a prompt and what parsing leaves behind, and what the allocator adds to the text account.
+constexpr Bytes heap_bytes = 640 * KiB, heap_divisor_of_text = 32;
+/// A process that holds more than was declared counts so many more.
+constexpr Bytes declared_step = 128 * KiB;
+
+/// What comes after planning: heap for the sequence and its text, and for each worker a stack.
+constexpr Bytes later_bytes = 128 * KiB;
+
+/// `declared`, or as many steps more as `held` takes.
+Bytes at_least(Bytes declared, Bytes held) {
+  return held <= declared ? declared : declared + round_up(held - declared, declared_step);
+}
+
+Bytes declared_code(Whose process) {
+  const Bytes all = process == Whose::own ? program_bytes() : own_object_bytes();
+  return all / all_parts * touched_parts;
+}
+
+/// A control group's count runs ahead of what its processes hold (pages are charged in batches for
+/// each processor, and kernel memory belongs to nobody), so that a budget of exactly the group's
+/// limit, the natural one in a container, seems to be too much by as much.
+constexpr Bytes charged_ahead = 4 * MiB;
+
+}  // namespace
+
+Bytes envelope_bytes(int threads, Whose process) {
+  return declared_code(process) + heap_bytes + later_bytes +
+         stack_bytes_per_thread * static_cast<Bytes>(threads);
+}
+
+Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose process) {
+  trim_allocator();
+  Bytes code = declared_code(process);
+  Bytes heap = heap_bytes + facts.text_bytes / heap_divisor_of_text;
+  if (process == Whose::own) {
+    release_program();
+    const ProcessMemory held = process_memory();
+    code = at_least(code, held.file_mapped);
+    heap = at_least(heap, held.anonymous - std::min(held.anonymous, held_text));
+  }
+  return code + heap + later_bytes + stack_bytes_per_thread * static_cast<Bytes>(threads) +
+         facts.table_bytes;
+}
+
+Bytes decide_budget(std::optional<Bytes> wanted) {
+  const MachineLimits limits = probe_limits();
+  if (!wanted) return limits.usable;
+  const Bytes most = limits.group_limit && round_down(*wanted, page_bytes) <= *limits.group_limit
+                         ? limits.usable + charged_ahead
+                         : limits.usable;
+  if (*wanted > most)
+    throw Error(
+        ErrorCode::machine_limit,
+        fmt::format("--memory {} is more than this {} can give: {}", format_bytes(*wanted),
+                    limits.group_limit ? "container" : "machine", format_bytes(limits.usable)),
+        fmt::format("give --memory {} or less, or leave it out", limits.usable));
+  return *wanted;
+}
+
+}  // namespace plimsoll
