@@ -1,8 +1,11 @@
-# What `cmake --install` puts into a prefix: the program, the model that comes with it, manual pages, completions for
-# shells, and the documentation. The program finds its model beside itself, wherever the prefix is moved to.
+# What `cmake --install` puts into a prefix: the program, the library with its header, the model that comes with them,
+# manual pages, completions for shells, and the documentation. The program finds its model beside itself, wherever the
+# prefix is moved to.
 include(GNUInstallDirs)
 
 install(TARGETS plimsoll RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS plimsoll_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(FILES include/plimsoll.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES models/plimsoll-docs-4m-f16.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/plimsoll/models)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})

@@ -214,7 +214,7 @@ class Fitting {
     if (is_thorough_ && !text_ && ::access(written_path(size_).c_str(), R_OK) != 0)
       // The text account is part of what is held.
       of_text = text_plan(budget_ - held, size_).peak_bytes - model_.facts.text_bytes;
-    predicted_peak_ = peak_with(held, size_, of_text);
+    predicted_ = peak_with(held, size_, of_text);
   }
 
   /// For writing as many sequences at a time as there is room for.
@@ -448,6 +448,7 @@ class Fitting {
     FitReport report;
     report.file_bytes = file_bytes_;
     report.target_bytes = target_;
+    report.predicted_peak_bytes = predicted_;
     report.bits_per_weight = bits_per_weight();
     report.is_copy = is_copy();
     if (!report.is_copy) report.kl_nats = kl_nats_;
@@ -462,7 +463,6 @@ class Fitting {
     report.has_named_tokenizer =
         model_.file.metadata().string("tokenizer.ggml.model") != unnamed_tokenizer;
     report.source_bytes = model_.file.size();
-    report.predicted_peak_bytes = predicted_peak_;
     return report;
   }
 
@@ -490,7 +490,7 @@ class Fitting {
   FittedFile fitted_;
   std::unique_ptr<Context> context_;
   Reservation heap_, held_text_;
-  Bytes predicted_peak_ = 0;
+  Bytes predicted_ = 0;       ///< peak of this process
   bool is_thorough_ = false;  ///< measures, and feeds errors back
   std::string fingerprint_, of_text_;
   std::optional<std::string> text_;    ///< that --text names

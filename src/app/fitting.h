@@ -52,8 +52,8 @@ struct FitReport {
   /// False for a folder's tokenizer that other readers of GGUF could only take for another one.
   bool has_named_tokenizer = true;
   Bytes source_bytes = 0;
-  Bytes predicted_peak_bytes = 0;  ///< of this process, while fitting
   double seconds = 0;
+  Bytes predicted_peak_bytes = 0;  ///< of this process
 };
 
 /// `decided` is called when the formats are known, before anything is written. Throws

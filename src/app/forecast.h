@@ -15,7 +15,7 @@ namespace plimsoll {
 struct ForecastRequest {
   std::optional<std::int64_t> context;
   std::int64_t sessions = 1;
-  bool converses = false;  ///< typed at a terminal
+  bool converses = false;  ///< see PlanRequest
   double speed = 0;  ///< that decoding must reach, tokens per second; 0: none asked for
   /// The frontier's speeds are wanted too: to know all of its formats may take seconds.
   bool all_speeds = false;

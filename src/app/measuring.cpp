@@ -41,14 +41,14 @@ Measured measure_model(Host& host, const OpenModel& model) {
                     format_bytes(held + room_for_measuring(model, least_tokens, host.threads)),
                     format_bytes(budget)),
         "give a larger --memory");
+  Measured measured;
+  const Bytes peak = held + room_for_measuring(model, tokens, host.threads);
+  measured.predicted_peak_bytes = peak + peak / 512;  // page tables
   std::vector<TokenId> text =
       quick_analysis_text(*model.tokenizer, model.facts.description, model.facts.parameters);
   text.resize(std::min(text.size(), static_cast<std::size_t>(tokens)));
 
   const auto start = std::chrono::steady_clock::now();
-  Measured measured;
-  const Bytes peak = held + room_for_measuring(model, tokens, host.threads);
-  measured.predicted_peak_bytes = peak + peak / 512;  // page tables
   measured.quality = analyse_quickly(
       *context, model.file, model.facts.description, model.facts.tensors, text,
       [&host](std::int64_t done, std::int64_t total) {

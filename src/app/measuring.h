@@ -17,7 +17,7 @@ struct Measured {
   QualityModel quality;
   std::int64_t tokens = 0;
   double seconds = 0;
-  Bytes predicted_peak_bytes = 0;  ///< of this process
+  Bytes predicted_peak_bytes = 0;
 };
 
 /// Measures and keeps it in cache_folder(), unless something is there that took longer. Throws

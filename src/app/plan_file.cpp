@@ -64,6 +64,10 @@ SavedPlan read_plan(const Line& line, const std::string& path) {
     held = line.hold_text(fmt::format("reading {}", path),
                           checked_multiply(bytes, bytes_per_json_byte));
   });
+  return parse_plan(text, path);
+}
+
+SavedPlan parse_plan(std::string_view text, const std::string& path) {
   const Json json = Json::parse(text, nullptr, false);
   SavedPlan saved{path, {}, {}};
   if (!json.is_object() || !json.contains("decisions") || !json.contains("made_for"))

@@ -28,6 +28,9 @@ struct SavedPlan {
 /// do.
 SavedPlan read_plan(const Line& line, const std::string& path);
 
+/// The same of a text; `what` stands in its errors.
+SavedPlan parse_plan(std::string_view text, const std::string& what);
+
 /// Exactly those decisions, for a model that is open under their budget; `request` says what the
 /// process holds besides. Throws Error(plan_mismatch) where they were made for another model or
 /// another machine, and as parse_decisions does. Where the process holds more than was planned, the

@@ -21,7 +21,7 @@ struct PlanNeeds {
   std::optional<std::int64_t> context;
   std::int64_t logit_rows = 1;
   std::int64_t sessions = 1;
-  bool converses = false;
+  bool converses = false;  ///< see PlanRequest
   WeightPolicy policy = WeightPolicy::exact;
   std::optional<SpeedFloor> speed;
   std::optional<Bytes> budget;  ///< instead of the line's

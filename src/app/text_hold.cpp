@@ -15,7 +15,7 @@ void TextHold::grow_to(Bytes text_bytes) {
 
 Reservation TextHold::settle(Bytes bytes) {
   held_ = Reservation();
-  return line_.ledger().count_held(Account::text, bytes <= always ? 0 : bytes);
+  return line_.ledger().count_held(Account::text, bytes);
 }
 
 }  // namespace plimsoll

@@ -16,14 +16,12 @@ class TextHold {
   /// The text has so many bytes: room for it and for tokenizing it. Throws Error(budget_refused),
   /// in the name of `what` or of tokenizing such a text.
   void grow_to(Bytes text_bytes);
-  /// What of it stays, until that reservation goes. Little is in the process's envelope: nothing.
+  /// What of it stays, until that reservation goes.
   Reservation settle(Bytes bytes);
 
   /// Room that tokenizing may take for each byte of text: an id for every byte in a vector that has
   /// just grown, and the tokenizer's own notes (measured: 2 to 4 on prose).
   static constexpr Bytes bytes_per_byte = 16;
-  /// Texts up to this always pass, and are in the envelope.
-  static constexpr Bytes always = 64 * KiB;
 
  private:
   const Line& line_;

@@ -10,7 +10,7 @@
 
 #include "app/conversation_file.h"
 #include "app/planning.h"
-#include "app/prompting.h"
+#include "app/answering.h"
 #include "base/error.h"
 #include "base/numbers.h"
 #include "base/process.h"
@@ -313,7 +313,7 @@ const ChatCommand* find_command(std::string_view name) {
 
 Reservation Chat::hold(const std::string& what, std::optional<Bytes> bytes) const {
   if (bytes && *bytes <= conversation_bytes(session.engine().plan().context)) return {};
-  return line.hold_text(what, bytes);
+  return host.line.hold_text(what, bytes);
 }
 
 bool is_chat_command(std::string_view message) {

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "app/line.h"
+#include "app/host.h"
 #include "engine/conversation.h"
 #include "plan/plan.h"
 #include "terminal/terminal.h"
@@ -14,7 +14,7 @@ namespace plimsoll {
 
 /// A conversation at the terminal, and what commands change of it.
 struct Chat {
-  const Line& line;
+  Host& host;
   const OpenModel& model;
   Session& session;
   GenerateOptions options;

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "app/prompting.h"
+#include "app/answering.h"
 #include "base/error.h"
 #include "base/numbers.h"
 #include "base/process.h"
@@ -62,39 +62,18 @@ void TextStream::end_line() {
   at_line_start_ = true;
 }
 
-Generated generate_with_progress(Session& session, std::span<const TokenId> prompt,
-                                 const GenerateOptions& options,
-                                 const std::function<bool(std::string_view)>& emit,
-                                 const std::function<bool()>& keep_going) {
-  ProgressBar bar("reading the prompt", ProgressBar::Unit::tokens);
-  return generate(session, prompt, options, emit, [&](std::int64_t done, std::int64_t total) {
-    if (done == total)
-      bar.clear();
-    else
-      bar.update(static_cast<std::uint64_t>(done), static_cast<std::uint64_t>(total));
-    return !keep_going || keep_going();
-  });
-}
-
-void AnswerStream::show(const std::vector<ReasoningSplitter::Piece>& pieces) {
-  for (const ReasoningSplitter::Piece& piece : pieces) {
-    if (piece.is_reasoning) {
-      reasoned_ = true;
-      if (stream_->is_terminal()) stream_->write_dimmed(piece.text);
-      continue;
-    }
-    if (reasoned_ && stream_->is_terminal()) {
-      stream_->end_line();
-      stream_->write("\n");
-    }
-    reasoned_ = false;
-    stream_->write(piece.text);
+void AnswerStream::write(const ReasoningSplitter::Piece& piece) {
+  if (piece.is_reasoning) {
+    reasoned_ = true;
+    if (stream_->is_terminal()) stream_->write_dimmed(piece.text);
+    return;
   }
-}
-
-void AnswerStream::end() {
-  show(splitter_.flush());
-  stream_->end_line();
+  if (reasoned_ && stream_->is_terminal()) {
+    stream_->end_line();
+    stream_->write("\n");
+  }
+  reasoned_ = false;
+  stream_->write(piece.text);
 }
 
 std::string speed_report(const Generated& g, const SamplingOptions& sampling) {
@@ -127,13 +106,14 @@ class Turn {
     Session& session = chat_.session;
     const std::int64_t context = session.engine().plan().context;
     if (!chat_.conversation) {
-      std::vector<TokenId> tokens =
-          prompt_tokens(session.engine().tokenizer(), message.value_or(""), false);
-      if (std::ssize(tokens) >= context)
-        throw Error(ErrorCode::context_exceeded,
-                    fmt::format("the text has {} tokens, the context {}", tokens.size(), context),
-                    "give a shorter text, or start with a larger --context");
-      const Generated generated = generate_from(tokens, chat_.options, {});
+      ConversationPrompt text;
+      text.tokens = prompt_tokens(session.engine().tokenizer(), message.value_or(""), false);
+      if (std::ssize(text.tokens) >= context)
+        throw Error(
+            ErrorCode::context_exceeded,
+            fmt::format("the text has {} tokens, the context {}", text.tokens.size(), context),
+            "give a shorter text, or start with a larger --context");
+      const Generated generated = stream_answer(text);
       say(speed_report(generated, used_) + "\n");
       return;
     }
@@ -146,9 +126,7 @@ class Turn {
       say(fmt::format(
           "the context of {} tokens is full: the oldest {} forgotten", context,
           prompt.forgotten == 1 ? "turn is" : fmt::format("{} turns are", prompt.forgotten)));
-    const Generated generated = generate_from(
-        prompt.tokens, options_for(prompt, chat_.options, session.engine().tokenizer()),
-        prompt.reasoning);
+    const Generated generated = stream_answer(prompt);
     std::string report = speed_report(generated, used_);
     // Stopped before anything was said, nothing has happened.
     is_kept_ = generated.reason != FinishReason::cancelled || !generated.tokens.empty();
@@ -162,30 +140,27 @@ class Turn {
   bool is_kept() const { return is_kept_; }
 
  private:
-  Generated generate_from(std::span<const TokenId> all, const GenerateOptions& options,
-                          const ReasoningMarks& marks) {
-    // The last token runs again even where it was there: its logits are wanted.
-    const auto kept = static_cast<std::size_t>(chat_.session.rewind_to_prefix_of(
-        all.first(all.size() - std::min<std::size_t>(1, all.size()))));
-    const auto keep_going = [&] {
+  Generated stream_answer(const ConversationPrompt& prompt) {
+    Watch watch = chat_.host.watch;
+    watch.keep_going = [this] {
       reader_.listen();
       return !interrupt_.interrupted();
     };
-    AnswerStream answer(stream_, marks);
+    AnswerStream shown(stream_);
     try {
-      Generated generated = generate_with_progress(
-          chat_.session, all.subspan(kept), options,
-          [&](std::string_view text) {
-            answer.write(text);
-            return keep_going();
+      Answer given = plimsoll::answer(
+          chat_.session, prompt, chat_.options,
+          [&shown](const ReasoningSplitter::Piece& piece) {
+            shown.write(piece);
+            return true;
           },
-          keep_going);
-      answer.end();
-      used_ = options.sampling;
+          watch);
+      stream_.end_line();
+      used_ = chat_.options.sampling;
       // Each answer has its own: the same draws would lead to the same words.
       std::uint64_t& seed = chat_.options.sampling.seed;
       seed = (seed + 1) & 0xFFFFFFFF;  // every reader of JSON takes it as it is
-      return generated;
+      return std::move(given.generated);
     } catch (...) {
       stream_.end_line();
       throw;

@@ -34,23 +34,13 @@ class TextStream {
 /// An answer as it comes: on a terminal its reasoning dimmed before it, elsewhere the answer alone.
 class AnswerStream {
  public:
-  AnswerStream(TextStream& stream, ReasoningMarks marks) : stream_(&stream), splitter_(marks) {}
-  void write(std::string_view text) { show(splitter_.push(text)); }
-  void end();
+  explicit AnswerStream(TextStream& stream) : stream_(&stream) {}
+  void write(const ReasoningSplitter::Piece& piece);
 
  private:
-  void show(const std::vector<ReasoningSplitter::Piece>& pieces);
   TextStream* stream_;
-  ReasoningSplitter splitter_;
   bool reasoned_ = false;
 };
-
-/// generate() with a progress bar on standard error while a long prompt is read. `keep_going`, if
-/// given, is asked during that too.
-Generated generate_with_progress(Session& session, std::span<const TokenId> prompt,
-                                 const GenerateOptions& options,
-                                 const std::function<bool(std::string_view)>& emit,
-                                 const std::function<bool()>& keep_going = {});
 
 /// "prompt 7 tokens at 2,310/s, answer 128 tokens at 410/s, seed 3", and what ended it, without a
 /// line break.

@@ -108,7 +108,8 @@ std::string describe_choice(const FitReport& report) {
                      report.bits_per_weight, formats);
 }
 
-nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& report) {
+nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& report,
+                               Bytes budget) {
   nlohmann::ordered_json json = {
       {"output", *command.output},
       {"file_bytes", report.file_bytes},
@@ -121,7 +122,8 @@ nlohmann::ordered_json to_json(const FitCommand& command, const FitReport& repor
       {"kept_tensors", report.kept_tensors},
       {"seconds", report.seconds},
       {"peak_bytes", nullptr},
-      {"predicted_peak_bytes", report.predicted_peak_bytes}};
+      {"predicted_peak_bytes", report.predicted_peak_bytes},
+      {"budget_bytes", budget}};
   if (report.tensors_without_format > 0)
     json["tensors_without_format"] = report.tensors_without_format;
   if (report.resumed_layers > 0) json["resumed_layers"] = report.resumed_layers;
@@ -173,7 +175,7 @@ int fit_command(const Arguments& arguments) {
     notice(describe_choice(decided));
   });
   if (command.common.json)
-    print_json_with_peak(to_json(command, report));
+    print_json_with_peak(to_json(command, report, host.line.budget()));
   else
     write_out(describe(command, report));
   return 0;

@@ -8,7 +8,6 @@
 #include <nlohmann/json.hpp>
 
 #include "app/planning.h"
-#include "base/process.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "terminal/json_writer.h"
@@ -58,11 +57,11 @@ void report(const Measured& measured, const OpenModel& model, bool json) {
   }
   if (json)
     return print_json_with_peak({{"tokens", measured.tokens},
-                                 {"seconds", measured.seconds},
-                                 {"quality", name(quality.source)},
-                                 {"peak_bytes", nullptr},
-                                 {"predicted_peak_bytes", measured.predicted_peak_bytes},
-                                 {"formats", losses}});
+                       {"seconds", measured.seconds},
+                       {"quality", name(quality.source)},
+                       {"peak_bytes", nullptr},
+                       {"predicted_peak_bytes", measured.predicted_peak_bytes},
+                       {"formats", losses}});
   write_out(
       fmt::format("Rounding everything to one format costs, in KL divergence per token:\n{}"
                   "Measured on {} tokens in {:.1f} s; kept for plan, run and fit.\n",

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "app/answering.h"
 #include "app/loading.h"
 #include "app/plan_file.h"
-#include "app/prompting.h"
 #include "app/text_hold.h"
 #include "base/cache_folder.h"
 #include "base/error.h"
@@ -36,19 +36,16 @@ std::string peak_report(Bytes budget) {
                      peak <= budget ? "below" : "above");
 }
 
-struct Result {
-  Generated generated;
-  SplitAnswer answer;
-  std::vector<std::string> notices;
-};
-
-void print_result(const Result& result, const std::string& prompt, const RunOptions& options,
-                  const Plan& plan, double load_seconds, const Ledger& ledger) {
+void print_result(const Answer& given, const std::vector<std::string>& notices,
+                  const std::string& prompt, const RunOptions& options, const Plan& plan,
+                  double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
-  const Generated& g = result.generated;
+  const bool has_marks = !given.reasoning.end.empty();
+  const SplitAnswer split = has_marks ? given.split() : SplitAnswer{};  // it may be long
+  const Generated& g = given.generated;
   JsonWriter json(options.json_lines);
-  json.add_text("text", result.answer.text);
+  json.add_text("text", has_marks ? split.text : g.text);
   json.add("tokens", g.tokens.size());
   json.add("finish_reason", name(g.reason));
   json.add("peak_bytes", process_memory().peak);
@@ -56,8 +53,8 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
   json.add("decode_tokens_per_second", g.decode_tokens_per_second());
   json.add_text("prompt", prompt);
   json.add("prompt_tokens", g.prompt_tokens);
-  json.add_text("reasoning", result.answer.reasoning);
-  json.add("notices", result.notices);
+  json.add_text("reasoning", split.reasoning);
+  json.add("notices", notices);
   json.add_ids("token_ids", g.tokens);
   json.add("seed", options.generate.sampling.seed);
   json.add("context", plan.context);
@@ -73,11 +70,6 @@ void print_result(const Result& result, const std::string& prompt, const RunOpti
   json.add("ledger_bytes", audit.ledger);
   json.add("unaccounted_bytes", audit.unaccounted);
   json.end();
-}
-
-void print_lines(const std::vector<ReasoningSplitter::Piece>& pieces) {
-  for (const ReasoningSplitter::Piece& piece : pieces)
-    print_json_line({{piece.is_reasoning ? "reasoning" : "text", piece.text}});
 }
 
 /// For coming predictions.
@@ -133,24 +125,23 @@ int run_command(const Arguments& arguments) {
                          fmt::format("the model has no chat template: the format is {}",
                                      chat_template->description()));
 
-  // What stays of them: the ids, the prompt's text, and in a conversation its messages.
-  Reservation held_text =
-      hold.settle(asked.tokens.size() * sizeof(TokenId) +
-                  (prompt ? prompt->text.size() * (conversation ? 3 : 1) : 0));
-  PlanNeeds needs = prompt
-                        ? answer_needs(model, std::ssize(asked.tokens), options.generate.max_tokens)
-                        : conversation_needs();
+  PlanNeeds needs;
+  needs.policy = WeightPolicy::fit;
+  needs.converses = !prompt;
+  // Until the plan has it, which has room for as many tokens.
+  Reservation held_text;
+  if (prompt) {
+    needs = answer_needs(model, std::ssize(asked.tokens), options.generate.max_tokens);
+    held_text = hold.settle(planned_bytes(prompt->text.size(), std::ssize(asked.tokens)));
+  }
   if (options.common.context) needs.context = options.common.context;
-  // Every plan has room for a prompt of usual spelling.
-  needs.held_text = held_text.bytes() - std::min<Bytes>(held_text.bytes(),
-                                                        asked.tokens.size() * prompt_bytes_per_token);
   std::optional<Machine> machine;
   if (options.speed > 0) {
     machine = machine_for_floor(host, formats_of_any_plan(model.facts));
     needs.speed = {options.speed, &*machine};
   }
   const PlanRequest request = plan_request(host, model, needs);
-  held_text.resize(needs.held_text);
+  held_text = Reservation();
   const Plan plan = saved ? carry_out(model, request, *saved) : make_plan(model.facts, request);
   refuse_unless_it_fits(plan);
   refuse_long_prompt(std::ssize(asked.tokens), plan);
@@ -175,7 +166,7 @@ int run_command(const Arguments& arguments) {
     write_error(draw_line(ledger_accounts(context->ledger), plan.budget_bytes, terminal) + "\n\n");
 
   if (!prompt) {
-    Chat chat{host.line, model, *session, options.generate, request, std::move(conversation)};
+    Chat chat{host, model, *session, options.generate, request, std::move(conversation)};
     converse(chat, *reader);
     reader.reset();
     write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
@@ -185,32 +176,31 @@ int run_command(const Arguments& arguments) {
   TextStream stream;
   if (!json && !uses_chat && (stream.is_terminal() || prompt->is_own))
     stream.write_dimmed(prompt->text);
-  AnswerStream answer(stream, asked.reasoning);
-  ReasoningSplitter lines(asked.reasoning);
+  AnswerStream shown(stream);
   bool interrupted = false;
-  Result result;
+  Answer given;
   {
     const InterruptGuard interrupt;
-    result.generated = generate_with_progress(
-        *session, asked.tokens, options_for(asked, options.generate, *model.tokenizer),
-        [&](std::string_view text) {
+    Watch watch = host.watch;
+    watch.keep_going = [&interrupt] { return !interrupt.interrupted(); };
+    given = answer(
+        *session, asked, options.generate,
+        [&](const ReasoningSplitter::Piece& piece) {
           if (options.json_lines)
-            print_lines(lines.push(text));
+            print_json_line({{piece.is_reasoning ? "reasoning" : "text", piece.text}});
           else if (!json)
-            answer.write(text);
-          return !interrupt.interrupted();
+            shown.write(piece);
+          return true;
         },
-        [&] { return !interrupt.interrupted(); });
+        watch);
     interrupted = interrupt.interrupted();
   }
-  const Generated& generated = result.generated;
-  if (json) result.answer = split_reasoning(asked.reasoning, generated.text);
-  if (options.json_lines) print_lines(lines.flush());
+  const Generated& generated = given.generated;
   if (json) {
-    result.notices = std::move(asked.notices);
-    print_result(result, prompt->text, options, plan, loaded.seconds, context->ledger);
+    print_result(given, asked.notices, prompt->text, options, plan, loaded.seconds,
+                 context->ledger);
   } else {
-    answer.end();
+    stream.end_line();
     write_error(
         terminal.styled(Style::dim,
                         fmt::format("\n{}\n{}", speed_report(generated, options.generate.sampling),

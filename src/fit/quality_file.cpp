@@ -162,8 +162,7 @@ std::string model_fingerprint(const ModelFile& file) {
 std::optional<QualityModel> load_quality(const std::string& folder, const std::string& fingerprint,
                                          std::span<const TensorUse> uses) {
   if (folder.empty()) return {};
-  const std::optional<std::string> text =
-      read_small_file(file_of(folder, fingerprint), most_quality_bytes(uses));
+  const std::optional<std::string> text = read_small_file(file_of(folder, fingerprint), most_quality_bytes(uses));
   if (!text) return {};
   return parse_quality(*text, uses);
 }

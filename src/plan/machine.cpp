@@ -164,7 +164,8 @@ nlohmann::json to_json(const Machine& m) {
 }
 
 std::optional<Machine> parse_machine(std::string_view text) try {
-  if (is_nested_deeper(text, most_machine_levels)) return {};
+  constexpr int most_levels = 8;
+  if (is_nested_deeper(text, most_levels)) return {};
   const Json json = Json::parse(text);
   if (json.at("batches") != Json(measured_batches)) return {};
   Machine m;

@@ -112,8 +112,6 @@ struct Machine {
 };
 
 nlohmann::json to_json(const Machine& machine);
-/// Of what is written of machines: what is deeper is none of it, and not parsed.
-constexpr int most_machine_levels = 8;
 /// Empty for anything but what to_json() gave as text.
 std::optional<Machine> parse_machine(std::string_view json);
 

@@ -271,6 +271,17 @@ void set_offers(const Plan& least, bool is_rounded, Plan& plan) {
 
 }  // namespace
 
+Bytes sequence_bytes(std::int64_t context) {
+  // Of a token: its id in the session, and in the prompt or the answer; 4 bytes of text.
+  constexpr Bytes of_token = 2 * sizeof(TokenId) + 4;
+  return bounded_product({static_cast<Bytes>(context), of_token});
+}
+
+Bytes conversation_bytes(std::int64_t context) {
+  constexpr Bytes of_token = 64, code = 256 * KiB;
+  return bounded_sum({code, bounded_product({static_cast<Bytes>(context), of_token})});
+}
+
 Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Decisions& decisions) {
   PlanRequest request = asked;
   request.budget = decisions.budget_bytes;
@@ -304,16 +315,6 @@ Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Deci
   set_offers(plan_around(facts, request, choices.smallest(), fitted_context), rounds, plan);
   plan.shares = format_shares(facts.tensors, plan.formats);
   return plan;
-}
-
-Bytes sequence_bytes(std::int64_t context) {
-  // Its id in the session too.
-  return bounded_product({static_cast<Bytes>(context), prompt_bytes_per_token + sizeof(TokenId)});
-}
-
-Bytes conversation_bytes(std::int64_t context) {
-  constexpr Bytes of_token = 64, code = 256 * KiB;
-  return bounded_sum({code, bounded_product({static_cast<Bytes>(context), of_token})});
 }
 
 Plan make_plan(const ModelFacts& facts, const PlanRequest& request) {

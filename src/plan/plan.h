@@ -132,12 +132,8 @@ struct Plan {
   Bytes account(Account a) const { return accounts[static_cast<std::size_t>(a)]; }
 };
 
-/// On the heap for a token of a prompt or an answer: its id, and 4 bytes of text, or 8 while a text
-/// grows.
-constexpr Bytes prompt_bytes_per_token = 12;
-
-/// The same for a sequence of so many tokens, with the session's ids. Part of every plan's runtime
-/// account.
+/// On the heap for a sequence of so many tokens: the session's ids, those of prompt and answer, and
+/// their texts. Part of every plan's runtime account.
 Bytes sequence_bytes(std::int64_t context);
 
 /// The same for what a conversation holds besides: messages, what templates make of them and their

@@ -92,7 +92,8 @@ std::string machine_lock_path(const std::string& folder, const MachineKey& key) 
 std::vector<ReachedSpeed> load_notes(const std::string& folder, const Machine& machine) try {
   if (folder.empty()) return {};
   const std::optional<std::string> text = read_small_file(notes_of(folder, machine.key), most_of_own_file);
-  if (!text || is_nested_deeper(*text, most_machine_levels)) return {};
+  constexpr int most_levels = 8;
+  if (!text || is_nested_deeper(*text, most_levels)) return {};
   const Json json = Json::parse(*text);
   if (json.at("measurement") != measurement_json(machine)) return {};
   return parse_reached(json.at("reached"));

@@ -260,7 +260,7 @@ class EvalBudgets : public ::testing::Test {
 
 TEST_F(EvalBudgets, EachRowIsHeldToItsOwn) {
   // The smallest comes behind larger ones and before them.
-  const std::vector<std::string> budgets = {"21.15MiB", "32MiB", "21.0MiB", "22.65MiB", "20.9MiB"};
+  const std::vector<std::string> budgets = {"21.4MiB", "32MiB", "21.2MiB", "22.9MiB", "21.15MiB"};
   std::string all = budgets.front();
   for (std::size_t i = 1; i < budgets.size(); ++i) all += "," + budgets[i];
   const nlohmann::json json = eval(all, {"--json"}).json();

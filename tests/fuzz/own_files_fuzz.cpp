@@ -12,12 +12,13 @@
 
 #include "base/error.h"
 #include "app/evaluation_file.h"
+#include "terminal/history.h"
 #include "fit/calibration.h"
 #include "fit/interim_file.h"
-#include "fit/quality_file.h"
 #include "hub/store.h"
+#include "plan/machine.h"
 #include "probe/machine_file.h"
-#include "terminal/history.h"
+#include "fit/quality_file.h"
 
 using namespace plimsoll;
 
