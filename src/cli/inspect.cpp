@@ -17,6 +17,7 @@
 #include "model/architecture.h"
 #include "model/tensors.h"
 #include "model/weights.h"
+#include "terminal/json_writer.h"
 #include "terminal/output.h"
 #include "terminal/terminal.h"
 
@@ -123,11 +124,23 @@ Json element_json(const MetadataValue& value, std::uint64_t index) {
   }
 }
 
-Json value_json(const MetadataValue& value) {
-  if (!value.is_array()) return element_json(value, 0);
-  Json array = Json::array();
-  for (std::uint64_t i = 0; i < value.size(); ++i) array.push_back(element_json(value, i));
-  return array;
+MetadataType element_type(const MetadataValue& value) {
+  return value.is_array() ? value.element_type() : value.type();
+}
+
+/// A key may have megabytes.
+void write_value(JsonWriter& json, std::string_view key, const MetadataValue& value) {
+  const bool is_text = element_type(value) == MetadataType::string;
+  const auto add = [&](std::string_view name, std::uint64_t i) {
+    if (is_text)
+      json.add_text(name, value.as_string(i));
+    else
+      json.add(name, element_json(value, i));
+  };
+  if (!value.is_array()) return add(key, 0);
+  json.open(key, JsonWriter::Inside::flat_array);
+  for (std::uint64_t i = 0; i < value.size(); ++i) add({}, i);
+  json.close();
 }
 
 Json shape_json(const TensorInfo& tensor) {
@@ -150,53 +163,54 @@ Json description_json(const Description& d) {
           {"tied_output", d.tied_output}};
 }
 
-Json whole_json(const ModelFile& file, const Reading& reading) {
-  Json json;
-  json["path"] = file.path();
-  json["file_bytes"] = file.size();
-  json["container"] = file.container();
-  json["gguf_version"] = file.version() ? Json(file.version()) : Json();
-  json["runs"] = reading.problem.empty();
-  json["problem"] = reading.problem.empty() ? Json() : Json(reading.problem);
-  json["description"] = reading.description ? description_json(*reading.description) : Json();
+void write_whole(const ModelFile& file, const Reading& reading) {
+  JsonWriter json(false);
+  json.add("path", file.path());
+  json.add("file_bytes", file.size());
+  json.add("container", file.container());
+  json.add("gguf_version", file.version() ? Json(file.version()) : Json());
+  json.add("runs", reading.problem.empty());
+  json.add("problem", reading.problem.empty() ? Json() : Json(reading.problem));
+  json.add("description", reading.description ? description_json(*reading.description) : Json());
   double parameters = 0;
   Bytes bytes = 0;
-  Json formats = Json::array();
-  for (const auto& [name, total] : totals_by_format(file)) {
+  const auto totals = totals_by_format(file);
+  for (const auto& [name, total] : totals) {
     parameters += total.parameters;
     bytes += total.bytes;
-    formats.push_back({{"name", name},
-                       {"tensors", total.tensors},
-                       {"parameters", total.parameters},
-                       {"bytes", total.bytes},
-                       {"bits_per_weight", total.bits_per_weight()}});
   }
-  json["parameters"] = parameters;
-  json["tensor_bytes"] = bytes;
-  json["formats"] = std::move(formats);
-  Json metadata = Json::object();
+  json.add("parameters", parameters);
+  json.add("tensor_bytes", bytes);
+  json.open("formats", JsonWriter::Inside::array);
+  for (const auto& [name, total] : totals)
+    json.add({}, {{"name", name},
+                  {"tensors", total.tensors},
+                  {"parameters", total.parameters},
+                  {"bytes", total.bytes},
+                  {"bits_per_weight", total.bits_per_weight()}});
+  json.close();
+  json.open("metadata", JsonWriter::Inside::object);
   for (const Metadata::Entry& entry : file.metadata().entries())
-    metadata[std::string(entry.key)] = value_json(entry.value);
-  json["metadata"] = std::move(metadata);
-  Json tensors = Json::array();
+    write_value(json, entry.key, entry.value);
+  json.close();
+  json.open("tensors", JsonWriter::Inside::array);
   const MemoryBytes memory(file);
-  for (const TensorInfo& tensor : file.tensors()) {
-    tensors.push_back({{"name", tensor.name},
-                       {"format", tensor.format->name},
-                       {"shape", shape_json(tensor)},
-                       {"file_bytes", tensor.bytes},
-                       {"memory_bytes", memory.of(tensor)}});
-  }
-  json["tensors"] = std::move(tensors);
-  return json;
+  for (const TensorInfo& tensor : file.tensors())
+    json.add({}, {{"name", tensor.name},
+                  {"format", tensor.format->name},
+                  {"shape", shape_json(tensor)},
+                  {"file_bytes", tensor.bytes},
+                  {"memory_bytes", memory.of(tensor)}});
+  json.close();
+  json.end();
 }
 
 // --- text ---
 
 std::string value_text(const MetadataValue& value, std::size_t most) {
   const auto text = [&](std::uint64_t i, std::size_t limit) {
-    const Json element = element_json(value, i);
-    return element.is_string() ? printable_line(element.get<std::string>(), limit) : element.dump();
+    return element_type(value) == MetadataType::string ? printable_line(value.as_string(i), limit)
+                                                       : element_json(value, i).dump();
   };
   if (!value.is_array()) return text(0, most);
   std::string out = fmt::format("{} x {}", grouped(static_cast<std::int64_t>(value.size())),
@@ -302,7 +316,7 @@ int inspect_command(const Arguments& arguments) {
   const ModelFile file = ModelFile::open(common.model_path(), host.line.header_room());
   const Reading reading = read_description(file);
   if (common.json) {
-    print_json(whole_json(file, reading));
+    write_whole(file, reading);
     return 0;
   }
   const Terminal terminal = Terminal::of(STDOUT_FILENO);

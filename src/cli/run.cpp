@@ -41,10 +41,11 @@ void print_result(const Answer& given, const std::vector<std::string>& notices,
                   double load_seconds, const Ledger& ledger) {
   // Everything that is live is in the Ledger, the program itself included: no baseline.
   const MemoryAudit audit = audit_memory(ledger, 0);
-  const SplitAnswer split = given.split();
+  const bool has_marks = !given.reasoning.end.empty();
+  const SplitAnswer split = has_marks ? given.split() : SplitAnswer{};  // it may be long
   const Generated& g = given.generated;
   JsonWriter json(options.json_lines);
-  json.add_text("text", split.text);
+  json.add_text("text", has_marks ? split.text : g.text);
   json.add("tokens", g.tokens.size());
   json.add("finish_reason", name(g.reason));
   json.add("peak_bytes", process_memory().peak);

@@ -74,7 +74,11 @@ Generated generate(Session& session, std::span<const TokenId> prompt,
   result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
   result.prefill_seconds = seconds_since(start);
   const std::int64_t most = options.max_tokens < 0 ? session.room() + 1 : options.max_tokens;
-  result.tokens.reserve(static_cast<std::size_t>(std::min(most, session.room() + 1)));
+  const auto room = static_cast<std::size_t>(std::min(most, session.room() + 1));
+  // What is not used is not held; texts and ids that have to move would be there twice.
+  constexpr std::size_t usual_text = 4;
+  result.tokens.reserve(room);
+  result.text.reserve(room * usual_text);
   if (!complete) {
     result.reason = FinishReason::cancelled;
     return result;

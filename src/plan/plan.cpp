@@ -320,9 +320,8 @@ void set_offers(const Plan& least, bool is_rounded, Plan& plan) {
 }  // namespace
 
 Bytes sequence_bytes(std::int64_t context) {
-  // Of a token: its id in the session, and in the prompt or the answer; its text, 4 bytes of it or
-  // up to 8 while a text grows.
-  constexpr Bytes of_token = 2 * sizeof(TokenId) + 8;
+  // Of a token: its id in the session, and in the prompt or the answer; 4 bytes of text.
+  constexpr Bytes of_token = 2 * sizeof(TokenId) + 4;
   return bounded_product({static_cast<Bytes>(context), of_token});
 }
 

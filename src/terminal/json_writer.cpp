@@ -44,14 +44,35 @@ void JsonWriter::write(std::string_view text) {
 void JsonWriter::begin_member(std::string_view key) {
   if (!is_first_) write(",");
   is_first_ = false;
-  if (!one_line_) write("\n  ");
+  break_line();
+  if (!open_.empty() && open_.back() != Inside::object) return;
   write(dumped(std::string(key)));
   write(one_line_ ? ":" : ": ");
 }
 
+void JsonWriter::break_line() {
+  if (one_line_ || (!open_.empty() && open_.back() == Inside::flat_array)) return;
+  write("\n" + std::string(2 * open_.size() + 2, ' '));
+}
+
+void JsonWriter::open(std::string_view key, Inside inside) {
+  begin_member(key);
+  write(inside == Inside::object ? "{" : "[");
+  open_.push_back(inside);
+  is_first_ = true;
+}
+
+void JsonWriter::close() {
+  const Inside inside = open_.back();
+  open_.pop_back();
+  if (!is_first_ && inside != Inside::flat_array) break_line();
+  write(inside == Inside::object ? "}" : "]");
+  is_first_ = false;
+}
+
 void JsonWriter::add(std::string_view key, const nlohmann::ordered_json& value) {
   begin_member(key);
-  write(dumped(value));
+  write(one_line_ ? dumped(value) : json_text(value, open_.size() + 1));
 }
 
 void JsonWriter::add_text(std::string_view key, std::string_view text) {

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/bytes.h"
 #include "text/tokenizer.h"
@@ -22,14 +23,21 @@ class JsonWriter {
   /// Bytes that are not UTF-8 become U+FFFD.
   void add_text(std::string_view key, std::string_view text);
   void add_ids(std::string_view key, std::span<const TokenId> ids);
+  /// What is added until the matching close() stands inside: members of an object, or with empty keys
+  /// items of an array, which a flat one has on one line.
+  enum class Inside { object, array, flat_array };
+  void open(std::string_view key, Inside inside);
+  void close();
   void end();
 
  private:
   void begin_member(std::string_view key);
+  void break_line();
   void write(std::string_view text);
 
   bool one_line_;
-  bool is_first_ = true;
+  bool is_first_ = true;       ///< of what is open
+  std::vector<Inside> open_;   ///< in the object itself
   std::string buffer_;
 };
 

@@ -94,12 +94,13 @@ void write_out(std::string_view text) {
 
 void write_error(std::string_view text) { write_all(STDERR_FILENO, text); }
 
-std::string json_text(const nlohmann::ordered_json& object) {
+std::string json_text(const nlohmann::ordered_json& value, std::size_t depth) {
   std::string out;
-  append_pretty(object, 0, out);
-  out += '\n';
+  append_pretty(value, depth, out);
   return out;
 }
+
+std::string json_text(const nlohmann::ordered_json& object) { return json_text(object, 0) + '\n'; }
 
 void print_json(const nlohmann::ordered_json& object) { write_out(json_text(object)); }
 

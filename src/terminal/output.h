@@ -19,6 +19,8 @@ void write_out(std::string_view text);
 /// To standard error; what cannot be written is lost.
 void write_error(std::string_view text);
 
+/// A value as print_json() shows it inside `depth` objects or arrays, without a line break at its end.
+std::string json_text(const nlohmann::ordered_json& value, std::size_t depth);
 /// What print_json() prints.
 std::string json_text(const nlohmann::ordered_json& object);
 /// One object and a line break; arrays of plain values stay on one line. Bytes that are not UTF-8

@@ -1,6 +1,7 @@
 // What a process holds beside weights, cache and activations is part of its plan as well.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -45,10 +46,10 @@ std::string long_model(const TemporaryFolder& folder) {
 
 TEST_F(Memory, ALongPromptIsPartOfThePlan) {
   const std::string model = long_model(folder_);
-  const std::string context = "60032";
+  const std::string context = "40032";
   std::string text;
-  while (text.size() < 60000) text += "The kernel writes every page that it has changed to the disk. ";
-  text.resize(60000);
+  while (text.size() < 40000) text += "The kernel writes every page that it has changed to the disk. ";
+  text.resize(40000);
   const Outcome plan = run_program({"plan", model, "--context", context, "--threads", "2", "--json"});
   const auto planned = plan.json()["peak_bytes"].get<std::uint64_t>();
   for (const bool json : {true, false}) {
@@ -80,6 +81,29 @@ TEST_F(Memory, APlanForAConversationSaysSo) {
   const std::uint64_t alone = peak({}), conversation = peak({"--chat"});
   EXPECT_GT(conversation, alone + 4096 * 32);
   EXPECT_LT(conversation, alone + MiB);
+}
+
+TEST_F(Memory, ALongKeyIsShownAsItIsRead) {
+  std::ifstream source(bundled_model, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(source), {}};
+  const auto number = [](auto value) {
+    return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+  };
+  constexpr std::size_t counts = 16, keys_begin = 24, alignment = 32;
+  std::uint64_t keys;
+  std::memcpy(&keys, bytes.data() + counts, sizeof keys);
+  const std::string name = "general.long";
+  const std::string head = number(std::uint64_t{name.size()}) + name + number(std::uint32_t{8});
+  std::size_t length = 8 * MiB;
+  length += alignment - (head.size() + sizeof(std::uint64_t) + length) % alignment;
+  const std::string path = folder_.file("key.gguf");
+  std::ofstream(path, std::ios::binary)
+      << bytes.substr(0, counts) << number(keys + 1) << head << number(std::uint64_t{length})
+      << std::string(length, '\x01') << bytes.substr(keys_begin);
+  // Six bytes of JSON for each of its own: no room for a document of them.
+  const Outcome outcome = run_program({.arguments = {"inspect", path, "--json"}, .data_limit = 48 * MiB});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.error;
+  EXPECT_EQ(outcome.json()["metadata"][name].get<std::string>().size(), length);
 }
 
 /// Files that this program wrote into a cache, each followed by `more` bytes of numbers.

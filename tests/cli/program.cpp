@@ -95,6 +95,10 @@ Outcome run_program(const Invocation& invocation) {
     for (const auto& [name, value] : invocation.environment)
       ::setenv(name.c_str(), value.c_str(), 1);
     for (const std::string& name : invocation.missing_environment) ::unsetenv(name.c_str());
+    if (invocation.data_limit) {
+      const rlimit limit{*invocation.data_limit, *invocation.data_limit};
+      setrlimit(RLIMIT_DATA, &limit);
+    }
     if (invocation.file_size_limit) {
       const rlimit limit{*invocation.file_size_limit, *invocation.file_size_limit};
       ::setrlimit(RLIMIT_FSIZE, &limit);

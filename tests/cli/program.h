@@ -42,6 +42,7 @@ struct Invocation {
   std::string output_file = {};                                       ///< instead of a pipe
   std::vector<std::string> missing_environment = {};                  ///< removed
   std::optional<std::uint64_t> file_size_limit = {};                  ///< as of ulimit -f, in bytes
+  std::optional<std::uint64_t> data_limit = {};                       ///< as of ulimit -d, in bytes
 };
 
 /// Kills the program and reports a failure when it takes longer than a minute.
