@@ -22,6 +22,7 @@ if ! "$python" -m venv "$venv" || ! "$venv/bin/pip" install -q numpy pytest mypy
   exit 0
 fi
 cd "$root"
+export CXX="${CXX:-c++}" CC="${CC:-cc}" # as the program is compiled, whose objects ccache may have
 if ! "$venv/bin/pip" install -q --force-reinstall --no-deps . >out/python/install.log 2>&1; then
   tail -40 out/python/install.log >&2
   echo "tests/python_package/run.sh: pip install . failed" >&2
