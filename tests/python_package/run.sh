@@ -31,4 +31,5 @@ fi
 # Nothing of the source tree is imported: what is tested is what was installed.
 cd tests/python_package
 "$venv/bin/mypy" --strict --cache-dir "$root/out/python/mypy" typed.py "$root/examples/answer.py"
-PLIMSOLL_BUILD=$build exec "$venv/bin/python" -W error::pytest.PytestUnraisableExceptionWarning -m pytest -q -p no:cacheprovider "$@" .
+PLIMSOLL_BUILD=$build exec "$venv/bin/python" -m pytest -q -p no:cacheprovider \
+  -W error::pytest.PytestUnraisableExceptionWarning "$@" .

@@ -448,14 +448,22 @@ nb::list NativeStream::cancel() {
   if (!live || std::get_deleter<NotAfterFork>(live)->process != getpid()) return list_of(pieces);
   Call call;
   without_lock(call, [&] {
-    const TurnTaken turn(live->turn, {});
+    const TurnTaken turn(live->turn, [&call] { call.check(); });
     if (answering_ && slot_->session) answering_->cancel(pieces);
   });
   return list_of(pieces);
 }
 
 nb::dict NativeStream::answer() {
-  return dict_of(answering_ ? answering_->answer() : Answer{});
+  const auto said = [this] { return answering_ ? answering_->answer() : Answer{}; };
+  const auto live = slot_->live;
+  if (!live) return dict_of(said());
+  refuse_after_fork(live);
+  Call call;
+  return dict_of(without_lock(call, [&] {
+    const TurnTaken turn(live->turn, [&call] { call.check(); });
+    return said();
+  }));
 }
 
 }  // namespace plimsoll::python
