@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -12,6 +13,13 @@ namespace {
 
 /// Room kept for an answer where nobody says how much.
 constexpr std::int64_t usual_answer = 1024;
+
+std::function<bool(std::int64_t, std::int64_t)> reading_on(const Watch& watch) {
+  return [&watch](std::int64_t done, std::int64_t total) {
+    watch.show("reading the prompt", Watch::Unit::tokens, done, total);
+    return watch.goes_on();
+  };
+}
 
 GenerateOptions options_for(const ConversationPrompt& prompt, GenerateOptions options,
                             const Tokenizer& tokenizer) {
@@ -73,32 +81,83 @@ void refuse_long_prompt(std::int64_t prompt, const OpenModel& model, const PlanR
               fmt::format("the prompt has {} tokens, the context {}", prompt, plan.context), hint);
 }
 
+Answering::Answering(Session& session, const ConversationPrompt& prompt, GenerateOptions options,
+                     Turns turns)
+    : session_(&session), reasoning_(prompt.reasoning), splitter_(prompt.reasoning) {
+  if (turns == Turns::may_rejoin) prompt_ = prompt.tokens;
+  // The last token runs again even where it was there: its logits are wanted.
+  const std::span<const TokenId> all(prompt.tokens);
+  kept_ = session.rewind_to_prefix_of(all.first(all.size() - std::min<std::size_t>(1, all.size())));
+  generation_ = std::make_unique<Generation>(
+      session, std::vector<TokenId>(all.begin() + kept_, all.end()),
+      options_for(prompt, std::move(options), session.engine().tokenizer()));
+}
+
+bool Answering::step(Pieces& pieces, const Watch& watch) {
+  if (generation_->has_ended()) return false;
+  const bool goes_on = generation_->step(text_, reading_on(watch));
+  if (goes_on && !watch.goes_on()) {
+    cancel(pieces);
+    return false;
+  }
+  pass_on(pieces);
+  return goes_on;
+}
+
+bool Answering::rejoin(const Watch& watch) {
+  if (generation_->has_ended()) return true;
+  // The last token is read by the next step.
+  const std::vector<TokenId>& said = generation_->generated().tokens;
+  std::vector<TokenId> tokens = prompt_;
+  if (!said.empty()) tokens.insert(tokens.end(), said.begin(), said.end() - 1);
+  const std::int64_t kept = session_->rewind_to_prefix_of(tokens);
+  if (session_->append(std::span(tokens).subspan(static_cast<std::size_t>(kept)),
+                       reading_on(watch)))
+    return true;
+  Pieces unseen;
+  cancel(unseen);
+  return false;
+}
+
+void Answering::cancel(Pieces& pieces) {
+  if (generation_->has_ended()) return;
+  generation_->cancel(text_);
+  pass_on(pieces);
+}
+
+void Answering::pass_on(Pieces& pieces) {
+  const auto add = [&pieces](Pieces more) {
+    std::ranges::move(more, std::back_inserter(pieces));
+  };
+  add(splitter_.push(text_));
+  text_.clear();
+  if (generation_->has_ended()) add(splitter_.flush());
+}
+
+Answer Answering::answer() const { return {generation_->generated(), kept_, reasoning_}; }
+
+Answer Answering::take() { return {generation_->take(), kept_, std::move(reasoning_)}; }
+
+Answer finish(Answering& answering, const std::function<bool(const ReasoningSplitter::Piece&)>& emit,
+              const Watch& watch) {
+  Answering::Pieces pieces;
+  const auto pass_on = [&] {
+    const bool wanted =
+        std::ranges::all_of(pieces, [&](const auto& piece) { return !emit || emit(piece); });
+    pieces.clear();
+    return wanted;
+  };
+  while (answering.step(pieces, watch))
+    if (!pass_on()) answering.cancel(pieces);
+  pass_on();
+  return answering.take();
+}
+
 Answer answer(Session& session, const ConversationPrompt& prompt, GenerateOptions options,
               const std::function<bool(const ReasoningSplitter::Piece&)>& emit,
               const Watch& watch) {
-  options = options_for(prompt, std::move(options), session.engine().tokenizer());
-  // The last token runs again even where it was there: its logits are wanted.
-  const std::span<const TokenId> all(prompt.tokens);
-  const std::int64_t kept =
-      session.rewind_to_prefix_of(all.first(all.size() - std::min<std::size_t>(1, all.size())));
-  ReasoningSplitter splitter(prompt.reasoning);
-  const auto pass_on = [&emit](const std::vector<ReasoningSplitter::Piece>& pieces) {
-    for (const ReasoningSplitter::Piece& piece : pieces)
-      if (emit && !emit(piece)) return false;
-    return true;
-  };
-  Answer answer;
-  answer.cached_tokens = kept;
-  answer.generated = generate(
-      session, all.subspan(static_cast<std::size_t>(kept)), options,
-      [&](std::string_view text) { return pass_on(splitter.push(text)) && watch.goes_on(); },
-      [&](std::int64_t done, std::int64_t total) {
-        watch.show("reading the prompt", Watch::Unit::tokens, done, total);
-        return watch.goes_on();
-      });
-  pass_on(splitter.flush());
-  answer.reasoning = prompt.reasoning;
-  return answer;
+  Answering answering(session, prompt, std::move(options), Answering::Turns::alone);
+  return finish(answering, emit, watch);
 }
 
 }  // namespace plimsoll

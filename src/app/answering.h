@@ -3,10 +3,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "app/planning.h"
 #include "engine/conversation.h"
+#include "engine/generation.h"
 #include "engine/reasoning.h"
 
 namespace plimsoll {
@@ -34,11 +38,50 @@ struct Answer {
   SplitAnswer split() const { return split_reasoning(reasoning, generated.text); }
 };
 
-/// The answer to a prompt, or what is written on from it. What the session shares with the prompt
-/// stays, the rest of it goes. `options` get what the prompt's chat format asks for: its stops, and
-/// to show the control tokens that reasoning stands between. `emit` gets the answer as it comes,
-/// reasoning apart; false stops it. Reading a long prompt is shown on the watch, and asks it
-/// whether to go on. Throws as generate() does.
+/// The answer to a prompt as it is made, a token at a time. What the session shares with the prompt
+/// stays, the rest of it goes. Refers to the session, which nobody else changes before the end.
+class Answering {
+ public:
+  /// `options` get what the prompt's chat format asks for: its stops, and to show the control tokens
+  /// that reasoning stands between. Nothing is computed yet. Throws as generate() does.
+  /// One that never rejoins holds the prompt no longer than it is read.
+  enum class Turns { alone, may_rejoin };
+  Answering(Session& session, const ConversationPrompt& prompt, GenerateOptions options,
+            Turns turns = Turns::may_rejoin);
+
+  using Pieces = std::vector<ReasoningSplitter::Piece>;
+  /// One token further, the first time behind the prompt. Appends what became final of the answer,
+  /// reasoning apart. Reading a long prompt is shown on the watch, and asks it whether to go on, as
+  /// every token does. False: that was the end. Throws as generate() does.
+  bool step(Pieces& pieces, const Watch& watch);
+  /// The session was used for something else between two steps: makes it read again what this answer
+  /// stands behind, as reading the prompt does. False: the watch stopped it, and that was the end.
+  bool rejoin(const Watch& watch);
+  /// Ends it here; appends what was held back.
+  void cancel(Pieces& pieces);
+  bool has_ended() const { return generation_->has_ended(); }
+  /// So far.
+  Answer answer() const;
+  /// The same, of one that has ended; leaves nothing.
+  Answer take();
+
+ private:
+  void pass_on(Pieces& pieces);
+
+  Session* session_;
+  std::vector<TokenId> prompt_;  ///< of one that may rejoin
+  std::int64_t kept_ = 0;
+  ReasoningMarks reasoning_;
+  ReasoningSplitter splitter_;
+  std::unique_ptr<Generation> generation_;
+  std::string text_;
+};
+
+/// All that is left of it. `emit` gets the answer as it comes; false stops it.
+Answer finish(Answering& answering, const std::function<bool(const ReasoningSplitter::Piece&)>& emit,
+              const Watch& watch);
+
+/// All of an answer.
 Answer answer(Session& session, const ConversationPrompt& prompt, GenerateOptions options,
               const std::function<bool(const ReasoningSplitter::Piece&)>& emit, const Watch& watch);
 

@@ -71,40 +71,56 @@ SamplingOptions Instance::usual_sampling() const {
   return sampling;
 }
 
-Answer Instance::ask(Session& session, const Question& question,
-                     const std::function<bool(const ReasoningSplitter::Piece&)>& emit,
-                     const std::function<bool()>& keep_going) {
-  check(question.generate.sampling);
+ConversationPrompt Instance::prompt_of(const Question& question) const {
+  ConversationPrompt prompt;
+  const bool has_messages = question.messages.is_array() && !question.messages.empty();
+  if (!question.tokens.empty()) {
+    if (has_messages || !question.text.empty())
+      throw Error(ErrorCode::usage, "a prompt of tokens has no text and no messages beside it",
+                  "leave one of them out");
+    prompt.tokens = question.tokens;
+    return prompt;
+  }
   if (const auto at = find_invalid_utf8(question.text))
     throw Error(ErrorCode::invalid_text, fmt::format("the prompt is not UTF-8 at byte {}", *at));
-  TextHold hold(host_.line);
-  hold.grow_to(question.text.size());
-  const std::int64_t context = session.engine().plan().context;
-  const bool has_messages = question.messages.is_array() && !question.messages.empty();
   if (question.raw && has_messages)
     throw Error(ErrorCode::usage, "messages are for chats, raw is without a chat format",
                 "leave one of them out");
-  ConversationPrompt prompt;
-  if (!question.raw && (has_messages || chat_template_.is_from_file())) {
-    Conversation conversation(chat_template_, *model_.tokenizer);
-    if (has_messages) conversation.set_messages(question.messages);
-    conversation.set_settings(question.settings);
-    // A whole conversation is given each time: nothing of it is forgotten in silence.
-    constexpr std::int64_t any_length = std::numeric_limits<std::int64_t>::max();
-    prompt = question.text.empty() && has_messages ? conversation.prompt(any_length)
-                                                   : conversation.ask(question.text, any_length);
-    for (const std::string& text : prompt.notices) host_.watch.tell(text);
-  } else {
+  if (question.raw || (!has_messages && !chat_template_.is_from_file())) {
     prompt.tokens = prompt_tokens(*model_.tokenizer, question.text, false);
+    return prompt;
   }
+  Conversation conversation(chat_template_, *model_.tokenizer);
+  if (has_messages) conversation.set_messages(question.messages);
+  conversation.set_settings(question.settings);
+  // A whole conversation is given each time: nothing of it is forgotten in silence.
+  constexpr std::int64_t any_length = std::numeric_limits<std::int64_t>::max();
+  return question.text.empty() && has_messages ? conversation.prompt(any_length)
+                                               : conversation.ask(question.text, any_length);
+}
+
+std::unique_ptr<Answering> Instance::begin(Session& session, const Question& question) {
+  check(question.generate.sampling);
+  TextHold hold(host_.line);
+  hold.grow_to(question.text.size());
+  const ConversationPrompt prompt = prompt_of(question);
+  for (const std::string& text : prompt.notices) host_.watch.tell(text);
+  const std::int64_t context = session.engine().plan().context;
   if (std::ssize(prompt.tokens) > context)
     throw Error(
         ErrorCode::context_exceeded,
         fmt::format("the prompt has {} tokens, the context {}", prompt.tokens.size(), context),
         "give a shorter prompt, or load with a longer context");
+  return std::make_unique<Answering>(session, prompt, question.generate);
+}
+
+Answer Instance::ask(Session& session, const Question& question,
+                     const std::function<bool(const ReasoningSplitter::Piece&)>& emit,
+                     const std::function<bool()>& keep_going) {
   Watch watch = host_.watch;
   if (keep_going) watch.keep_going = keep_going;
-  return answer(session, prompt, question.generate, emit, watch);
+  const std::unique_ptr<Answering> answering = begin(session, question);
+  return finish(*answering, emit, watch);
 }
 
 }  // namespace plimsoll

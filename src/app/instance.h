@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/answering.h"
 #include "app/forecast.h"
@@ -37,6 +38,7 @@ struct LoadRequest {
 struct Question {
   std::string text;                 ///< a message of the user behind the others; or the text
   nlohmann::ordered_json messages;  ///< before it; null for none
+  std::vector<TokenId> tokens;      ///< instead of all text: what to write on from
   ChatSettings settings;
   bool raw = false;  ///< write on from the text as it stands, without a chat format
   GenerateOptions generate;
@@ -70,12 +72,17 @@ class Instance {
   std::unique_ptr<Session> open_session() const;
   /// What the model's makers advise, with a seed of its own.
   SamplingOptions usual_sampling() const;
-  /// Sampling options are taken as they are. Throws as Conversation::prompt and answer() do.
+  /// An answer as it is made, a token at a time; nothing is computed yet. Sampling options are taken
+  /// as they are. Throws as Conversation::prompt and generate() do.
+  std::unique_ptr<Answering> begin(Session& session, const Question& question);
+  /// All of it.
   Answer ask(Session& session, const Question& question,
              const std::function<bool(const ReasoningSplitter::Piece&)>& emit,
              const std::function<bool()>& keep_going = {});
 
  private:
+  ConversationPrompt prompt_of(const Question& question) const;
+
   Host host_;
   OpenModel model_;
   ChatTemplate chat_template_;

@@ -136,7 +136,7 @@ struct Generated {
 /// Appends `prompt` to the session and generates. `emit(text)` gets text as it becomes final (whole
 /// characters, never the beginning of a stop text); returning false cancels. The session keeps
 /// everything that was appended. Throws Error(empty_prompt) when the session would have no token,
-/// and as Session::append does.
+/// and as Session::append does. A step at a time: engine/generation.h.
 Generated generate(
     Session& session, std::span<const TokenId> prompt, const GenerateOptions& options,
     const std::function<bool(std::string_view text)>& emit = {},

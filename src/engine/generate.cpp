@@ -4,8 +4,7 @@
 #include <chrono>
 
 #include "base/error.h"
-#include "engine/engine.h"
-#include "engine/stop_finder.h"
+#include "engine/generation.h"
 
 namespace plimsoll {
 namespace {
@@ -49,85 +48,118 @@ std::vector<TokenId> prompt_tokens(const Tokenizer& tokenizer, std::string_view 
   return tokens;
 }
 
+Generation::Generation(Session& session, std::vector<TokenId> prompt,
+                       const GenerateOptions& options)
+    : session_(&session),
+      prompt_(std::move(prompt)),
+      options_(options),
+      sampler_(options_.sampling, session.engine().description().vocabulary),
+      detokenizer_(session.engine().tokenizer()),
+      stops_(options_.stops) {
+  if (prompt_.empty() && session.tokens().empty())
+    throw Error(ErrorCode::empty_prompt,
+                "the prompt is empty, and this model has no token to begin with", "give a prompt");
+  for (const std::string& stop : options_.stops)
+    if (stop.empty()) throw Error(ErrorCode::usage, "a stop text is empty");
+}
+
+bool Generation::step(std::string& text,
+                      const std::function<bool(std::int64_t, std::int64_t)>& prefill_progress) {
+  if (has_ended_) return false;
+  if (!has_begun_) {
+    if (!read_prompt(prefill_progress)) {
+      result_.reason = FinishReason::cancelled;
+      has_ended_ = true;
+      return false;
+    }
+    // The first token comes from the prompt's own pass; decoding begins with it.
+    const auto start = std::chrono::steady_clock::now();
+    const bool goes_on = draw(text);
+    result_.prefill_seconds += seconds_since(start);
+    return goes_on;
+  }
+  const auto start = std::chrono::steady_clock::now();
+  session_->append({&result_.tokens.back(), 1});
+  const bool goes_on = draw(text);
+  result_.decode_seconds += seconds_since(start);
+  return goes_on;
+}
+
+bool Generation::read_prompt(const std::function<bool(std::int64_t, std::int64_t)>& progress) {
+  has_begun_ = true;
+  const auto start = std::chrono::steady_clock::now();
+  const bool complete = session_->append(prompt_, progress);
+  result_.prompt_tokens = static_cast<std::int64_t>(prompt_.size());
+  result_.prefill_seconds = seconds_since(start);
+  prompt_ = {};  // the session has it
+  const std::int64_t left = session_->room() + 1;
+  const std::int64_t most = options_.max_tokens < 0 ? left : options_.max_tokens;
+  const auto room = static_cast<std::size_t>(std::min(most, left));
+  // What is not used is not held; texts and ids that have to move would be there twice.
+  constexpr std::size_t usual_text = 4;
+  result_.tokens.reserve(room);
+  result_.text.reserve(room * usual_text);
+  return complete;
+}
+
+/// The next token from the last pass, which was this session's.
+bool Generation::draw(std::string& text) {
+  if (options_.max_tokens >= 0 &&
+      static_cast<std::int64_t>(result_.tokens.size()) >= options_.max_tokens) {
+    end(FinishReason::length, text);
+    return false;
+  }
+  const Tokenizer& tokenizer = session_->engine().tokenizer();
+  const TokenId token = sampler_.sample(session_->logits(), session_->tokens());
+  if (tokenizer.is_end_of_generation(token)) {
+    end(FinishReason::stop, text);
+    return false;
+  }
+  result_.tokens.push_back(token);
+  if (token < tokenizer.vocabulary_size()) {
+    std::string more = stops_.push(detokenizer_.push(token, options_.show_special));
+    // A token that is not shown has a text that may be a stop, all the same.
+    if (!stops_.found() && tokenizer.bytes_of(token, options_.show_special).empty())
+      more += stops_.push(tokenizer.bytes_of(token, true), false);
+    result_.text += more;
+    text += more;
+  }
+  if (stops_.found() || session_->room() == 0) {
+    end(stops_.found() ? FinishReason::stop : FinishReason::context_full, text);
+    return false;
+  }
+  return true;
+}
+
+void Generation::end(FinishReason reason, std::string& text) {
+  has_ended_ = true;
+  result_.reason = reason;
+  if (stops_.found()) return;
+  std::string more = stops_.push(detokenizer_.flush());
+  if (!stops_.found()) more += stops_.flush();
+  result_.text += more;
+  text += more;
+}
+
+void Generation::cancel(std::string& text) {
+  if (!has_ended_) end(FinishReason::cancelled, text);
+}
+
 Generated generate(Session& session, std::span<const TokenId> prompt,
                    const GenerateOptions& options,
                    const std::function<bool(std::string_view)>& emit,
                    const std::function<bool(std::int64_t, std::int64_t)>& prefill_progress) {
-  if (prompt.empty() && session.tokens().empty())
-    throw Error(ErrorCode::empty_prompt,
-                "the prompt is empty, and this model has no token to begin with", "give a prompt");
-  for (const std::string& stop : options.stops)
-    if (stop.empty()) throw Error(ErrorCode::usage, "a stop text is empty");
-  const Tokenizer& tokenizer = session.engine().tokenizer();
-  Sampler sampler(options.sampling, session.engine().description().vocabulary);
-  Detokenizer detokenizer(tokenizer);
-  StopFinder stops(options.stops);
-  Generated result;
-  bool cancelled = false;
-  const auto pass_on = [&](const std::string& text) {
-    result.text += text;
-    if (!text.empty() && emit && !emit(text)) cancelled = true;
+  Generation generation(session, {prompt.begin(), prompt.end()}, options);
+  std::string text;
+  const auto pass_on = [&] {
+    const bool wanted = text.empty() || !emit || emit(text);
+    text.clear();
+    return wanted;
   };
-
-  auto start = std::chrono::steady_clock::now();
-  const bool complete = session.append(prompt, prefill_progress);
-  result.prompt_tokens = static_cast<std::int64_t>(prompt.size());
-  result.prefill_seconds = seconds_since(start);
-  const std::int64_t most = options.max_tokens < 0 ? session.room() + 1 : options.max_tokens;
-  const auto room = static_cast<std::size_t>(std::min(most, session.room() + 1));
-  // What is not used is not held; texts and ids that have to move would be there twice.
-  constexpr std::size_t usual_text = 4;
-  result.tokens.reserve(room);
-  result.text.reserve(room * usual_text);
-  if (!complete) {
-    result.reason = FinishReason::cancelled;
-    return result;
-  }
-
-  start = std::chrono::steady_clock::now();
-  for (;;) {
-    if (options.max_tokens >= 0 &&
-        static_cast<std::int64_t>(result.tokens.size()) >= options.max_tokens) {
-      result.reason = FinishReason::length;
-      break;
-    }
-    const TokenId token = sampler.sample(session.logits(), session.tokens());
-    if (result.tokens.empty()) {
-      // The first token comes from the prompt's own pass; decoding begins with it.
-      result.prefill_seconds += seconds_since(start);
-      start = std::chrono::steady_clock::now();
-    }
-    if (tokenizer.is_end_of_generation(token)) {
-      result.reason = FinishReason::stop;
-      break;
-    }
-    result.tokens.push_back(token);
-    if (token < tokenizer.vocabulary_size()) {
-      pass_on(stops.push(detokenizer.push(token, options.show_special)));
-      // A token that is not shown has a text that may be a stop, all the same.
-      if (!stops.found() && tokenizer.bytes_of(token, options.show_special).empty())
-        pass_on(stops.push(tokenizer.bytes_of(token, true), false));
-    }
-    if (stops.found()) {
-      result.reason = FinishReason::stop;
-      break;
-    }
-    if (cancelled) {
-      result.reason = FinishReason::cancelled;
-      break;
-    }
-    if (session.room() == 0) {
-      result.reason = FinishReason::context_full;
-      break;
-    }
-    session.append({&token, 1});
-  }
-  result.decode_seconds = seconds_since(start);
-  if (!stops.found()) {
-    pass_on(stops.push(detokenizer.flush()));
-    if (!stops.found()) pass_on(stops.flush());
-  }
-  return result;
+  while (generation.step(text, prefill_progress))
+    if (!pass_on()) generation.cancel(text);
+  pass_on();
+  return generation.take();
 }
 
 }  // namespace plimsoll
