@@ -329,10 +329,10 @@ TEST_F(Hints, OfFitsWork) {
 
 TEST_F(Hints, OfPromptsThatAreTooLongWork) {
   std::string prompt;
-  for (int i = 0; i < 700; ++i) prompt += "the file is here. ";
+  for (int i = 0; i < 100; ++i) prompt += "the file is here. ";
   int offers = 0;
-  for (const char* memory : {"13MiB", "14MiB", "18MiB", "24MiB"})
-    for (const std::optional<std::string>& context : {std::optional<std::string>(), {"100"}, {"6000"}, {"60000"}}) {
+  for (const char* memory : {"12.5MiB", "14MiB"})
+    for (const std::optional<std::string>& context : {std::optional<std::string>(), {"100"}, {"60000"}}) {
       Arguments arguments{"run", bundled_model, "--threads", "2", "--memory", memory, "--prompt", prompt, "--tokens", "2"};
       if (context) arguments.insert(arguments.end(), {"--context", *context});
       offers += follow(arguments, false);
@@ -344,9 +344,9 @@ TEST_F(Hints, OfPromptsThatAreTooLongWork) {
   shape.layers = 8;
   shape.context = 32768;
   write_synthetic_model(model, shape, 2);
-  for (const char* memory : {"14MiB", "24MiB", "40MiB"})
+  for (const char* memory : {"14MiB", "24MiB"})
     offers += follow({"run", model, "--threads", "2", "--memory", memory, "--prompt", prompt, "--tokens", "2"}, false);
-  EXPECT_GT(offers, 10);
+  EXPECT_GT(offers, 3);
 }
 
 /// A text that takes more than there is: what it is said to take is enough.
