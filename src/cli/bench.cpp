@@ -191,7 +191,7 @@ class Room {
   bool holds(const BenchRequest& bench, Bytes budget) const {
     PlanRequest request = request_;
     request.budget = budget;
-    request.context = bench.context();
+    request.context = bench.context(model_.facts.description);
     request.logit_rows = most_rows(bench);
     request.runtime_bytes += request.runtime_slack;
     const Plan plan = make_plan(model_.facts, request);
@@ -228,7 +228,7 @@ class Room {
     if (!bench.batches.empty() && !holds(bench, request_.budget)) {
       std::int64_t batch = most_rows(bench);
       do bench.batches = {--batch};
-      while (batch > 0 && (batch * bench.batch_context(batch) > most || !holds(bench, request_.budget)));
+      while (batch > 0 && (bench.context(model_.facts.description) > most || !holds(bench, request_.budget)));
       if (batch == 0) return {};
       parts.push_back(fmt::format("--batches {}", batch));
     }
@@ -287,7 +287,7 @@ int bench_command(const Arguments& arguments) {
   choose_isa();
   const OpenModel model = OpenModel::open(common.model_path(), common.header_room());
   PlanNeeds needs;
-  needs.context = request.context();
+  needs.context = request.context(model.facts.description);
   needs.policy = WeightPolicy::fit;
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);

@@ -7,6 +7,7 @@
 #include <memory>
 #include <random>
 
+#include "cache/kv_cache.h"
 #include "plan/speed.h"
 
 namespace plimsoll {
@@ -64,7 +65,7 @@ class Bench {
         counter_(counter),
         result_(result),
         spans_(engine.weights().decode_spans()),
-        tokens_(some_tokens(request.context(), engine.description().vocabulary)) {
+        tokens_(some_tokens(request.context(engine.description()), engine.description().vocabulary)) {
     for (const auto& span : spans_) result.weight_bytes += span.size();
   }
 
@@ -199,10 +200,16 @@ std::int64_t BenchRequest::batch_context(std::int64_t batch) const {
   return std::max(tokens, batch);
 }
 
-std::int64_t BenchRequest::context() const {
+std::int64_t BenchRequest::context(const Description& d) const {
   std::int64_t most = prompt + tokens;
   for (const std::int64_t depth : depths) most = std::max(most, depth + prompt + tokens);
-  for (const std::int64_t batch : batches) most = std::max(most, batch * batch_context(batch));
+  const KvShape shape{d.layers, d.kv_heads, d.head_dim};
+  for (const std::int64_t batch : batches) {
+    most = std::max(most, batch * batch_context(batch));
+    // The caches of a batch are whole pages each.
+    const Bytes all = static_cast<Bytes>(batch) * KvCache::memory_bytes(shape, batch_context(batch));
+    while (KvCache::memory_bytes(shape, most) < all) ++most;
+  }
   return most;
 }
 

@@ -124,8 +124,9 @@ void refuse_beyond_budget(const std::string& what, std::optional<Bytes> needed, 
   const Bytes resident = process_memory().resident;
   const Bytes room = budget > resident ? budget - resident : 0;
   if (needed && *needed <= room) return;
-  // One process and the next differ by some pages, and there is more to come than this.
-  const Bytes enough = needed ? bounded_sum({resident, *needed, *needed / 64, process_slack}) : most_bytes;
+  // Code that is resident at this moment may be more in the next process.
+  constexpr Bytes resident_slack = MiB;
+  const Bytes enough = needed ? bounded_sum({resident, *needed, *needed / 64, resident_slack}) : most_bytes;
   throw Error(ErrorCode::budget_refused,
               fmt::format("{} may take {}; the budget of {} has {} left", what,
                           needed ? format_bytes(*needed) : "too much", format_bytes(budget),
