@@ -11,6 +11,7 @@ from conftest import run_python
 _head = """
 import os, signal, sys, threading, time, plimsoll
 path = sys.argv[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 
 def interrupted(work):
     "Seconds from the signal to the exception."
@@ -121,7 +122,8 @@ model.close()
 
 def test_a_program_ends_by_ctrl_c(slow_path):
     program = subprocess.Popen(
-        [sys.executable, "-c", "import plimsoll, sys\n"
+        [sys.executable, "-c", "import plimsoll, signal, sys\n"
+         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
          "with plimsoll.Model(sys.argv[1], memory='400MiB') as model:\n"
          "    model.load()\n    print('ready', flush=True)\n"
          "    for piece in model.stream([335], temperature=1): pass\n"
