@@ -86,6 +86,12 @@ class Fitting {
             .codebooks = codebooks};
   }
 
+  /// The formats that matrices may come to have.
+  std::vector<const Format*> targets() const {
+    if (request_.format) return {request_.format, &plimsoll::format(FormatId::Q8_0)};
+    return {rounding_formats().begin(), rounding_formats().end()};
+  }
+
   Bytes source_bytes() const {
     Bytes total = 0;
     for (const TensorUse& use : uses_) total += round_up(use.info->bytes, file_alignment);
@@ -143,7 +149,7 @@ class Fitting {
   /// What the fit holds at its peak, when writing a text to measure on takes `of_text`.
   Bytes peak_with(Bytes held, const CalibrationSize& size, Bytes of_text, int workers) const {
     const Description& d = model_.facts.description;
-    Bytes most = std::max(of_text, writing_bytes(d, uses_, size, is_thorough_, workers));
+    Bytes most = std::max(of_text, writing_bytes(d, uses_, size, is_thorough_, targets(), workers));
     if (is_thorough_ && !known_) most = std::max(most, analysis_bytes(d, uses_, size, workers));
     const Bytes peak = bounded_sum({held, most});
     return peak + peak / 512;  // page tables
@@ -206,7 +212,7 @@ class Fitting {
       constexpr Bytes slack = 256 * KiB;
       const Bytes least = round_up(high + slack, page_bytes);
       const Bytes fast = process + fitting_heap_bytes(d, uses_, false) +
-                         writing_bytes(d, uses_, {}, false, workers) + slack;
+                         writing_bytes(d, uses_, {}, false, targets(), workers) + slack;
       std::vector<std::string> offers;
       if (request_.has_target() && least <= probe_limits().usable)
         offers.push_back(fmt::format("--memory {} or more", least));

@@ -32,7 +32,7 @@ Bytes Line::header_room(Bytes room) {
   return std::clamp(room / 3, always, ModelFile::any_room);
 }
 
-Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes) const {
+Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes, Bytes unit) const {
   constexpr Bytes always = MiB;
   if (bytes && *bytes <= always) return ledger_->count_held(Account::text, *bytes);
   const Bytes left = room();
@@ -41,13 +41,14 @@ Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes)
   constexpr Bytes slack = MiB;
   const Bytes enough =
       bytes ? bounded_sum({ledger_->used(), *bytes, *bytes / 64, slack}) : most_bytes;
+  std::string hint = "give a shorter one";
+  if (unit > 0) hint += fmt::format(", of at most {} bytes", std::max(left, always) / unit);
+  if (enough <= probe_limits().usable) hint += fmt::format(", or --memory {} or more", enough);
   throw Error(ErrorCode::budget_refused,
               fmt::format("{} may take {}; the budget of {} has {} left", what,
                           bytes ? format_bytes(*bytes) : "too much", format_bytes(budget()),
                           format_bytes(left)),
-              enough <= probe_limits().usable
-                  ? fmt::format("give a shorter one, or --memory {} or more", enough)
-                  : std::string("give a shorter one"));
+              hint);
 }
 
 Bytes Line::declare_process(const ModelFacts& facts, int threads) {

@@ -36,8 +36,9 @@ class Line {
 
   /// Counts `bytes` in the text account for `what` ("reading a file of 3 MiB"), which has not been
   /// read yet. Throws Error(budget_refused) where they do not fit, or without a number, which means
-  /// too many. The first 1 MiB of a line always passes.
-  Reservation hold_text(const std::string& what, std::optional<Bytes> bytes) const;
+  /// too many. The first 1 MiB of a line always passes. What is read in units of `unit` bytes is
+  /// told how many of them would have room.
+  Reservation hold_text(const std::string& what, std::optional<Bytes> bytes, Bytes unit = 0) const;
 
   /// What the process holds besides the accounts, for a model that is open: counted instead of the
   /// envelope. `beside` is what a plan adds to it.

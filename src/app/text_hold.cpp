@@ -10,7 +10,7 @@ void TextHold::grow_to(Bytes text_bytes) {
   held_ = Reservation();
   held_ = line_.hold_text(
       what_.empty() ? fmt::format("tokenizing a text of {}", format_bytes(text_bytes)) : what_,
-      wanted);
+      wanted, bytes_per_byte);
 }
 
 Reservation TextHold::settle(Bytes bytes) {

@@ -11,6 +11,7 @@
 #include "fit/rounding.h"
 #include "fit/second_moments.h"
 #include "model/weights.h"
+#include "plan/candidates.h"
 #include "rows/ordered_rows.h"
 
 namespace plimsoll {
@@ -20,7 +21,7 @@ namespace {
 /// live together: of up to three tensors with one input, and what becomes of one.
 constexpr Bytes compared_rows = 128, compared_copies = 8;
 /// The file that is written, tables, code touched for the first time.
-constexpr Bytes other_heap = 4 * MiB;
+constexpr Bytes other_heap = 1 * MiB;
 
 Bytes bytes(std::int64_t count) { return static_cast<Bytes>(count); }
 
@@ -60,17 +61,22 @@ Bytes walk_bytes(const Description& d, const Sizes& sizes, std::int64_t sequence
                       LayerRunner::memory_bytes(d, sequence_tokens, workers)});
 }
 
-/// Of each worker, for rows on their way into a file in any format that they can have there.
-Bytes rewriting_bytes(std::span<const TensorUse> uses, bool thorough) {
+/// Of each worker, for rows on their way into a file in any of the formats that they can have
+/// there.
+Bytes rewriting_bytes(std::span<const TensorUse> uses, bool thorough,
+                      std::span<const Format* const> targets) {
   const std::vector<bool> is_product = find_products(uses);
   Bytes most = page_bytes;
-  for (std::size_t i = 0; i < uses.size(); ++i)
-    for (const Format& f : formats()) {
-      if (uses[i].info->columns() % f.block_values != 0) continue;
+  for (std::size_t i = 0; i < uses.size(); ++i) {
+    const auto consider = [&](const Format& f) {
+      if (!can_hold(f, uses[i].info->columns())) return;
       const Conversion conversion{uses[i].info, &f};
       const FilePieces pieces(conversion, thorough && is_product[i]);
       most = std::max(most, OrderedRows::staging_bytes(conversion, pieces));
-    }
+    };
+    consider(*uses[i].info->format);
+    for (const Format* f : targets) consider(*f);
+  }
   return most;
 }
 
@@ -102,8 +108,9 @@ Bytes analysis_bytes(const Description& d, std::span<const TensorUse> uses,
 }
 
 Bytes writing_bytes(const Description& d, std::span<const TensorUse> uses,
-                    const CalibrationSize& size, bool thorough, int workers) {
-  const Bytes rows = bounded_product({rewriting_bytes(uses, thorough), bytes(workers)});
+                    const CalibrationSize& size, bool thorough,
+                    std::span<const Format* const> targets, int workers) {
+  const Bytes rows = bounded_product({rewriting_bytes(uses, thorough, targets), bytes(workers)});
   if (!thorough) return rows;
   return bounded_sum(
       {rows, walk_bytes(d, Sizes(uses), size.moments, size.sequence_tokens, workers)});

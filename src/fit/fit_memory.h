@@ -20,8 +20,10 @@ Bytes fitting_heap_bytes(const Description& description, std::span<const TensorU
 Bytes analysis_bytes(const Description& description, std::span<const TensorUse> uses,
                      const CalibrationSize& size, int workers);
 
-/// Peak of FittedFile::write(); thoroughly, with the moments of a calibration of this size.
+/// Peak of FittedFile::write() with tensors in any of `targets` or as they are; thoroughly, with
+/// the moments of a calibration of this size.
 Bytes writing_bytes(const Description& description, std::span<const TensorUse> uses,
-                    const CalibrationSize& size, bool thorough, int workers);
+                    const CalibrationSize& size, bool thorough,
+                    std::span<const Format* const> targets, int workers);
 
 }  // namespace plimsoll

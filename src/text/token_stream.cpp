@@ -37,7 +37,7 @@ void TokenStream::push(std::string_view bytes, std::vector<TokenId>& out) {
                 fmt::format("the text goes on for more than {} from byte {} on without a place "
                             "where it can be cut, and {} are there to hold it",
                             format_bytes(pending_.size()), done_, format_bytes(most_)),
-                "break the text into lines, or give a larger --memory");
+                fmt::format("break the text into lines of at most {} bytes, or give a larger --memory", most_ / 2));
   pending_.append(bytes);
   check(whole_, false);
   while (whole_ >= next_try_) {

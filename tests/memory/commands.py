@@ -21,6 +21,7 @@ from control_group import Runner
 from inputs import KIB, MIB, Models, Texts
 
 SLACK, PERCENT = 2 * MIB, 3
+SHORTER, WITHOUT = "a text of so many bytes", "without an option"
 UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1 << 30}
 
 
@@ -61,10 +62,27 @@ def offers(text):
         yield int(found[1]), ["--context", found[2]]
     for found in re.finditer(r"(?:, or|give) --context (\d+)", text):
         yield None, ["--context", found[1]]
+    for found in re.finditer(r"at most (\d+) bytes", text):
+        yield None, [SHORTER, found[1]]
+    if "leave --json away" in text:
+        yield None, [WITHOUT, "--json"]
+    for found in re.finditer(r"--size (\d+) or more", text):
+        yield None, ["--size", found[1]]
     if "--effort fast" in text:
         yield None, ["--effort", "fast"]
     for found in re.finditer(r"larger by ([\d.]+) (\w+) or more", text):
         yield -int(float(found[1]) * UNITS[found[2]] * 1.01), []
+
+
+def is_text(word):
+    return os.path.isabs(word) and os.path.isfile(word) and not str(word).endswith(".gguf")
+
+
+def shortened(path, count):
+    """The beginning of a text, up to a whole character."""
+    short = Path(tempfile.gettempdir()) / f"plimsoll-short-{os.getpid()}-{count}"
+    short.write_bytes(Path(path).read_bytes()[:count].decode(errors="ignore").encode())
+    return short if isinstance(path, Path) else str(short)
 
 
 class Suite:
@@ -89,15 +107,21 @@ class Suite:
 
     def once(self, case, limit, more=()):
         words, environment = words_of(case, limit)
+        stdin = case.stdin
         for option, value in zip(more[::2], more[1::2]):
-            if option in words:
+            if option == SHORTER:
+                stdin = stdin and shortened(stdin, int(value))
+                words = [shortened(w, int(value)) if is_text(w) else w for w in words]
+            elif option == WITHOUT:
+                words = [w for w in words if w != value]
+            elif option in words:
                 words[words.index(option) + 1] = value
             else:
                 words += [option, value]
         before = dict(self.runner.environment)
         self.runner.environment.update(environment)
         try:
-            return self.runner.run([self.plimsoll, *words], limit, case.stdin, case.terminal)
+            return self.runner.run([self.plimsoll, *words], limit, stdin, case.terminal)
         finally:
             self.runner.environment = before
 
