@@ -22,7 +22,7 @@ namespace {
 constexpr std::int64_t scored_rows = 64;
 /// Scoring maps more of the program than generating does (RssFile grows by up to 1,080 KiB after
 /// planning; measured over the formats, with and without a reference).
-constexpr Bytes scoring_allowance = 320 * KiB;
+constexpr Bytes scoring_allowance = 448 * KiB;
 /// An interruption loses no more than this, or one chunk.
 constexpr auto saved_every = std::chrono::seconds(1);
 

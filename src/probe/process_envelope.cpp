@@ -17,9 +17,9 @@ namespace {
 /// suite memory; docs/decisions/memory.md says what was measured.
 ///
 /// Of code and constants, what running touches (docs/decisions/memory.md).
-constexpr Bytes touched_parts = 16, all_parts = 32;
+constexpr Bytes touched_parts = 17, all_parts = 32;
 /// Heap: what parsing leaves behind, and what the allocator adds to the text account.
-constexpr Bytes heap_bytes = 384 * KiB, heap_divisor_of_text = 32;
+constexpr Bytes heap_bytes = 640 * KiB, heap_divisor_of_text = 32;
 /// A process that holds more than was declared counts so many more.
 constexpr Bytes declared_step = 128 * KiB;
 
