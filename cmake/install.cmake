@@ -4,8 +4,10 @@
 include(GNUInstallDirs)
 
 install(TARGETS plimsoll RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(TARGETS plimsoll_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES include/plimsoll.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+if(TARGET plimsoll_shared)
+  install(TARGETS plimsoll_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(FILES include/plimsoll.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+endif()
 install(FILES models/plimsoll-docs-4m-f16.gguf DESTINATION ${CMAKE_INSTALL_DATADIR}/plimsoll/models)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR})

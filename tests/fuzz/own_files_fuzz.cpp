@@ -72,7 +72,7 @@ void read_quality(std::string_view text) {
   if (!quality) return;
   require(quality->tensors.size() == uses().size());
   for (const Format& f : formats())
-    require(!std::isnan(quality->tensors[0].loss(f, Rounding::plain, Reader::plimsoll)));
+    require(!std::isnan(quality->tensors[0].loss(f, Rounding::plain, ProductEngine::plimsoll)));
   require(parse_quality(to_json(*quality, uses()).dump(), uses()).has_value());
 }
 
@@ -107,7 +107,9 @@ void read_sequences(std::string_view text, const Folder& folder) {
 }
 
 void read_resume(std::string_view text, const Folder& folder) {
-  const ResumeFile resume(folder.write("resume", text), [](Bytes) {});
+  const ResumeFile resume(
+      OutputPath::named("--resume", folder.write("resume", text), ResumeFile::kind, false),
+      [](Bytes) {});
   Chunks chunks;
   chunks.context = 8;
   chunks.count = 3;
