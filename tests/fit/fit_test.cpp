@@ -78,7 +78,7 @@ TEST_P(Families, FilesHoldWhatWasAskedFor) {
   Bytes all = 0;
   for (const TensorUse& use : uses) all += round_up(use.info->bytes, 32);
   for (const double share : {0.2, 0.35, 0.6}) {
-    FittedFile fitted(output(), model.file, uses);
+    FittedFile fitted(OutputPath::own(output()), model.file, uses);
     const Bytes header = fitted.header_bytes();
     const auto limit = static_cast<Bytes>(share * static_cast<double>(all));
     const std::optional<Selection> best = solve(choices.choices, limit);
@@ -127,7 +127,7 @@ TEST_P(Families, TheHeaderTellsWhatFittingHolds) {
   for (const TensorUse& use : uses)
     mix.push_back(use.slot.is_vector() ? use.info->format : &format(FormatId::Q4_0));
   Context writing(workers, choose_isa());
-  FittedFile fitted(output(), model.file, uses);
+  FittedFile fitted(OutputPath::own(output()), model.file, uses);
   Weights weights = Weights::without_matrices(writing, model.file, d);
   LayerRunner runner(writing, d, weights, 64);
   MomentsWalk walk(writing, model.file, d, weights, runner, moments);
@@ -286,7 +286,7 @@ TEST_F(Trained, PredictionsHoldAndFeedbackPays) {
     std::vector<const Format*> formats;
     for (const TensorUse& use : uses)
       formats.push_back(use.slot.is_vector() ? use.info->format : &format(id));
-    FittedFile file(output, model.file, uses);
+    FittedFile file(OutputPath::own(output), model.file, uses);
     if (!feedback) {
       file.write(context, formats, {}, {});
     } else {
@@ -346,7 +346,7 @@ TEST(FittedFile, WeightsThatAreNoNumbersAreNamedAndTheTargetStays) {
   for (const TensorUse& use : model.facts.tensors)
     formats.push_back(use.slot.is_vector() ? use.info->format : &format(FormatId::Q4_K));
   try {
-    FittedFile(output, model.file, model.facts.tensors).write(context, formats, {}, {});
+    FittedFile(OutputPath::own(output), model.file, model.facts.tensors).write(context, formats, {}, {});
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::invalid_weights);
@@ -379,7 +379,7 @@ TEST(FittedFile, WhatHalvesCannotHoldBecomesTheirLargest) {
   std::vector<const Format*> formats;
   for (const TensorUse& use : model.facts.tensors)
     formats.push_back(use.slot.is_vector() ? use.info->format : &format(FormatId::F16));
-  FittedFile(output, model.file, model.facts.tensors).write(context, formats, {}, {});
+  FittedFile(OutputPath::own(output), model.file, model.facts.tensors).write(context, formats, {}, {});
   const ModelFile written = ModelFile::open(output);
   std::uint16_t half = 0;
   written.read(written.find_tensor("blk.0.ffn_up.weight")->offset + 2 * 1000, 2, &half);
