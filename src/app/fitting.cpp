@@ -336,7 +336,7 @@ class Fitting {
 
   bool takes_format(const TensorUse& use) const {
     return use.slot.is_vector() ? request_.format->id == FormatId::F32
-                                : use.info->columns() % request_.format->block_values == 0;
+                                : can_hold(*request_.format, use.info->columns());
   }
 
   /// Throws Error(unsupported_format) where no matrix could have the format.
@@ -345,7 +345,7 @@ class Fitting {
     for (const TensorUse& use : uses_)
       if (!use.slot.is_vector()) columns.insert(use.info->columns());
     const auto divides = [&columns](const Format& f) {
-      return std::ranges::any_of(columns, [&f](auto n) { return n % f.block_values == 0; });
+      return std::ranges::any_of(columns, [&f](auto n) { return can_hold(f, n); });
     };
     if (divides(*request_.format)) return;
     std::string names;
@@ -367,7 +367,7 @@ class Fitting {
       const Format* own = use.info->format;
       const bool takes = takes_format(use);
       if (!takes && !use.slot.is_vector()) ++tensors_without_format_;
-      const bool is_smaller = !use.slot.is_vector() && columns % instead.block_values == 0 &&
+      const bool is_smaller = !use.slot.is_vector() && can_hold(instead, columns) &&
                               row_bytes(instead, columns) < row_bytes(*own, columns);
       formats_.push_back(takes ? &format : is_smaller ? &instead : own);
     }

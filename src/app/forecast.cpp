@@ -4,7 +4,6 @@
 #include <iterator>
 
 #include "base/error.h"
-#include "base/process.h"
 #include "plan/plan_frontier.h"
 #include "plan/speed.h"
 #include "probe/probe.h"
@@ -32,7 +31,7 @@ std::optional<LoadingTime> loading_time(const Host& host, const OpenModel& model
                                         const Plan& plan) {
   // What it holds is given back: of the line it needs only the room, by an account of its own.
   Context context(host.threads, choose_isa());
-  const Bytes held = process_memory().resident, all = host.line.budget();
+  const Bytes held = host.line.held(), all = host.line.budget();
   try {
     return predict_loading(context, model.file, model.facts.tensors, plan.formats,
                            all > held ? all - held : 0);

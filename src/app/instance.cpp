@@ -33,7 +33,9 @@ Instance::Instance(const std::string& model, InstanceOptions options)
 }
 
 Forecast Instance::forecast(const ForecastRequest& request) {
-  return plimsoll::forecast(host_, model_, request);
+  Forecast said = plimsoll::forecast(host_, model_, request);
+  if (is_loaded()) host_.line.settle(engine().plan());  // planning counted what comes before that
+  return said;
 }
 
 void Instance::load(const LoadRequest& request) {
@@ -102,7 +104,9 @@ ConversationPrompt Instance::prompt_of(const Question& question) const {
 std::unique_ptr<Answering> Instance::begin(Session& session, const Question& question) {
   check(question.generate.sampling);
   TextHold hold(host_.line);
-  hold.grow_to(question.text.size());
+  // As text: the document that it came from was the caller's.
+  const Bytes of_messages = question.messages.is_null() ? 0 : question.messages.dump().size();
+  hold.grow_to(question.text.size() + of_messages);
   const ConversationPrompt prompt = prompt_of(question);
   for (const std::string& text : prompt.notices) host_.watch.tell(text);
   const std::int64_t context = session.engine().plan().context;

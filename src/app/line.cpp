@@ -7,6 +7,7 @@
 #include "base/bounded.h"
 #include "base/error.h"
 #include "base/limits.h"
+#include "base/process.h"
 #include "file/model_file.h"
 
 namespace plimsoll {
@@ -20,16 +21,18 @@ Line::Line(std::optional<Bytes> wanted, int threads, Whose process)
   runtime_ = ledger_->count_held(Account::runtime, envelope_bytes(threads, process));
 }
 
+Bytes Line::held() const {
+  return process_ == Whose::own ? process_memory().resident : ledger_->used();
+}
+
 Bytes Line::room() const {
   const Bytes budget = ledger_->budget(), used = ledger_->used();
   return budget - std::min(budget, used);
 }
 
-Bytes Line::header_room() const { return header_room(room()); }
-
-Bytes Line::header_room(Bytes room) {
+Bytes Line::header_room() const {
   constexpr Bytes always = 4 * MiB;
-  return std::clamp(room / 3, always, ModelFile::any_room);
+  return std::clamp(room() / 3, always, ModelFile::any_room);
 }
 
 Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes, Bytes unit) const {
@@ -61,18 +64,6 @@ Bytes Line::declare_process(const ModelFacts& facts, int threads) {
 void Line::settle(const Plan& plan) {
   runtime_ = Reservation();
   runtime_ = ledger_->count_held(Account::runtime, plan.account(Account::runtime));
-}
-
-std::string_view describe(Line::Source source) {
-  switch (source) {
-    case Line::Source::flag:
-      return "--memory";
-    case Line::Source::control_group:
-      return "the container's limit";
-    case Line::Source::machine:
-      return "this machine";
-  }
-  return "this machine";
 }
 
 }  // namespace plimsoll

@@ -26,13 +26,15 @@ class Line {
   bool is_given() const { return source_ == Source::flag; }
   Whose process() const { return process_; }
   Ledger& ledger() const { return *ledger_; }
+  /// What is held now: by the kernel's count, or of a shared process, in which nobody can tell whose
+  /// is what, by the accounts.
+  Bytes held() const;
   /// What is not counted yet.
   Bytes room() const;
 
   /// Of the room, what the header of a model may take: with the tokenizer made of it, it is held
   /// two to three times. At least 4 MiB, so that a refusal can say what the model needs.
   Bytes header_room() const;
-  static Bytes header_room(Bytes room);
 
   /// Counts `bytes` in the text account for `what` ("reading a file of 3 MiB"), which has not been
   /// read yet. Throws Error(budget_refused) where they do not fit, or without a number, which means
@@ -52,8 +54,5 @@ class Line {
   Whose process_;
   Reservation runtime_;
 };
-
-/// "--memory", "the container's limit", "this machine".
-std::string_view describe(Line::Source source);
 
 }  // namespace plimsoll

@@ -95,7 +95,9 @@ std::optional<QualityModel> quality_of(const Host& host, const OpenModel& model,
 std::optional<Machine> machine_for(const Host& host, std::span<const FormatId> formats, bool anew) {
   // Code comes and goes with what runs: three quarters of it are the most that was seen.
   const Bytes budget = host.line.budget();
-  const Bytes held = process_memory().anonymous + program_bytes() / 4 * 3 + kept_back;
+  const Bytes held = host.line.process() == Whose::own
+                         ? process_memory().anonymous + program_bytes() / 4 * 3 + kept_back
+                         : host.line.held() + kept_back;
   const Bytes room = budget > held ? budget - held : 0;
   return find_machine(cache_folder(), machine_key(host.threads), formats, room, anew);
 }

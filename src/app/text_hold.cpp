@@ -8,9 +8,8 @@ void TextHold::grow_to(Bytes text_bytes) {
   const auto wanted = checked_multiply(text_bytes, bytes_per_byte);
   if (wanted && *wanted <= held_.bytes()) return;
   held_ = Reservation();
-  held_ = line_.hold_text(
-      what_.empty() ? fmt::format("tokenizing a text of {}", format_bytes(text_bytes)) : what_,
-      wanted, bytes_per_byte);
+  held_ = line_.hold_text(fmt::format("tokenizing a text of {}", format_bytes(text_bytes)), wanted,
+                          bytes_per_byte);
 }
 
 Reservation TextHold::settle(Bytes bytes) {

@@ -1,8 +1,6 @@
 // A text that is read and tokenized under the line.
 #pragma once
 
-#include <string>
-
 #include "app/line.h"
 
 namespace plimsoll {
@@ -10,11 +8,9 @@ namespace plimsoll {
 /// Counts a text in the line before it is read, and its ids when it has become them.
 class TextHold {
  public:
-  explicit TextHold(const Line& line, std::string what = {})
-      : line_(line), what_(std::move(what)) {}
+  explicit TextHold(const Line& line) : line_(line) {}
 
-  /// The text has so many bytes: room for it and for tokenizing it. Throws Error(budget_refused),
-  /// in the name of `what` or of tokenizing such a text.
+  /// The text has so many bytes: room for it and for tokenizing it. Throws Error(budget_refused).
   void grow_to(Bytes text_bytes);
   /// What of it stays, until that reservation goes.
   Reservation settle(Bytes bytes);
@@ -25,7 +21,6 @@ class TextHold {
 
  private:
   const Line& line_;
-  std::string what_;
   Reservation held_;
 };
 

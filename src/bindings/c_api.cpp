@@ -177,8 +177,9 @@ plimsoll_status plimsoll_open(const char* path, const plimsoll_open_options* giv
     if (options.progress != nullptr) {
       wanted.watch.progress = [options, stopped](std::string_view what, plimsoll::Watch::Unit,
                                                  uint64_t done, uint64_t total) {
-        if (options.progress(std::string(what).c_str(), done, total, options.user) != 0)
-          *stopped = true;
+        const int stops = options.progress(std::string(what).c_str(), done, total, options.user);
+        // What has ended cannot be stopped, and what comes next is not meant.
+        if (stops != 0 && done < total) *stopped = true;
       };
       wanted.watch.keep_going = [stopped] { return !std::exchange(*stopped, false); };
     }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "plan/candidates.h"
 
 namespace plimsoll {
 namespace {
@@ -77,7 +78,7 @@ Decisions parse_decisions(const nlohmann::json& json, const ModelFacts& facts) {
                               : nullptr;
     if (found == nullptr) refuse(fmt::format("{} has no format {}", name, value.dump()));
     const TensorUse& use = facts.tensors[position->second];
-    if (use.slot.is_vector() || use.info->columns() % found->block_values != 0)
+    if (use.slot.is_vector() || !can_hold(*found, use.info->columns()))
       refuse(fmt::format("{} cannot be {}", name, found->name));
     decisions.formats[position->second] = found;
   }

@@ -153,6 +153,13 @@ static void test_plans(const char* path) {
   plimsoll_free(json);
   CHECK(plimsoll_memory(model, &json) == PLIMSOLL_OK);
   CHECK(strstr(json, "\"weights\"") != NULL);
+  /* Planning again changes nothing of what is counted. */
+  char *said = NULL, *after = NULL;
+  CHECK(plimsoll_plan(model, NULL, &said) == PLIMSOLL_OK);
+  CHECK(plimsoll_memory(model, &after) == PLIMSOLL_OK);
+  CHECK(strcmp(strstr(json, "\"accounts\""), strstr(after, "\"accounts\"")) == 0);
+  plimsoll_free(said);
+  plimsoll_free(after);
   plimsoll_free(json);
   plimsoll_close(model);
 }
