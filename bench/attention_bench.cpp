@@ -1,7 +1,7 @@
 // Attention of one KV head on one core: GFLOP/s (4 x rows x positions x head_dim), and GB/s of K
-// and V. Arguments: head_dim, heads, queries, positions. There are eight KV heads, [KV head]
-// [position][head_dim] as the cache keeps them, and the runs cycle through them: with 16384
-// positions, decoding reads memory rather than caches.
+// and V. Arguments: head_dim, heads, queries, positions. There are eight KV heads in pages as the
+// cache keeps them, and the runs cycle through them: with 16384 positions of 16 bits, decoding
+// reads memory rather than caches.
 #include <benchmark/benchmark.h>
 
 #include <cstdint>
@@ -30,28 +30,53 @@ float small_number(std::int64_t i) {
          1.0f;
 }
 
+/// `positions` of all KV heads, whole pages.
+struct Pages {
+  Pages(Ledger& ledger, const Kernels& kernels, std::int64_t head_dim, std::int64_t positions)
+      : keys(KvTier::sixteen, KvSide::keys, head_dim),
+        values(KvTier::sixteen, KvSide::values, head_dim),
+        bytes(positions / kv_page_positions * kKvHeads * (keys.bytes + values.bytes)),
+        memory(array<std::byte>(ledger, bytes + kv_page_overhang)) {
+    std::byte* at = memory.data();
+    std::vector<float> row(static_cast<std::size_t>(head_dim));
+    for (std::int64_t page = 0; page < positions / kv_page_positions; ++page) {
+      std::byte* const key_heads = at;
+      std::byte* const value_heads = at + kKvHeads * keys.bytes;
+      at = value_heads + kKvHeads * values.bytes;
+      views.push_back({{key_heads, KvTier::sixteen}, {value_heads, KvTier::sixteen}});
+      for (std::int64_t i = 0; i < kKvHeads * kv_page_positions; ++i) {
+        const std::int64_t head = i / kv_page_positions, position = i % kv_page_positions;
+        for (std::int64_t d = 0; d < head_dim; ++d)
+          row[static_cast<std::size_t>(d)] =
+              small_number((page * kKvHeads * kv_page_positions + i) * head_dim + d);
+        put(kernels, row, key_code_limit(head_dim), keys, key_heads + head * keys.bytes, position);
+        for (float& x : row) x = 1.0f - x;
+        put(kernels, row, value_code_limit, values, value_heads + head * values.bytes, position);
+      }
+    }
+  }
+  static void put(const Kernels& kernels, const std::vector<float>& row, float limit,
+                  const KvHeadLayout& layout, std::byte* head, std::int64_t position) {
+    kernels.cache_row(row.data(), static_cast<std::int64_t>(row.size()), limit,
+                      reinterpret_cast<std::int16_t*>(head + position * layout.row_bytes),
+                      reinterpret_cast<std::uint16_t*>(head + layout.units) + position);
+  }
+
+  KvHeadLayout keys, values;
+  std::int64_t bytes;
+  Region memory;
+  std::vector<KvPageView> views;
+};
+
 void measure(benchmark::State& state, Isa isa) {
   const std::int64_t head_dim = state.range(0);
   const std::int64_t heads = state.range(1);
   const std::int64_t queries = state.range(2);
   const std::int64_t positions = state.range(3);
-  const std::int64_t kv_halves = kKvHeads * positions * head_dim;  // [KV head][position][head_dim]
   const std::int64_t q_floats = queries * heads * head_dim;
   Ledger ledger;
-  const Region k = array<std::int16_t>(ledger, kv_halves);
-  const Region v = array<std::int16_t>(ledger, kv_halves);
-  const Region units = array<std::uint16_t>(ledger, 2 * kKvHeads * positions);
   const Kernels& kernels = kernels_for(isa);
-  std::vector<float> row(static_cast<std::size_t>(head_dim));
-  for (std::int64_t p = 0; p < kKvHeads * positions; ++p) {
-    for (std::int64_t d = 0; d < head_dim; ++d)
-      row[static_cast<std::size_t>(d)] = small_number(p * head_dim + d);
-    kernels.cache_row(row.data(), head_dim, key_code_limit(head_dim),
-                      k.as<std::int16_t>() + p * head_dim, units.as<std::uint16_t>() + p);
-    for (float& x : row) x = 1.0f - x;
-    kernels.cache_row(row.data(), head_dim, value_code_limit, v.as<std::int16_t>() + p * head_dim,
-                      units.as<std::uint16_t>() + kKvHeads * positions + p);
-  }
+  const Pages pages(ledger, kernels, head_dim, positions);
   const Region q = array<float>(ledger, q_floats);
   for (std::int64_t i = 0; i < q_floats; ++i) q.as<float>()[i] = small_number(i + 3);
   const Region out = array<float>(ledger, q_floats);
@@ -62,7 +87,8 @@ void measure(benchmark::State& state, Isa isa) {
   AttentionTask task = {};
   task.q = q.as<float>();
   task.q_stride = heads * head_dim;
-  task.kv_stride = head_dim;
+  task.pages = pages.views.data();
+  task.newest = pages.views.back();
   task.out = out.as<float>();
   task.out_stride = heads * head_dim;
   task.queries = queries;
@@ -71,14 +97,9 @@ void measure(benchmark::State& state, Isa isa) {
   task.head_dim = static_cast<std::int32_t>(head_dim);
   task.scale = 0.125f;
   task.scratch = scratch.as<float>();
-  std::int64_t kv_head = 0;
   for (auto _ : state) {
-    task.k = {k.as<std::int16_t>() + kv_head * positions * head_dim,
-              units.as<std::uint16_t>() + kv_head * positions};
-    task.v = {v.as<std::int16_t>() + kv_head * positions * head_dim,
-              units.as<std::uint16_t>() + (kKvHeads + kv_head) * positions};
     kernels.attention(task);
-    kv_head = (kv_head + 1) % kKvHeads;
+    task.kv_head = (task.kv_head + 1) % kKvHeads;
     benchmark::ClobberMemory();
   }
   const double iterations = static_cast<double>(state.iterations());
@@ -87,7 +108,7 @@ void measure(benchmark::State& state, Isa isa) {
       static_cast<double>(queries) * (static_cast<double>(task.first_position) + 1.0) +
       static_cast<double>(queries * (queries - 1)) / 2.0;
   const double products = 2.0 * seen * static_cast<double>(heads * head_dim) * iterations;
-  const double bytes = 4.0 * static_cast<double>(positions * head_dim) * iterations;
+  const double bytes = static_cast<double>(pages.bytes / kKvHeads) * iterations;
   state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * products, benchmark::Counter::kIsRate);
   state.counters["GB/s"] = benchmark::Counter(1e-9 * bytes, benchmark::Counter::kIsRate);
 }

@@ -13,7 +13,7 @@
 // A row's bits depend on its query and on what it sees, never on the rows beside it, nor on which
 // of the two ways was taken: tiles and parts start at multiples of their lengths whatever the
 // task's first position, each part is summed for itself and then added to those before it, and what
-// a row does not see leaves it untouched. Positions outside the task's range are never read.
+// a row does not see leaves it untouched, whatever is there. A tile is a page.
 #include "kernels/functions-inl.h"
 #include "kernels/scratch.h"
 #include "kernels/vector-inl.h"
@@ -29,7 +29,8 @@ constexpr int kVectorTile = kRegisters == 32 ? 4 : 2;
 /// Rows of a tile of dot products, times four positions.
 constexpr int kDotRows = kRegisters == 32 ? 6 : 3;
 
-constexpr std::int64_t kCacheLineHalves = 32;
+constexpr std::int64_t kCacheLineBytes = 64;
+static_assert(kAttentionTile == kv_page_positions);
 
 struct Range {
   std::int64_t begin;
@@ -99,9 +100,40 @@ struct Work {
   }
 };
 
-/// Asks for a row of K or V.
-HWY_INLINE void prefetch_row(const std::int16_t* row, std::int64_t head_dim) {
-  for (std::int64_t d = 0; d < head_dim; d += kCacheLineHalves) prefetch_to_l2(row + d);
+/// The page that begins at position `base`.
+HWY_INLINE const KvPageView& page_at(const AttentionTask& task, std::int64_t base) {
+  const bool newest = base / kv_page_positions == task.first_position / kv_page_positions;
+  return newest ? task.newest : task.pages[base / kv_page_positions];
+}
+
+/// The task's head in one half of a page, of 16 bits.
+struct HeadRows {
+  HWY_INLINE HeadRows(const AttentionTask& task, const KvHalfPage& half, KvSide side) {
+    const KvHeadLayout layout(half.tier, side, task.head_dim);
+    const std::byte* const head = half.heads + task.kv_head * layout.bytes;
+    codes = reinterpret_cast<const std::int16_t*>(head);
+    units = reinterpret_cast<const std::uint16_t*>(head + layout.units);
+    bytes = layout.bytes;
+  }
+  const std::int16_t* codes;   // [position][head_dim]
+  const std::uint16_t* units;  // [position]
+  std::int64_t bytes;
+};
+
+/// K and V of the task's head in a tile.
+struct TileRows {
+  HWY_INLINE TileRows(const AttentionTask& task, std::int64_t base)
+      : keys(task, page_at(task, base).keys, KvSide::keys),
+        values(task, page_at(task, base).values, KvSide::values) {}
+  HeadRows keys, values;
+};
+
+/// Asks for piece `index` of `count` of a head.
+HWY_INLINE void prefetch_piece(const HeadRows& rows, std::int64_t index, std::int64_t count) {
+  const auto* const head = reinterpret_cast<const std::byte*>(rows.codes);
+  const std::int64_t lines = rows.bytes / kCacheLineBytes;
+  for (std::int64_t i = lines * index / count; i < lines * (index + 1) / count; ++i)
+    prefetch_to_l2(head + i * kCacheLineBytes);
 }
 
 /// The largest magnitude of n floats; NaN if there is a NaN or an infinity, which no code could
@@ -135,17 +167,17 @@ HWY_INLINE void round_row(const float* x, std::int64_t n, float inverse, std::in
   }
 }
 
-/// The units of positions `seen` of the tile at `base`, zeros beside them.
-HWY_INLINE void load_units(const std::uint16_t* units, std::int64_t base, Range seen, float* out) {
-  for (std::int64_t p = base; p < base + kAttentionTile; p += kLanes, out += kLanes) {
+/// The units of positions `seen` of a tile, zeros beside them.
+HWY_INLINE void load_units(const std::uint16_t* units, Range seen, float* out) {
+  for (std::int64_t p = 0; p < kAttentionTile; p += kLanes) {
     if (p >= seen.begin && p + kLanes <= seen.end) {
-      store(load_bfloat(units + p), out);
+      store(load_bfloat(units + p), out + p);
       continue;
     }
     std::uint16_t some[kLanes] = {};
     for (std::int64_t i = max_of(p, seen.begin); i < min_of(p + kLanes, seen.end); ++i)
       some[i - p] = units[i];
-    store(load_bfloat(some), out);
+    store(load_bfloat(some), out + p);
   }
 }
 
@@ -315,8 +347,10 @@ void attention(const AttentionTask& task) {
     attend_part(work);
     for (std::int64_t row = 0; row < work.rows; ++row) {
       scale_row(work.outputs + row * work.padded_dim, 1.0f, task.head_dim, work.out_row(row));
-      task.part_states[2 * row] = work.maxima[row];
-      task.part_states[2 * row + 1] = sum_lanes(load(work.sums + row * kWidestVector));
+      float* const state =
+          task.part_states + row / task.heads * task.part_state_stride + row % task.heads * 2;
+      state[0] = work.maxima[row];
+      state[1] = sum_lanes(load(work.sums + row * kWidestVector));
     }
     return;
   }

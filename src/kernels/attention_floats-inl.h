@@ -173,30 +173,24 @@ HWY_INLINE void dot_four(const float* const* q, std::int64_t head_dim, const std
   }
 }
 
-/// Raw scores of kRows rows, K read as it is, for positions `seen`, relative to the tile at `base`.
+/// Raw scores of kRows rows, K read as it is, for positions `seen` of a tile.
 template <int kRows>
-void dot_rows(const Work& work, const float* const* q, std::int64_t base, Range seen) {
+void dot_rows(const Work& work, const float* const* q, const HeadRows& keys, Range seen) {
   const AttentionTask& task = work.task;
   for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
     const std::int16_t* k[4];
-    for (int i = 0; i < 4; ++i)
-      k[i] =
-          task.k.codes + (base + min_of(max_of(p + i, seen.begin), seen.end - 1)) * task.kv_stride;
+    for (int i = 0; i < 4; ++i) k[i] = keys.codes + (p + i) * task.head_dim;
     dot_four<kRows>(q, task.head_dim, k, work.scores + p);
   }
 }
 
-/// K of the tile at `base`, transposed: keys[d][position - base]. Columns of positions outside
-/// `seen` repeat its ends; no row sees them.
-void convert_keys(const Work& work, std::int64_t base, Range seen) {
+/// K of a tile, transposed: keys[d][position]. No row sees what nobody has written.
+void convert_keys(const Work& work, const TileRows& tile) {
   const AttentionTask& task = work.task;
   for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
     const std::int16_t* k[kLanes];
-    for (std::int64_t i = 0; i < kLanes; ++i) {
-      const std::int64_t position = min_of(max_of(base + first + i, seen.begin), seen.end - 1);
-      k[i] = task.k.codes + position * task.kv_stride;
-      prefetch_row(task.v.codes + position * task.kv_stride, task.head_dim);
-    }
+    for (std::int64_t i = 0; i < kLanes; ++i) k[i] = tile.keys.codes + (first + i) * task.head_dim;
+    prefetch_piece(tile.values, first / kLanes, kAttentionTile / kLanes);
     for (std::int64_t d = 0; d < task.head_dim; d += kLanes) {
       Vector square[kLanes];
       PLIMSOLL_UNROLL
@@ -209,12 +203,12 @@ void convert_keys(const Work& work, std::int64_t base, Range seen) {
   }
 }
 
-/// V of positions `seen` of the tile at `base`: values[position - base][d].
-void convert_values(const Work& work, std::int64_t base, Range seen) {
+/// V of positions `seen` of a tile: values[position][d].
+void convert_values(const Work& work, const TileRows& tile, Range seen) {
   const AttentionTask& task = work.task;
   for (std::int64_t p = seen.begin; p < seen.end; ++p) {
-    const std::int16_t* source = task.v.codes + p * task.kv_stride;
-    float* target = work.values + (p - base) * work.padded_dim;
+    const std::int16_t* source = tile.values.codes + p * task.head_dim;
+    float* target = work.values + p * work.padded_dim;
     for (std::int64_t d = 0; d < task.head_dim; d += kLanes)
       store(load_codes(source + d), target + d);
   }
@@ -263,31 +257,32 @@ void prepare_queries(const Work&) {}
 
 struct Tile {
   std::int64_t base;
+  TileRows rows;
 };
 
 template <bool kFew>
 Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position) {
   const AttentionTask& task = work.task;
-  load_units(task.k.units, base, seen, work.key_scales);
-  load_units(task.v.units, base, seen, work.value_scales);
+  const Range in_tile = {seen.begin - base, seen.end - base};
+  const Tile tile = {base, TileRows(task, base)};
+  load_units(tile.rows.keys.units, in_tile, work.key_scales);
+  load_units(tile.rows.values.units, in_tile, work.value_scales);
   if (!kFew) {
-    convert_keys(work, base, seen);
-    convert_values(work, base, seen);
-    return {base};
+    convert_keys(work, tile.rows);
+    convert_values(work, tile.rows, in_tile);
+    return tile;
   }
   // Where V is read in several passes or rows are apart, the processor's prefetcher loses its way
   // (measured: half the speed of memory, against nearly all of it in one pass); where it does not,
   // asking as well costs it a third.
   const std::int64_t row_tile = divide_up(work.rows, divide_up(work.rows, kRowTile));
-  if (work.dim_vectors <= vector_tile(static_cast<int>(row_tile)) &&
-      task.kv_stride == task.head_dim)
-    return {base};
-  for (std::int64_t p = seen.begin; p < seen.end; ++p) {
-    const std::int64_t next = min_of(p + kAttentionTile, last_position);
-    prefetch_row(task.k.codes + next * task.kv_stride, task.head_dim);
-    prefetch_row(task.v.codes + next * task.kv_stride, task.head_dim);
+  if (work.dim_vectors <= vector_tile(static_cast<int>(row_tile))) return tile;
+  if (base + kAttentionTile <= last_position) {
+    const TileRows next(task, base + kAttentionTile);
+    prefetch_piece(next.keys, 0, 1);
+    prefetch_piece(next.values, 0, 1);
   }
-  return {base};
+  return tile;
 }
 
 /// Dimensions are in order.
@@ -307,7 +302,7 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r) q[r] = work.query_row(row + r);
   if (kFew) {
-    dot_rows<kRows>(work, q, base, in_tile);
+    dot_rows<kRows>(work, q, tile.rows.keys, in_tile);
   } else {
     constexpr std::int64_t kStep = kVectorTile * kLanes;
     for (std::int64_t p = in_tile.begin / kStep * kStep; p < in_tile.end; p += kStep)
@@ -320,7 +315,7 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   if (kFew)
     add_all_values<CodeValues, kRows>(
         work, work.scores + in_tile.begin, corrections, seen.end - seen.begin,
-        task.v.codes + seen.begin * task.kv_stride, task.kv_stride, outputs);
+        tile.rows.values.codes + in_tile.begin * task.head_dim, task.head_dim, outputs);
   else
     add_all_values<FloatValues, kRows>(
         work, work.scores + in_tile.begin, corrections, seen.end - seen.begin,

@@ -1,5 +1,5 @@
 // Attention in pairs of 16-bit integers, which processors multiply and add at twice the rate of
-// f32, and which the cache keeps K and V in (kernels.h: CachedRows). Queries and probabilities get
+// f32, and which the cache keeps K and V in (kv_page.h). Queries and probabilities get
 // a scale per row, and as many bits as the sums of 32 bits have room for. Such sums are exact, so
 // that their order is free. To be included by attention-inl.h inside its namespaces, after
 //
@@ -54,42 +54,13 @@ void prepare_queries(const Work& work) {
   }
 }
 
-/// K or V of a tile, in whole pairs of vectors. Positions outside `seen` repeat its ends; no row
-/// gives them weight.
-struct TileRows {
-  /// Where head_dim is not whole pairs, copies the rows into `padded`,
-  /// [kAttentionTile][padded_dim].
-  TileRows(const Work& work, const CachedRows& source, std::int64_t base, Range positions,
-           float* padded)
-      : seen{positions.begin - base, positions.end - base},
-        codes(source.codes + base * work.task.kv_stride),
-        stride(work.task.kv_stride) {
-    const std::int64_t head_dim = work.task.head_dim;
-    if (head_dim == work.padded_dim) return;
-    auto* const copies = reinterpret_cast<std::int16_t*>(padded);
-    for (std::int64_t p = seen.begin; p < seen.end; ++p) {
-      const std::int16_t* const from = codes + p * stride;
-      std::int16_t* const to = copies + p * work.padded_dim;
-      std::int64_t d = 0;
-      for (; d < head_dim; ++d) to[d] = from[d];
-      for (; d < work.padded_dim; ++d) to[d] = 0;
-    }
-    codes = copies;
-    stride = work.padded_dim;
-  }
-  HWY_INLINE const std::int16_t* operator[](std::int64_t p) const {
-    return codes + min_of(max_of(p, seen.begin), seen.end - 1) * stride;
-  }
-
-  Range seen;  // relative to the tile
-  const std::int16_t* codes;
-  std::int64_t stride;
-};
-
+/// A tile of K and V. Where head_dim is not whole vectors, their last ones reach into what follows
+/// a row: products with K meet zeros of queries there, and outputs there are nobody's. Rows that
+/// nobody sees get no weight.
 struct Tile {
   std::int64_t base;
-  TileRows keys, values;
-  std::int64_t last_position;  // that is to be read
+  Range seen;  // relative to the tile
+  TileRows rows, next;
 };
 
 /// Two rows of V as pairs, two vectors at a time.
@@ -108,25 +79,18 @@ struct ValuePairs {
 template <bool kFew>
 Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position) {
   const AttentionTask& task = work.task;
-  const std::int64_t half = kTilePairs * work.padded_dim;  // of keys and values
-  const Tile tile = {base, TileRows(work, task.k, base, seen, work.keys + half),
-                     TileRows(work, task.v, base, seen, work.values + half), last_position};
-  load_units(task.k.units, base, seen, work.key_scales);
-  load_units(task.v.units, base, seen, work.value_scales);
-  // Too short a stretch for the processor's own prefetcher.
-  const std::int64_t next = min_of(base + kAttentionTile, last_position);
-  for (const CachedRows& rows : {task.k, task.v}) {
-    prefetch_to_l2(rows.units + next);
-    prefetch_to_l2(rows.units + min_of(next + kCacheLineHalves, last_position));
-  }
+  const std::int64_t next = base + kAttentionTile <= last_position ? base + kAttentionTile : base;
+  const Tile tile = {
+      base, {seen.begin - base, seen.end - base}, TileRows(task, base), TileRows(task, next)};
+  const HeadRows &keys = tile.rows.keys, &values = tile.rows.values;
+  load_units(keys.units, tile.seen, work.key_scales);
+  load_units(values.units, tile.seen, work.value_scales);
   if (kFew) return tile;
   const std::int64_t pairs = work.padded_dim / 2;
   for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
     const std::int16_t* rows[kLanes];
-    for (std::int64_t j = 0; j < kLanes; ++j) {
-      rows[j] = tile.keys[first + j];
-      prefetch_row(tile.values[first + j], work.padded_dim);
-    }
+    for (std::int64_t j = 0; j < kLanes; ++j) rows[j] = keys.codes + (first + j) * task.head_dim;
+    prefetch_piece(values, first / kLanes, kAttentionTile / kLanes);
     for (std::int64_t i = 0; i < pairs; i += kLanes) {
       Vector square[kLanes];
       PLIMSOLL_UNROLL
@@ -139,8 +103,8 @@ Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t 
     }
   }
   for (std::int64_t pair = 0; pair < kTilePairs; ++pair) {
-    const std::int16_t* const low = tile.values[2 * pair];
-    const std::int16_t* const high = tile.values[2 * pair + 1];
+    const std::int16_t* const low = values.codes + 2 * pair * task.head_dim;
+    const std::int16_t* const high = low + task.head_dim;
     float* const target = work.values + pair * work.padded_dim;
     for (std::int64_t d = 0; d < work.padded_dim; d += 2 * kLanes) {
       const ValuePairs both(low + d, high + d);
@@ -217,16 +181,13 @@ HWY_NOINLINE void dot_rows(const Work& work, const Tile& tile, std::int64_t row,
   const AttentionTask& task = work.task;
   const std::int64_t pairs = work.padded_dim / 2;
   const float* const queries = work.queries + row * pairs;
-  const Range seen = tile.keys.seen;
+  const Range seen = tile.seen;
   for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
     const std::int16_t* keys[4];
-    for (int j = 0; j < 4; ++j) {
-      keys[j] = tile.keys[p + j];
-      if (row == 0) {
-        const std::int64_t next = min_of(tile.base + kAttentionTile + p + j, tile.last_position);
-        prefetch_row(task.k.codes + next * task.kv_stride, task.head_dim);
-        prefetch_row(task.v.codes + next * task.kv_stride, task.head_dim);
-      }
+    for (int j = 0; j < 4; ++j) keys[j] = tile.rows.keys.codes + (p + j) * task.head_dim;
+    if (row == 0) {
+      prefetch_piece(tile.next.keys, p / 4, kAttentionTile / 4);
+      prefetch_piece(tile.next.values, p / 4, kAttentionTile / 4);
     }
     constexpr int kFirst = kRows <= kDotRows ? kRows : (kRows + 1) / 2;
     static_assert(kFirst <= kDotRows);
@@ -422,21 +383,20 @@ constexpr int value_vectors(int rows) {
   return rows <= 3 ? 2 * kVectorTile : kVectorTile;
 }
 
-/// The same with values as they lie, from dimension `first` on.
+/// The same with values of positions `seen` as they lie.
 template <int kRows, int kVectors>
 HWY_NOINLINE void add_rows(const float* probabilities, const float* corrections, const float* units,
-                           const TileRows& values, std::int64_t first, std::int64_t padded_dim,
-                           float* outputs) {
+                           const std::int16_t* values, std::int64_t head_dim, Range seen,
+                           std::int64_t padded_dim, float* outputs) {
   Pairs acc[kRows][kVectors];
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PLIMSOLL_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = no_pairs();
   }
-  const Range seen = values.seen;
   for (std::int64_t p = seen.begin / 2 * 2; p < seen.end; p += 2) {
-    const std::int16_t* const low = values[p] + first;
-    const std::int16_t* const high = values[p + 1] + first;
+    const std::int16_t* const low = values + p * head_dim;
+    const std::int16_t* const high = low + head_dim;
     const float* const pair = probabilities + p / 2;
     PLIMSOLL_UNROLL
     for (int v = 0; v < kVectors; v += 2) {
@@ -479,8 +439,9 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
     for (std::int64_t at = 0; at < all; --tiles) {
       const std::int64_t width = divide_up(all - at, tiles), first = at * 2 * kLanes;
       with_constant<kMost>(width, [&](auto vectors) HWY_ATTR {
-        add_rows<kRows, 2 * decltype(vectors)::value>(work.scores, corrections, units, tile.values,
-                                                      first, work.padded_dim, outputs + first);
+        add_rows<kRows, 2 * decltype(vectors)::value>(work.scores, corrections, units,
+                                                      tile.rows.values.codes + first, task.head_dim,
+                                                      tile.seen, work.padded_dim, outputs + first);
       });
       at += width;
     }

@@ -6,6 +6,9 @@
 // from their mean over the page, since channels that hardly move would otherwise take all codes
 // (measured in docs/decisions/kv.md; the mean is the zero point of KIVI, Liu et al.,
 // arXiv:2402.02750, the rotation that of QuaRot, Ashkboos et al., arXiv:2404.00456).
+//
+// Functions here are always inlined: folders with instruction-set flags include this, and those may
+// not share functions.
 #pragma once
 
 #include <cstddef>
@@ -18,13 +21,13 @@ constexpr std::int64_t kv_page_positions = 64;
 
 /// Bits of a code.
 ///
-///   sixteen  codes as CachedRows has them
+///   sixteen  codes up to key_code_limit(head_dim) and value_code_limit (kernels.h)
 ///   eight    -127 to 127
 ///   four     the upper four bits of `eight`, two the upper two, each standing for the mean of what
 ///            has them: so that it does not matter in which steps a page was lowered
 enum class KvTier : std::uint8_t { sixteen, eight, four, two };
 constexpr int kv_tiers = 4;
-constexpr int kv_bits(KvTier tier) { return 16 >> static_cast<int>(tier); }
+[[gnu::always_inline]] constexpr int kv_bits(KvTier tier) { return 16 >> static_cast<int>(tier); }
 
 enum class KvSide : std::uint8_t { keys, values };
 
@@ -34,7 +37,7 @@ enum class KvSide : std::uint8_t { keys, values };
 ///   units  bf16 [position]; NaN for a row with a NaN or an infinity
 ///   mean   of keys below 16 bits: int16 [head_dim], and behind them its unit, bf16
 struct KvHeadLayout {
-  constexpr KvHeadLayout(KvTier tier, KvSide side, std::int64_t head_dim)
+  [[gnu::always_inline]] constexpr KvHeadLayout(KvTier tier, KvSide side, std::int64_t head_dim)
       : row_bytes(head_dim * kv_bits(tier) / 8),
         units(up(kv_page_positions * row_bytes)),
         mean(units + up(kv_page_positions * 2)),
@@ -46,7 +49,9 @@ struct KvHeadLayout {
   std::int64_t bytes;        ///< of the head
 
  private:
-  static constexpr std::int64_t up(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+  [[gnu::always_inline]] static constexpr std::int64_t up(std::int64_t bytes) {
+    return (bytes + 63) / 64 * 64;
+  }
 };
 
 /// Kernels may read this many bytes behind a page's heads, whatever is there.
@@ -63,8 +68,8 @@ struct KvPageView {
 
 /// Rounds one head of a page to fewer bits.
 struct KvLowering {
-  const std::byte* from;  ///< KvHeadLayout(from_tier, side, head_dim)
-  std::byte* to;          ///< apart from `from`
+  const std::byte* from;      ///< KvHeadLayout(from_tier, side, head_dim)
+  std::byte* to;              ///< apart from `from`
   KvTier from_tier, to_tier;  ///< fewer bits
   KvSide side;
   std::int32_t head_dim;

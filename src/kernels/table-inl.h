@@ -15,6 +15,7 @@ const Kernels table = {
     .softmax = softmax,
     .log_sum_exp = log_sum_exp,
     .rope = rope,
+    .rotate = rotate,
     .half_from_float = half_from_float,
     .float_from_half = float_from_half,
     .cache_row = cache_row,

@@ -11,15 +11,31 @@ namespace {
 
 constexpr std::int32_t outputs_at_a_time = 256;
 
-double unit(const CachedRows& rows, std::int64_t position) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(rows.units[position]) << 16);
+double double_from_bfloat(std::uint16_t bits) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
+/// The task's head at one position.
+struct Row {
+  Row(const AttentionTask& task, KvSide side, std::int64_t position) {
+    const std::int64_t page = position / kv_page_positions, row = position % kv_page_positions;
+    const KvPageView& view =
+        page == task.first_position / kv_page_positions ? task.newest : task.pages[page];
+    const KvHalfPage& half = side == KvSide::keys ? view.keys : view.values;
+    const KvHeadLayout layout(half.tier, side, task.head_dim);
+    const std::byte* const head = half.heads + task.kv_head * layout.bytes;
+    codes = reinterpret_cast<const std::int16_t*>(head + row * layout.row_bytes);
+    unit = double_from_bfloat(reinterpret_cast<const std::uint16_t*>(head + layout.units)[row]);
+  }
+  const std::int16_t* codes;
+  double unit;
+};
+
 double score(const AttentionTask& task, const float* q, std::int64_t position) {
-  const std::int16_t* k = task.k.codes + position * task.kv_stride;
+  const Row k(task, KvSide::keys, position);
   double dot = 0.0;
-  for (std::int32_t d = 0; d < task.head_dim; ++d) dot += static_cast<double>(q[d]) * k[d];
-  dot *= unit(task.k, position) * task.scale;
+  for (std::int32_t d = 0; d < task.head_dim; ++d) dot += static_cast<double>(q[d]) * k.codes[d];
+  dot *= k.unit * task.scale;
   return task.soft_cap > 0.0f ? task.soft_cap * std::tanh(dot / task.soft_cap) : dot;
 }
 
@@ -46,10 +62,10 @@ Part attend_part(const AttentionTask& task, const float* q, std::int64_t begin, 
   double sums[outputs_at_a_time] = {};
   for (std::int64_t p = begin; p < end; ++p) {
     const double weight = std::exp(score(task, q, p) - part.maximum);
-    const std::int16_t* v = task.v.codes + p * task.kv_stride + first;
-    const double scaled = weight * unit(task.v, p);
+    const Row v(task, KvSide::values, p);
+    const double scaled = weight * v.unit;
     total += weight;
-    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v[d];
+    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v.codes[first + d];
   }
   for (std::int32_t d = 0; d < count; ++d) part.outputs[d] = static_cast<float>(sums[d]);
   part.sum = static_cast<float>(total);
@@ -120,8 +136,9 @@ void attention(const AttentionTask& task) {
         if (task.part_states) {
           const Part one = part(task.part, first, count);
           std::copy_n(one.outputs, count, out + first);
-          task.part_states[2 * h] = one.maximum;
-          task.part_states[2 * h + 1] = one.sum;
+          float* const state = task.part_states + i * task.part_state_stride + 2 * h;
+          state[0] = one.maximum;
+          state[1] = one.sum;
           return;
         }
         Total total;
