@@ -10,11 +10,15 @@
 // The arithmetic is pairs of 16-bit integers where the processor adds those twice as fast as it
 // does f32 (attention_pairs-inl.h), else f32 (attention_floats-inl.h).
 //
+// What a page has below 16 bits is brought into the same form: its codes stand for small integers,
+// its keys' mean is one more key whose score all get.
+//
 // A row's bits depend on its query and on what it sees, never on the rows beside it, nor on which
 // of the two ways was taken: tiles and parts start at multiples of their lengths whatever the
 // task's first position, each part is summed for itself and then added to those before it, and what
 // a row does not see leaves it untouched, whatever is there. A tile is a page.
 #include "kernels/functions-inl.h"
+#include "kernels/kv_codes.h"
 #include "kernels/scratch.h"
 #include "kernels/vector-inl.h"
 
@@ -62,14 +66,15 @@ struct Work {
         value_scales(key_scales + kAttentionTile),
         maxima(value_scales + kAttentionTile),
         query_scales(maxima + divide_up(rows, kWidestVector) * kWidestVector),
-        total_maxima(query_scales + divide_up(rows, kWidestVector) * kWidestVector),
+        mean_scores(query_scales + divide_up(rows, kWidestVector) * kWidestVector),
+        total_maxima(mean_scores + divide_up(rows, kWidestVector) * kWidestVector),
         total_sums(total_maxima + divide_up(rows, kWidestVector) * kWidestVector) {}
 
   const AttentionTask& task;
   std::int64_t rows;  // row = query * heads + head
   std::int64_t padded_dim;
   std::int64_t dim_vectors;  // that hold a real dimension
-  float* keys;               // [head_dim][kAttentionTile]: transposed
+  float* keys;               // [head_dim][kAttentionTile]: by dimension
   float* values;             // [kAttentionTile][padded_dim]
   float* scores;             // [kAttentionScoreRows][kAttentionTile]: scores, then probabilities
   float* outputs;            // [rows][padded_dim]
@@ -79,7 +84,8 @@ struct Work {
   float* key_scales;    // [kAttentionTile]
   float* value_scales;  // [kAttentionTile]
   float* maxima;        // [rows]
-  float* query_scales;  // [rows]
+  float* query_scales;  // [rows]; of attention_pairs-inl.h
+  float* mean_scores;   // [rows]: what a tile's keys share; zeros in 16 bits
   // Of the parts before this one; the outputs are where the task's are.
   float* total_maxima;  // [rows]
   float* total_sums;    // [rows]
@@ -106,34 +112,41 @@ HWY_INLINE const KvPageView& page_at(const AttentionTask& task, std::int64_t bas
   return newest ? task.newest : task.pages[base / kv_page_positions];
 }
 
-/// The task's head in one half of a page, of 16 bits.
-struct HeadRows {
-  HWY_INLINE HeadRows(const AttentionTask& task, const KvHalfPage& half, KvSide side) {
-    const KvHeadLayout layout(half.tier, side, task.head_dim);
-    const std::byte* const head = half.heads + task.kv_head * layout.bytes;
-    codes = reinterpret_cast<const std::int16_t*>(head);
-    units = reinterpret_cast<const std::uint16_t*>(head + layout.units);
+/// The task's head in one half of a page.
+struct Head {
+  HWY_INLINE Head(const AttentionTask& task, const KvHalfPage& half, KvSide side)
+      : tier(half.tier) {
+    const KvHeadLayout layout(tier, side, task.head_dim);
     bytes = layout.bytes;
+    codes = half.heads + task.kv_head * bytes;
+    units = reinterpret_cast<const std::uint16_t*>(codes + layout.units);
+    mean = reinterpret_cast<const std::int16_t*>(codes + layout.mean);
   }
-  const std::int16_t* codes;   // [position][head_dim]
-  const std::uint16_t* units;  // [position]
+  /// In 16 bits.
+  HWY_INLINE const std::int16_t* row(std::int64_t position, std::int64_t head_dim) const {
+    return reinterpret_cast<const std::int16_t*>(codes) + position * head_dim;
+  }
+
+  KvTier tier;
   std::int64_t bytes;
+  const std::byte* codes;
+  const std::uint16_t* units;  // [position]
+  const std::int16_t* mean;    // of keys below 16 bits: [head_dim], and behind them its unit
 };
 
 /// K and V of the task's head in a tile.
-struct TileRows {
-  HWY_INLINE TileRows(const AttentionTask& task, std::int64_t base)
+struct TileHeads {
+  HWY_INLINE TileHeads(const AttentionTask& task, std::int64_t base)
       : keys(task, page_at(task, base).keys, KvSide::keys),
         values(task, page_at(task, base).values, KvSide::values) {}
-  HeadRows keys, values;
+  Head keys, values;
 };
 
 /// Asks for piece `index` of `count` of a head.
-HWY_INLINE void prefetch_piece(const HeadRows& rows, std::int64_t index, std::int64_t count) {
-  const auto* const head = reinterpret_cast<const std::byte*>(rows.codes);
-  const std::int64_t lines = rows.bytes / kCacheLineBytes;
+HWY_INLINE void prefetch_piece(const Head& head, std::int64_t index, std::int64_t count) {
+  const std::int64_t lines = head.bytes / kCacheLineBytes;
   for (std::int64_t i = lines * index / count; i < lines * (index + 1) / count; ++i)
-    prefetch_to_l2(head + i * kCacheLineBytes);
+    prefetch_to_l2(head.codes + i * kCacheLineBytes);
 }
 
 /// The largest magnitude of n floats; NaN if there is a NaN or an infinity, which no code could
@@ -228,6 +241,9 @@ HWY_INLINE void transpose(Vector (&m)[kLanes]) {
   }
 }
 
+/// Of a tile's keys: the score that their mean has with every row, in the unit of scores.
+void score_mean(const Work& work, const Head& keys);
+
 #if defined(PLIMSOLL_PAIR_DOT)
 #include "kernels/attention_pairs-inl.h"
 #else
@@ -242,22 +258,17 @@ void attend_part(const Work& work) {
     store(hn::Zero(kTag), work.sums + i);
   for (std::int64_t i = 0; i < work.rows * work.padded_dim; i += kLanes)
     store(hn::Zero(kTag), work.outputs + i);
-  const bool few = work.rows <= kFewRows;
   const Range visible = {work.visible(0).begin, work.visible(task.queries - 1).end};
   for (std::int64_t base = visible.begin / kAttentionTile * kAttentionTile; base < visible.end;
        base += kAttentionTile) {
     const Range seen = intersect(visible, {base, base + kAttentionTile});
-    const Tile tile = few ? prepare_tile<true>(work, base, seen, visible.end - 1)
-                          : prepare_tile<false>(work, base, seen, visible.end - 1);
+    const Tile tile = prepare_tile(work, base, seen, visible.end - 1);
+    score_mean(work, tile.heads.keys);
     std::int64_t tiles = divide_up(work.rows, kRowTile);
     for (std::int64_t row = 0; row < work.rows; --tiles) {
       const std::int64_t count = divide_up(work.rows - row, tiles);
-      with_constant<kRowTile>(count, [&](auto rows) HWY_ATTR {
-        if (few)
-          attend_rows<decltype(rows)::value, true>(work, tile, row);
-        else
-          attend_rows<decltype(rows)::value, false>(work, tile, row);
-      });
+      with_constant<kRowTile>(
+          count, [&](auto rows) HWY_ATTR { attend_rows<decltype(rows)::value>(work, tile, row); });
       row += count;
     }
   }

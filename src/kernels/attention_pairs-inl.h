@@ -1,5 +1,5 @@
 // Attention in pairs of 16-bit integers, which processors multiply and add at twice the rate of
-// f32, and which the cache keeps K and V in (kv_page.h). Queries and probabilities get
+// f32, and which what pages keep (kv_page.h) is or becomes. Queries and probabilities get
 // a scale per row, and as many bits as the sums of 32 bits have room for. Such sums are exact, so
 // that their order is free. To be included by attention-inl.h inside its namespaces, after
 //
@@ -8,6 +8,12 @@
 //                         keep arrays of those in registers
 //   pair_dot(sums, a, b)  sums + a.low * b.low + a.high * b.high in every lane of 32 bits
 //   no_pairs(), load_pairs(p), splat_pair(p), float_sums(sums)
+//
+//   packed_keys<tier>(p, pair)
+//                         of codes below 16 bits from p on, pair number `pair` of the groups of
+//                         kLanes positions
+//   packed_values<tier>(p, pair, first, second)
+//                         the same of 2 * kLanes dimensions, as ValuePairs has them
 //
 // A pair of a product with K is two neighbouring dimensions, as they lie. One of a product with V
 // is two neighbouring positions: their rows are interleaved, which leaves dimensions in another
@@ -55,16 +61,58 @@ void prepare_queries(const Work& work) {
 }
 
 /// A tile of K and V. Where head_dim is not whole vectors, their last ones reach into what follows
-/// a row: products with K meet zeros of queries there, and outputs there are nobody's. Rows that
-/// nobody sees get no weight.
+/// a row: products with K leave those dimensions out or meet zeros of queries there, and outputs
+/// there are nobody's. Rows that nobody sees get no weight.
 struct Tile {
   std::int64_t base;
   Range seen;  // relative to the tile
-  TileRows rows, next;
+  TileHeads heads, next;
+  // In work.keys as [pair][position], and in work.values as [pair of positions][d] interleaved;
+  // else they are read where they lie.
+  bool keys_prepared, values_prepared;
+};
+
+/// Calls f(Tier<...>()) for a tier below 16 bits.
+template <KvTier kTier>
+struct Tier {
+  static constexpr KvTier value = kTier;
+};
+template <typename Function>
+HWY_INLINE void with_tier(KvTier tier, const Function& f) {
+  if (tier == KvTier::eight) f(Tier<KvTier::eight>());
+  if (tier == KvTier::four) f(Tier<KvTier::four>());
+  if (tier == KvTier::two) f(Tier<KvTier::two>());
+}
+
+/// Bytes of a group of codes, and its pairs.
+template <KvTier kTier>
+constexpr std::int64_t kGroupBytes = kTier == KvTier::eight ? 2 : 1;
+template <KvTier kTier>
+constexpr std::int64_t kGroupPairs = kTier == KvTier::two ? 2 : 1;
+
+/// Keys from some position of a tile on: pair i of kLanes positions of vector v.
+struct PreparedKeys {
+  /// Of pairs i and i + 1, i even, the one that `which` says.
+  HWY_INLINE Pairs get(std::int64_t i, int which, int v) const {
+    return load_pairs(keys + (i + which) * kAttentionTile + v * kLanes);
+  }
+  const float* keys;
+};
+template <KvTier kTier>
+struct PackedKeys {
+  HWY_INLINE Pairs get(std::int64_t i, int which, int v) const {
+    const std::int64_t group = (i + which) / kGroupPairs<kTier>;
+    return packed_keys<kTier>(
+        codes + (group * kAttentionTile + position + v * kLanes) * kGroupBytes<kTier>,
+        kGroupPairs<kTier> == 1 ? 0 : which);
+  }
+  const std::byte* codes;
+  std::int64_t position;
 };
 
 /// Two rows of V as pairs, two vectors at a time.
 struct ValuePairs {
+  ValuePairs() = default;
   HWY_INLINE ValuePairs(const std::int16_t* low, const std::int16_t* high) {
     const hn::ScalableTag<std::int16_t> tag;
     const auto a = hn::LoadU(tag, low), b = hn::LoadU(tag, high);
@@ -74,23 +122,50 @@ struct ValuePairs {
   Pairs first, second;
 };
 
-/// The tile at `base`. Few rows read K and V where they lie; for many, K is transposed as
-/// keys[pair][position] and V interleaved as values[pair of positions][d].
-template <bool kFew>
-Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position) {
-  const AttentionTask& task = work.task;
-  const std::int64_t next = base + kAttentionTile <= last_position ? base + kAttentionTile : base;
-  const Tile tile = {
-      base, {seen.begin - base, seen.end - base}, TileRows(task, base), TileRows(task, next)};
-  const HeadRows &keys = tile.rows.keys, &values = tile.rows.values;
-  load_units(keys.units, tile.seen, work.key_scales);
-  load_units(values.units, tile.seen, work.value_scales);
-  if (kFew) return tile;
-  const std::int64_t pairs = work.padded_dim / 2;
+/// Values from some dimension on: of positions p and p + 1, where p is `which` * 2 behind a
+/// multiple of four, dimensions of vectors v and v + 1.
+struct RowValues {
+  HWY_INLINE ValuePairs get(std::int64_t p, int, int v) const {
+    const std::int16_t* const low = codes + p * head_dim + v * kLanes;
+    return {low, low + head_dim};
+  }
+  const std::int16_t* codes;
+  std::int64_t head_dim;
+};
+template <KvTier kTier>
+struct PackedValues {
+  HWY_INLINE ValuePairs get(std::int64_t p, int which, int v) const {
+    const std::int64_t group = p / 2 / kGroupPairs<kTier>;
+    ValuePairs pairs;
+    packed_values<kTier>(codes + (group * head_dim + first + v * kLanes) * kGroupBytes<kTier>,
+                         kGroupPairs<kTier> == 1 ? 0 : which, pairs.first, pairs.second);
+    return pairs;
+  }
+  const std::byte* codes;
+  std::int64_t head_dim, first;
+};
+
+void prepare_keys(const Work& work, const TileHeads& heads) {
+  const std::int64_t head_dim = work.task.head_dim, pairs = work.padded_dim / 2;
+  if (heads.keys.tier != KvTier::sixteen) {
+    with_tier(heads.keys.tier, [&](auto tier) HWY_ATTR {
+      const PackedKeys<decltype(tier)::value> keys{heads.keys.codes, 0};
+      for (std::int64_t i = 0; i < head_dim / 2; i += 2) {
+        PLIMSOLL_UNROLL
+        for (int which = 0; which < 2; ++which) {
+          PLIMSOLL_UNROLL
+          for (int v = 0; v < kTileVectors; ++v)
+            store_pairs(Ints{keys.get(i, which, v)},
+                        work.keys + (i + which) * kAttentionTile + v * kLanes);
+        }
+      }
+    });
+    return;
+  }
   for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
     const std::int16_t* rows[kLanes];
-    for (std::int64_t j = 0; j < kLanes; ++j) rows[j] = keys.codes + (first + j) * task.head_dim;
-    prefetch_piece(values, first / kLanes, kAttentionTile / kLanes);
+    for (std::int64_t j = 0; j < kLanes; ++j) rows[j] = heads.keys.row(first + j, head_dim);
+    prefetch_piece(heads.values, first / kLanes, kTileVectors);
     for (std::int64_t i = 0; i < pairs; i += kLanes) {
       Vector square[kLanes];
       PLIMSOLL_UNROLL
@@ -102,15 +177,49 @@ Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t 
         store(square[j], work.keys + (i + j) * kAttentionTile + first);
     }
   }
-  for (std::int64_t pair = 0; pair < kTilePairs; ++pair) {
-    const std::int16_t* const low = values.codes + 2 * pair * task.head_dim;
-    const std::int16_t* const high = low + task.head_dim;
-    float* const target = work.values + pair * work.padded_dim;
-    for (std::int64_t d = 0; d < work.padded_dim; d += 2 * kLanes) {
-      const ValuePairs both(low + d, high + d);
-      store(hn::BitCast(kTag, Ints{both.first}), target + d);
-      store(hn::BitCast(kTag, Ints{both.second}), target + d + kLanes);
+}
+
+template <class Source>
+HWY_INLINE void prepare_values(const Work& work, const Source& values) {
+  for (std::int64_t p = 0; p < kAttentionTile; p += 4) {
+    PLIMSOLL_UNROLL
+    for (int which = 0; which < 2; ++which) {
+      float* const target = work.values + (p / 2 + which) * work.padded_dim;
+      for (int v = 0; v < work.padded_dim / kLanes; v += 2) {
+        const ValuePairs both = values.get(p + 2 * which, which, v);
+        store_pairs(Ints{both.first}, target + v * kLanes);
+        store_pairs(Ints{both.second}, target + (v + 1) * kLanes);
+      }
     }
+  }
+}
+
+Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position) {
+  const AttentionTask& task = work.task;
+  const std::int64_t next = base + kAttentionTile <= last_position ? base + kAttentionTile : base;
+  // Every few rows unpack what lies packed.
+  const auto prepared = [&](const Head& head) HWY_ATTR {
+    return work.rows > (head.tier == KvTier::sixteen ? kFewRows : kRowTile);
+  };
+  Tile tile = {base,
+               {seen.begin - base, seen.end - base},
+               TileHeads(task, base),
+               TileHeads(task, next),
+               false,
+               false};
+  const Head &keys = tile.heads.keys, &values = tile.heads.values;
+  load_units(keys.units, tile.seen, work.key_scales);
+  load_units(values.units, tile.seen, work.value_scales);
+  tile.keys_prepared = prepared(keys);
+  tile.values_prepared = prepared(values);
+  if (tile.keys_prepared) prepare_keys(work, tile.heads);
+  if (!tile.values_prepared) return tile;
+  if (values.tier == KvTier::sixteen) {
+    prepare_values(work, RowValues{values.row(0, task.head_dim), task.head_dim});
+  } else {
+    with_tier(values.tier, [&](auto tier) HWY_ATTR {
+      prepare_values(work, PackedValues<decltype(tier)::value>{values.codes, task.head_dim, 0});
+    });
   }
   return tile;
 }
@@ -131,6 +240,24 @@ void finish_part(const Work& work) {
 }
 
 // ---- scores ----
+
+void score_mean(const Work& work, const Head& keys) {
+  if (keys.tier == KvTier::sixteen) {
+    for (std::int64_t row = 0; row < work.rows; ++row) work.mean_scores[row] = 0.0f;
+    return;
+  }
+  const float unit =
+      kv_float_from_bfloat(static_cast<std::uint16_t>(keys.mean[work.task.head_dim]));
+  const std::int64_t pairs = work.padded_dim / 2;
+  for (std::int64_t row = 0; row < work.rows; ++row) {
+    Pairs sums = no_pairs();
+    for (std::int64_t i = 0; i < pairs; i += kLanes)
+      sums =
+          pair_dot(sums, load_pairs(work.queries + row * pairs + i), load_pairs(keys.mean + 2 * i));
+    const std::int32_t sum = hn::GetLane(hn::SumOfLanes(kIntTag, Ints{sums}));
+    work.mean_scores[row] = work.query_scales[row] * (unit * static_cast<float>(sum));
+  }
+}
 
 HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_int_blocks(hn::Vec<hn::Full256<std::int32_t>> v) {
   return hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full128<std::int32_t>(), v));
@@ -184,7 +311,7 @@ HWY_NOINLINE void dot_rows(const Work& work, const Tile& tile, std::int64_t row,
   const Range seen = tile.seen;
   for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
     const std::int16_t* keys[4];
-    for (int j = 0; j < 4; ++j) keys[j] = tile.rows.keys.codes + (p + j) * task.head_dim;
+    for (int j = 0; j < 4; ++j) keys[j] = tile.heads.keys.row(p + j, task.head_dim);
     if (row == 0) {
       prefetch_piece(tile.next.keys, p / 4, kAttentionTile / 4);
       prefetch_piece(tile.next.values, p / 4, kAttentionTile / 4);
@@ -202,34 +329,65 @@ HWY_NOINLINE void dot_rows(const Work& work, const Tile& tile, std::int64_t row,
     for (int r = 0; r < kRows; ++r) {
       const Vector scale = hn::Mul(key_scale, splat(work.query_scales[row + r]));
       float* const at = scores + r * kAttentionTile + p;
-      store(hn::Mul(float_sums(load_pairs(at)), scale), at);
+      const Vector mean = splat(work.mean_scores[row + r]);
+      store(hn::MulAdd(float_sums(load_pairs(at)), scale, mean), at);
     }
   }
 }
 
+/// Asks for the tile after this one, a step at a time.
+class Ahead {
+ public:
+  /// Within `steps` steps; null for nothing.
+  HWY_INLINE Ahead(const TileHeads* heads, std::int64_t steps) {
+    if (!heads) return;
+    keys_ = heads->keys.codes;
+    values_ = heads->values.codes;
+    keys_end_ = keys_ + heads->keys.bytes;
+    values_end_ = values_ + heads->values.bytes;
+    lines_ = divide_up(max_of(heads->keys.bytes, heads->values.bytes), steps * kCacheLineBytes);
+  }
+  HWY_INLINE void step() {
+    for (std::int64_t i = 0; i < lines_; ++i, keys_ += kCacheLineBytes) {
+      if (keys_ < keys_end_) prefetch_to_l2(keys_);
+      if (values_ < values_end_) prefetch_to_l2(values_);
+      values_ += kCacheLineBytes;
+    }
+  }
+
+ private:
+  const std::byte *keys_ = nullptr, *keys_end_ = nullptr;
+  const std::byte *values_ = nullptr, *values_end_ = nullptr;
+  std::int64_t lines_ = 0;
+};
+
 /// Scores of kRows rows, beginning with `row`, and kVectorTile vectors of positions: scaled, and
 /// without a cap in powers of two.
-template <int kRows>
+template <int kRows, class Source>
 HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t position,
-                             float* scores) {
-  const std::int64_t pairs = work.padded_dim / 2;
+                             const Source& source, const TileHeads* next, float* scores) {
+  const std::int64_t pairs = work.padded_dim / 2, used = work.task.head_dim / 2;
   const float* queries = work.queries + row * pairs;
-  const float* keys = work.keys + position;
+  Ahead ahead(next, used / 2);
   Pairs acc[kRows][kVectorTile];
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PLIMSOLL_UNROLL
     for (int v = 0; v < kVectorTile; ++v) acc[r][v] = no_pairs();
   }
-  for (std::int64_t i = 0; i < pairs; ++i, keys += kAttentionTile) {
-    Pairs key[kVectorTile];
+  for (std::int64_t i = 0; i < used; i += 2) {
+    ahead.step();
     PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectorTile; ++v) key[v] = load_pairs(keys + v * kLanes);
-    PLIMSOLL_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const Pairs query = splat_pair(queries + r * pairs + i);
+    for (int which = 0; which < 2; ++which) {
+      Pairs key[kVectorTile];
       PLIMSOLL_UNROLL
-      for (int v = 0; v < kVectorTile; ++v) acc[r][v] = pair_dot(acc[r][v], query, key[v]);
+      for (int v = 0; v < kVectorTile; ++v) key[v] = source.get(i, which, v);
+      PLIMSOLL_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const Pairs query = splat_pair(queries + r * pairs + i + which);
+        PLIMSOLL_UNROLL
+        for (int v = 0; v < kVectorTile; ++v) acc[r][v] = pair_dot(acc[r][v], query, key[v]);
+      }
     }
   }
   PLIMSOLL_UNROLL
@@ -238,7 +396,8 @@ HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t po
     PLIMSOLL_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const Vector scale = hn::Mul(key_scale, splat(work.query_scales[row + r]));
-      store(hn::Mul(float_sums(acc[r][v]), scale),
+      const Vector mean = splat(work.mean_scores[row + r]);
+      store(hn::MulAdd(float_sums(acc[r][v]), scale, mean),
             scores + r * kAttentionTile + position + v * kLanes);
     }
   }
@@ -311,8 +470,12 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
     for (std::int64_t i = 0; i < kTileVectors; ++i) {
       const Vector x = load(s + i * kLanes);
       Vector p = hn::Add(exp2_nonpositive(hn::Sub(x, shift)), poison[i]);
-      if (!all_seen) p = hn::IfThenZeroElse(hn::Eq(x, splat(kLowest)), p);
-      const Vector weight = hn::Mul(p, scale[i]);
+      Vector weight = hn::Mul(p, scale[i]);
+      if (!all_seen) {
+        const Mask unseen = hn::Eq(x, splat(kLowest));
+        p = hn::IfThenZeroElse(unseen, p);
+        weight = hn::IfThenZeroElse(unseen, weight);  // whatever its scale is
+      }
       store(weight, s + i * kLanes);
       sum = hn::Add(sum, p);
       max = hn::Max(max, weight);
@@ -384,36 +547,37 @@ constexpr int value_vectors(int rows) {
 }
 
 /// The same with values of positions `seen` as they lie.
-template <int kRows, int kVectors>
+template <int kRows, int kVectors, class Source>
 HWY_NOINLINE void add_rows(const float* probabilities, const float* corrections, const float* units,
-                           const std::int16_t* values, std::int64_t head_dim, Range seen,
-                           std::int64_t padded_dim, float* outputs) {
+                           const Source& values, Range seen, std::int64_t padded_dim,
+                           float* outputs) {
   Pairs acc[kRows][kVectors];
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PLIMSOLL_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = no_pairs();
   }
-  for (std::int64_t p = seen.begin / 2 * 2; p < seen.end; p += 2) {
-    const std::int16_t* const low = values + p * head_dim;
-    const std::int16_t* const high = low + head_dim;
-    const float* const pair = probabilities + p / 2;
+  for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
     PLIMSOLL_UNROLL
-    for (int v = 0; v < kVectors; v += 2) {
-      const ValuePairs value(low + v * kLanes, high + v * kLanes);
+    for (int which = 0; which < 2; ++which) {
+      const float* const pair = probabilities + p / 2 + which;
       PLIMSOLL_UNROLL
-      for (int r = 0; r < kRows; ++r) {
-        const Pairs probability = splat_pair(pair + r * kAttentionTile);
-        acc[r][v] = pair_dot(acc[r][v], probability, value.first);
-        acc[r][v + 1] = pair_dot(acc[r][v + 1], probability, value.second);
+      for (int v = 0; v < kVectors; v += 2) {
+        const ValuePairs value = values.get(p + 2 * which, which, v);
+        PLIMSOLL_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          const Pairs probability = splat_pair(pair + r * kAttentionTile);
+          acc[r][v] = pair_dot(acc[r][v], probability, value.first);
+          acc[r][v + 1] = pair_dot(acc[r][v + 1], probability, value.second);
+        }
       }
     }
   }
   add_sums<kRows, kVectors>(acc, corrections, units, padded_dim, outputs);
 }
 
-/// kRows rows from `row` on meet a tile, prepared for few or many.
-template <int kRows, bool kFew>
+/// kRows rows from `row` on meet a tile.
+template <int kRows>
 void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   const AttentionTask& task = work.task;
   const std::int64_t base = tile.base;
@@ -422,26 +586,45 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
       {work.visible(row / task.heads).begin, work.visible((row + kRows - 1) / task.heads).end},
       {base, base + kAttentionTile});
   if (seen.begin >= seen.end) return;
-  if (kFew) {
+  const Head &keys = tile.heads.keys, &values = tile.heads.values;
+  if (!tile.keys_prepared && keys.tier == KvTier::sixteen) {
     dot_rows<kRows>(work, tile, row, work.scores);
   } else {
     constexpr std::int64_t kStep = kVectorTile * kLanes;
-    for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep)
-      score_rows<kRows>(work, row, p, work.scores);
+    const TileHeads* next = row == 0 && !tile.keys_prepared ? &tile.next : nullptr;
+    for (std::int64_t p = (seen.begin - base) / kStep * kStep; p < seen.end - base; p += kStep) {
+      if (tile.keys_prepared) {
+        score_rows<kRows>(work, row, p, PreparedKeys{work.keys + p}, next, work.scores);
+      } else {
+        with_tier(keys.tier, [&](auto tier) HWY_ATTR {
+          score_rows<kRows>(work, row, p, PackedKeys<decltype(tier)::value>{keys.codes, p}, next,
+                            work.scores);
+        });
+      }
+      next = nullptr;
+    }
   }
   float corrections[kLanes], units[kLanes];
   weigh_rows<kRows>(work, row, base, corrections, units);
   float* const outputs = work.outputs + row * work.padded_dim;
-  if (kFew) {
+  if (!tile.values_prepared) {
     constexpr int kMost = value_vectors(kRows) / 2;
     const std::int64_t all = divide_up(work.dim_vectors, 2);
     std::int64_t tiles = divide_up(all, kMost);
     for (std::int64_t at = 0; at < all; --tiles) {
       const std::int64_t width = divide_up(all - at, tiles), first = at * 2 * kLanes;
       with_constant<kMost>(width, [&](auto vectors) HWY_ATTR {
-        add_rows<kRows, 2 * decltype(vectors)::value>(work.scores, corrections, units,
-                                                      tile.rows.values.codes + first, task.head_dim,
-                                                      tile.seen, work.padded_dim, outputs + first);
+        const auto add = [&](const auto& source) HWY_ATTR {
+          add_rows<kRows, 2 * decltype(vectors)::value>(
+              work.scores, corrections, units, source, tile.seen, work.padded_dim, outputs + first);
+        };
+        if (values.tier == KvTier::sixteen) {
+          add(RowValues{values.row(0, task.head_dim) + first, task.head_dim});
+        } else {
+          with_tier(values.tier, [&](auto tier) HWY_ATTR {
+            add(PackedValues<decltype(tier)::value>{values.codes, task.head_dim, first});
+          });
+        }
       });
       at += width;
     }

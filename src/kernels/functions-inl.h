@@ -23,6 +23,9 @@ void rotate(std::int64_t head_dim, float* x);
 void half_from_float(const float* x, std::int64_t n, std::uint16_t* out);
 void float_from_half(const std::uint16_t* x, std::int64_t n, float* out);
 
+// kv_page.cpp
+void lower_page(const KvLowering& task);
+
 // attention.cpp
 void cache_row(const float* x, std::int64_t n, float limit, std::int16_t* codes,
                std::uint16_t* unit);

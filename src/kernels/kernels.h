@@ -139,6 +139,10 @@ struct Kernels {
   /// at most.
   void (*cache_row)(const float* x, std::int64_t n, float limit, std::int16_t* codes,
                     std::uint16_t* unit);
+  /// Rounds a head of a page whose 64 positions are all written; the bytes are the same with every
+  /// instruction set. Keys that come from 16 bits lose their mean over the positions whose unit is
+  /// a number; others have theirs already.
+  void (*lower_page)(const KvLowering& task);
   void (*attention)(const AttentionTask& task);
   /// What `parts` consecutive parts of one query come to together (Dao et al., "Flash-Decoding",
   /// 2023), from the first that it sees to the last: the bits that it has as a whole. Outputs

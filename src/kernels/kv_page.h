@@ -19,21 +19,26 @@ namespace plimsoll {
 /// Positions of a page; it begins at multiples of them. One tile of attention.
 constexpr std::int64_t kv_page_positions = 64;
 
-/// Bits of a code.
+/// Bits of a code, each width made of the next wider one alone (kernels/kv_codes.h), so that it
+/// does not matter in which steps a page was lowered.
 ///
 ///   sixteen  codes up to key_code_limit(head_dim) and value_code_limit (kernels.h)
 ///   eight    -127 to 127
-///   four     the upper four bits of `eight`, two the upper two, each standing for the mean of what
-///            has them: so that it does not matter in which steps a page was lowered
+///   four     one of 16 levels, two one of 4
 enum class KvTier : std::uint8_t { sixteen, eight, four, two };
 constexpr int kv_tiers = 4;
 [[gnu::always_inline]] constexpr int kv_bits(KvTier tier) { return 16 >> static_cast<int>(tier); }
+
+/// Below 16 bits, dimensions of keys and positions of values lie in groups.
+[[gnu::always_inline]] constexpr int kv_group(KvTier tier) { return tier == KvTier::two ? 4 : 2; }
 
 enum class KvSide : std::uint8_t { keys, values };
 
 /// What one KV head takes of a page. In this order, each part 64-byte aligned:
 ///
-///   codes  [position][head_dim], kv_bits each; within a row's bytes as the kernels like it
+///   codes  kv_bits each. Of 16 bits [position][head_dim]; below, where pages are whole and never
+///          written again, as products take them, with the first of a group in the lowest bits:
+///          keys [head_dim / group][position][group], values [position / group][head_dim][group]
 ///   units  bf16 [position]; NaN for a row with a NaN or an infinity
 ///   mean   of keys below 16 bits: int16 [head_dim], and behind them its unit, bf16
 struct KvHeadLayout {
@@ -44,7 +49,7 @@ struct KvHeadLayout {
         bytes(mean + (side == KvSide::keys && tier != KvTier::sixteen ? up(head_dim * 2 + 2) : 0)) {
   }
 
-  std::int64_t row_bytes;
+  std::int64_t row_bytes;    ///< of a position's codes; follow each other in 16 bits
   std::int64_t units, mean;  ///< where they begin, in bytes
   std::int64_t bytes;        ///< of the head
 

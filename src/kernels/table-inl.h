@@ -19,6 +19,7 @@ const Kernels table = {
     .half_from_float = half_from_float,
     .float_from_half = float_from_half,
     .cache_row = cache_row,
+    .lower_page = lower_page,
     .attention = attention,
     .merge_attention = merge_attention,
     .matmul_dense = matmul_dense,

@@ -13,18 +13,15 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <cstring>
 #include <initializer_list>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "guarded.h"
 #include "kernels/kernels.h"
+#include "kv_half.h"
 
 namespace plimsoll {
 namespace {
@@ -38,54 +35,15 @@ struct Shape {
   float soft_cap = 0.0f;
   float q_magnitude = 1.0f;
   std::int64_t extra_stride = 0;
+  // Of pages that are before a query's own.
+  KvTier keys = KvTier::sixteen, values = KvTier::sixteen;
+  bool mixed = false;  // every page its own tiers
 };
 
 constexpr float kUntouched = 55.0f;
 
 bool in_pairs(Isa isa) { return isa == Isa::avx2 || isa == Isa::avx512; }
 const std::uint16_t kNanUnit = 0x7fc0;
-float float_of_bfloat(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
-/// The head of K and V that is attended to, of so many.
-constexpr std::int64_t kv_heads = 3, kv_head = 1;
-
-/// One half of a page, of which a sanitizer sees any access outside of what may be read. Everything
-/// is NaN until it is written.
-class Half {
- public:
-  Half(KvTier tier, KvSide side, std::int32_t head_dim)
-      : layout_(tier, side, head_dim), tier_(tier), head_dim_(head_dim) {
-    const auto bytes = static_cast<std::size_t>(kv_heads * layout_.bytes + kv_page_overhang);
-    memory_.reset(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
-    std::memset(memory_.get(), 0xff, bytes);
-  }
-
-  KvHalfPage view() const { return {memory_.get(), tier_}; }
-  std::byte* head() const { return memory_.get() + kv_head * layout_.bytes; }
-  std::uint16_t& unit(std::int64_t row) const {
-    return reinterpret_cast<std::uint16_t*>(head() + layout_.units)[row];
-  }
-  void set(std::int64_t row, const std::vector<float>& x, float limit) {
-    kernels_for(Isa::reference).cache_row(x.data(), head_dim_, limit, codes(row), &unit(row));
-  }
-  double value(std::int64_t row, std::int64_t d) const {
-    return codes(row)[d] * float_of_bfloat(unit(row));
-  }
-
- private:
-  std::int16_t* codes(std::int64_t row) const {
-    return reinterpret_cast<std::int16_t*>(head() + row * layout_.row_bytes);
-  }
-  struct Free {
-    void operator()(std::byte* memory) const { std::free(memory); }
-  };
-  KvHeadLayout layout_;
-  KvTier tier_;
-  std::int32_t head_dim_;
-  std::unique_ptr<std::byte, Free> memory_;
-};
 
 /// What may not be looked at (positions before the first window and after the last query, other
 /// heads, between queries) is NaN, or a null page.
@@ -101,9 +59,6 @@ struct Problem {
     for (std::int64_t page = 0; page * kv_page_positions < s.positions; ++page) {
       keys.emplace_back(KvTier::sixteen, KvSide::keys, s.head_dim);
       values.emplace_back(KvTier::sixteen, KvSide::values, s.head_dim);
-      KvPageView view = {keys.back().view(), values.back().view()};
-      if ((page + 1) * kv_page_positions <= first) view = {};
-      pages.push_back(view);
     }
     std::vector<float> key(static_cast<std::size_t>(s.head_dim)), value(key);
     for (std::int64_t p = first; p < s.positions; ++p) {
@@ -113,8 +68,14 @@ struct Problem {
         key[d] = growth * random.symmetric();
         value[d] = random.symmetric();
       }
-      set_key(p, key);
-      set_value(p, value);
+      half(keys, p).set(p % kv_page_positions, key);
+      half(values, p).set(p % kv_page_positions, value);
+    }
+    for (std::int64_t page = 0; page * kv_page_positions < s.positions; ++page) {
+      seen.push_back((page + 1) * kv_page_positions > first);
+      const auto at = static_cast<std::size_t>(page);
+      lower_keys.push_back(keys[at].lowered(s.mixed ? tier(page * 7 + 3) : s.keys));
+      lower_values.push_back(values[at].lowered(s.mixed ? tier(page * 5 + 1) : s.values));
     }
     q.assign(static_cast<std::size_t>((s.queries - 1) * row_stride + s.heads * s.head_dim),
              std::nanf(""));
@@ -123,12 +84,19 @@ struct Problem {
         q[static_cast<std::size_t>(i * row_stride + d)] = s.q_magnitude * random.symmetric();
   }
 
+  static KvTier tier(std::int64_t number) { return static_cast<KvTier>(number % kv_tiers); }
   void set_key(std::int64_t position, const std::vector<float>& key) {
-    half(keys, position).set(position % kv_page_positions, key, key_code_limit(shape.head_dim));
+    set(keys, lower_keys, position, key);
   }
   void set_value(std::int64_t position, const std::vector<float>& value) {
-    half(values, position).set(position % kv_page_positions, value, value_code_limit);
+    set(values, lower_values, position, value);
   }
+  static void set(std::vector<Half>& halves, std::vector<Half>& lower, std::int64_t position,
+                  const std::vector<float>& x) {
+    half(halves, position).set(position % kv_page_positions, x);
+    half(lower, position) = half(halves, position).lowered(half(lower, position).tier());
+  }
+  /// As a query in that page sees it.
   double value(std::int64_t position, std::int64_t d) const {
     return values[static_cast<std::size_t>(position / kv_page_positions)].value(
         position % kv_page_positions, d);
@@ -168,10 +136,14 @@ struct Problem {
     const std::int64_t page = task.first_position / kv_page_positions;
     const bool sees_newest =
         !task.part_states || (task.part + 1) * attention_part > page * kv_page_positions;
-    const std::int64_t before = std::min(page, static_cast<std::int64_t>(pages.size()));
-    const std::vector<KvPageView> earlier(pages.begin(), pages.begin() + before);
+    std::vector<KvPageView> earlier;
+    for (std::size_t i = 0; i < lower_keys.size() && static_cast<std::int64_t>(i) < page; ++i)
+      earlier.push_back(seen[i] ? KvPageView{lower_keys[i].view(), lower_values[i].view()}
+                                : KvPageView{});
     task.pages = earlier.data();
-    task.newest = sees_newest ? pages[static_cast<std::size_t>(page)] : KvPageView{};
+    if (sees_newest)
+      task.newest = {keys[static_cast<std::size_t>(page)].view(),
+                     values[static_cast<std::size_t>(page)].view()};
     AlignedFloats scratch(attention_scratch_floats(task.queries, shape.heads, shape.head_dim));
     task.scratch = scratch.data();
     kernels.attention(task);
@@ -200,15 +172,18 @@ struct Problem {
   Shape shape;
   std::int64_t row_stride;
   std::int64_t first_position;
-  std::vector<Half> keys, values;
-  std::vector<KvPageView> pages;
+  std::vector<Half> keys, values, lower_keys, lower_values;
+  std::vector<bool> seen;  // by page
   std::vector<float> q;
 };
 
 std::string describe(const Shape& s) {
   return "head_dim " + std::to_string(s.head_dim) + " heads " + std::to_string(s.heads) +
          " queries " + std::to_string(s.queries) + " positions " + std::to_string(s.positions) +
-         " window " + std::to_string(s.window) + " cap " + std::to_string(s.soft_cap);
+         " window " + std::to_string(s.window) + " cap " + std::to_string(s.soft_cap) +
+         (s.mixed ? " mixed"
+                  : " bits " + std::to_string(kv_bits(s.keys)) + " and " +
+                        std::to_string(kv_bits(s.values)));
 }
 
 class Attention : public testing::TestWithParam<Isa> {
@@ -330,6 +305,62 @@ TEST_P(Attention, Shapes) {
   }
 }
 
+TEST_P(Attention, Tiers) {
+  std::size_t turn = 0;
+  for (const std::int32_t head_dim : {4, 8, 20, 32, 64, 80, 96, 128, 256}) {
+    for (const std::int32_t heads : {1, 4, 5, 7}) {
+      for (const std::int64_t queries : {1, 5, 30}) {
+        for (int tiers = 16 - static_cast<int>(turn % 5); tiers >= 0; tiers -= 5, ++turn) {
+          check({.head_dim = head_dim,
+                 .heads = heads,
+                 .queries = queries,
+                 .positions = static_cast<std::int64_t>(130 + turn * 37 % 200),
+                 .window = turn % 3 == 0 ? 99 : 0,
+                 .soft_cap = turn % 5 == 0 ? 20.0f : 0.0f,
+                 .q_magnitude = 3.0f,
+                 .keys = static_cast<KvTier>(tiers % 4),
+                 .values = static_cast<KvTier>(tiers / 4 % 4),
+                 .mixed = tiers == 16});
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// The reference itself, against what pages are said to hold.
+TEST(AttentionOfPages, IsThatOfTheirValues) {
+  for (const std::int32_t head_dim : {8, 80}) {
+    const Problem problem(
+        {.head_dim = head_dim, .heads = 2, .positions = 300, .q_magnitude = 5.0f, .mixed = true});
+    const Guarded<float> out = problem.attend(kernels_for(Isa::reference), 0, 1);
+    const auto key = [&](std::size_t p, std::int64_t d) {
+      const std::size_t page = p / 64;
+      const Half& half = page == 4 ? problem.keys[page] : problem.lower_keys[page];
+      return half.value(static_cast<std::int64_t>(p % 64), d);
+    };
+    for (std::int64_t h = 0; h < 2; ++h) {
+      std::vector<double> weights(300);
+      double sum = 0;
+      for (std::size_t p = 0; p < 300; ++p) {
+        double dot = 0;
+        for (std::int64_t d = 0; d < head_dim; ++d)
+          dot += problem.q[static_cast<std::size_t>(h * head_dim + d)] * key(p, d);
+        sum += weights[p] = std::exp(dot * problem.scale());
+      }
+      for (std::int64_t d = 0; d < head_dim; ++d) {
+        double want = 0;
+        for (std::size_t p = 0; p < 300; ++p) {
+          const std::size_t page = p / 64;
+          const Half& half = page == 4 ? problem.values[page] : problem.lower_values[page];
+          want += weights[p] / sum * half.value(static_cast<std::int64_t>(p % 64), d);
+        }
+        ASSERT_NEAR(out[h * head_dim + d], want, 1e-6);
+      }
+    }
+  }
+}
+
 TEST_P(Attention, EveryLengthAroundTileBorders) {
   for (const std::int64_t queries : {1, 2, 6, 9}) {
     for (const std::int64_t window : {0, 1, 7, 64}) {
@@ -390,6 +421,31 @@ TEST_P(Attention, NanPropagates) {
   }
 }
 
+// Rows without numbers stay so in pages below 16 bits, and reach who sees them alone.
+TEST_P(Attention, NanInPagesBelowSixteenBits) {
+  for (const KvTier tier : {KvTier::eight, KvTier::four, KvTier::two}) {
+    for (const bool in_keys : {false, true}) {
+      for (const std::int64_t queries : {1, 4, 30}) {
+        Problem problem({.head_dim = 16,
+                         .heads = 2,
+                         .queries = queries,
+                         .positions = 150,
+                         .window = 90,
+                         .keys = tier,
+                         .values = tier});
+        const std::int64_t at = 150 - queries / 2 - 90;  // that later queries do not see
+        const std::vector<float> nan(16, std::nanf(""));
+        in_keys ? problem.set_key(at, nan) : problem.set_value(at, nan);
+        const Guarded<float> out = problem.attend(fast(), 0, queries);
+        for (std::int64_t i = 0; i < out.size(); ++i) {
+          const std::int64_t position = problem.first_position + i / problem.row_stride;
+          ASSERT_EQ(std::isnan(out[i]), position - 90 < at) << queries << " at " << position;
+        }
+      }
+    }
+  }
+}
+
 // Any number of queries in a task, for few and for many rows: the same bits as all at once.
 TEST_P(Determinism, OutputsDoNotDependOnTheChunk) {
   for (const std::int32_t head_dim : {4, 20, 64, 80, 128}) {
@@ -403,6 +459,12 @@ TEST_P(Determinism, OutputsDoNotDependOnTheChunk) {
                              .soft_cap = heads == 3 ? 15.0f : 0.0f,
                              .q_magnitude = 10.0f};
         check_chunks(shape, {1, 2, 3, 5, 6, 7, 12, 16, 31});
+        if (GetParam() == Isa::reference) continue;  // has one way only, and takes its time
+        for (const KvTier tier : {KvTier::eight, KvTier::four, KvTier::two}) {
+          Shape lower = shape;
+          lower.keys = lower.values = tier;
+          check_chunks(lower, {1, 2, 5, 7, 31});
+        }
         if (HasFatalFailure()) return;
       }
     }
@@ -421,7 +483,8 @@ TEST_P(Determinism, OutputsDoNotDependOnTheChunkAcrossParts) {
                            .positions = last,
                            .window = window,
                            .soft_cap = window == 3 ? 15.0f : 0.0f,
-                           .q_magnitude = 10.0f};
+                           .q_magnitude = 10.0f,
+                           .mixed = true};
       check_chunks(shape, {1, 7, 13});
       if (HasFatalFailure()) return;
     }
@@ -472,16 +535,14 @@ TEST_P(Determinism, RowsOfTheCache) {
 // A NaN in what later queries see reaches no earlier one, however they are put together.
 TEST_P(Determinism, LaterNanReachesNoEarlierQuery) {
   for (const bool in_keys : {false, true}) {
-    Problem problem({.head_dim = 32, .heads = 2, .queries = 40, .positions = 90});
-    const std::vector<float> nan(32, std::nanf(""));
-    in_keys ? problem.set_key(70, nan) : problem.set_value(70, nan);
-    const Guarded<float> out = problem.attend(kernels(), 0, 40);
-    for (std::int64_t i = 0; i < out.size(); ++i) {
-      if (problem.first_position + i / problem.row_stride < 70) {
-        ASSERT_FALSE(std::isnan(out[i])) << i;
-      } else {
-        ASSERT_TRUE(std::isnan(out[i])) << i;
-      }
+    for (const std::int64_t at : {52, 60, 63, 64, 70, 85}) {
+      Problem problem({.head_dim = 32, .heads = 2, .queries = 40, .positions = 90});
+      const std::vector<float> nan(32, std::nanf(""));
+      in_keys ? problem.set_key(at, nan) : problem.set_value(at, nan);
+      const Guarded<float> out = problem.attend(kernels(), 0, 40);
+      for (std::int64_t i = 0; i < out.size(); ++i)
+        ASSERT_EQ(std::isnan(out[i]), problem.first_position + i / problem.row_stride >= at)
+            << at << " at " << i;
     }
   }
 }
@@ -503,7 +564,8 @@ TEST_P(Determinism, PartsMakeTheWhole) {
                                .window = window,
                                .soft_cap = window == 70 ? 15.0f : 0.0f,
                                .q_magnitude = 10.0f,
-                               .extra_stride = 4};
+                               .extra_stride = 4,
+                               .mixed = queries != 5};
           check_parts(shape);
           if (HasFatalFailure()) return;
         }
@@ -521,7 +583,8 @@ TEST_P(Determinism, SharedPartsAreAsAlone) {
                              .heads = 3,
                              .queries = queries,
                              .positions = attention_part + 300,
-                             .q_magnitude = 10.0f});
+                             .q_magnitude = 10.0f,
+                             .mixed = true});
       const auto part_of = [&](std::int64_t first, std::int64_t count, std::int64_t position) {
         Guarded<float> result(count * (problem.row_stride + 7));  // outputs, then states
         AttentionTask task = problem.task(first, count, result.data());

@@ -5,37 +5,52 @@
 #include <limits>
 
 #include "kernels/functions-inl.h"
+#include "kernels/kv_codes.h"
 
 namespace plimsoll::reference {
 namespace {
 
 constexpr std::int32_t outputs_at_a_time = 256;
 
-double double_from_bfloat(std::uint16_t bits) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
-}
-
 /// The task's head at one position.
 struct Row {
-  Row(const AttentionTask& task, KvSide side, std::int64_t position) {
+  Row(const AttentionTask& task, KvSide side_, std::int64_t position)
+      : side(side_), head_dim(task.head_dim) {
     const std::int64_t page = position / kv_page_positions, row = position % kv_page_positions;
+    at = row;
     const KvPageView& view =
         page == task.first_position / kv_page_positions ? task.newest : task.pages[page];
     const KvHalfPage& half = side == KvSide::keys ? view.keys : view.values;
-    const KvHeadLayout layout(half.tier, side, task.head_dim);
-    const std::byte* const head = half.heads + task.kv_head * layout.bytes;
-    codes = reinterpret_cast<const std::int16_t*>(head + row * layout.row_bytes);
-    unit = double_from_bfloat(reinterpret_cast<const std::uint16_t*>(head + layout.units)[row]);
+    const KvHeadLayout layout(half.tier, side, head_dim);
+    tier = half.tier;
+    codes = half.heads + task.kv_head * layout.bytes;
+    unit = kv_float_from_bfloat(reinterpret_cast<const std::uint16_t*>(codes + layout.units)[row]);
+    if (side == KvSide::keys && tier != KvTier::sixteen) {
+      mean = reinterpret_cast<const std::int16_t*>(codes + layout.mean);
+      mean_unit = kv_float_from_bfloat(static_cast<std::uint16_t>(mean[head_dim]));
+    }
   }
-  const std::int16_t* codes;
-  double unit;
+  /// What is times `unit`.
+  int level(std::int64_t d) const {
+    if (tier == KvTier::sixteen)
+      return reinterpret_cast<const std::int16_t*>(codes)[at * head_dim + d];
+    return kv_level(tier, kv_read_code(tier, codes, kv_code_at(tier, side, head_dim, at, d)));
+  }
+
+  KvSide side;
+  KvTier tier;
+  std::int64_t head_dim, at;
+  const std::byte* codes;
+  double unit, mean_unit = 0;
+  const std::int16_t* mean = nullptr;  // keys only
 };
 
 double score(const AttentionTask& task, const float* q, std::int64_t position) {
   const Row k(task, KvSide::keys, position);
   double dot = 0.0;
-  for (std::int32_t d = 0; d < task.head_dim; ++d) dot += static_cast<double>(q[d]) * k.codes[d];
-  dot *= k.unit * task.scale;
+  for (std::int32_t d = 0; d < task.head_dim; ++d)
+    dot += q[d] * (k.level(d) * k.unit + (k.mean ? k.mean[d] * k.mean_unit : 0.0));
+  dot *= task.scale;
   return task.soft_cap > 0.0f ? task.soft_cap * std::tanh(dot / task.soft_cap) : dot;
 }
 
@@ -65,7 +80,7 @@ Part attend_part(const AttentionTask& task, const float* q, std::int64_t begin, 
     const Row v(task, KvSide::values, p);
     const double scaled = weight * v.unit;
     total += weight;
-    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v.codes[first + d];
+    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v.level(first + d);
   }
   for (std::int32_t d = 0; d < count; ++d) part.outputs[d] = static_cast<float>(sums[d]);
   part.sum = static_cast<float>(total);
