@@ -186,30 +186,29 @@ void dot_rows(const Work& work, const float* const* q, const Head& keys, Range s
   }
 }
 
-/// Sixteen neighbouring positions or dimensions of groups of codes below 16 bits, from p on: what
-/// the codes of each group's member `member` stand for. Only the first `count` are written.
+/// kLanes neighbouring positions or dimensions of groups of codes below 16 bits, from p on: what
+/// the codes of each group's member `member` stand for.
 template <KvTier kTier>
-HWY_INLINE void unpack(const std::byte* p, int member, std::int64_t count, float* out) {
+HWY_INLINE Vector unpack(const std::byte* p, int member) {
   const hn::Full128<std::int8_t> tag;
-  const hn::Full128<std::uint8_t> unsigned_tag;
-  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(p);
-  std::int8_t levels[16];
   if constexpr (kTier == KvTier::eight) {
-    hn::Vec<decltype(tag)> even, odd;
-    hn::LoadInterleaved2(tag, reinterpret_cast<const std::int8_t*>(p), even, odd);
-    hn::StoreU(member == 0 ? even : odd, tag, levels);
+    const hn::Rebind<std::int16_t, Tag> pairs;
+    const auto both =
+        hn::PromoteTo(IntTag(), hn::LoadU(pairs, reinterpret_cast<const std::int16_t*>(p)));
+    const Ints high = member == 0 ? hn::ShiftLeft<24>(both) : hn::ShiftLeft<16>(both);
+    return hn::ConvertTo(kTag, hn::ShiftRight<24>(high));
   } else {
     constexpr int kBits = kv_bits(kTier);
     alignas(16) std::int8_t table[16];
     for (int i = 0; i < 16; ++i)
       table[i] = kTier == KvTier::four ? kv_levels_four[i] : kv_levels_two[i % 4];
-    const auto codes = hn::And(hn::ShiftRightSame(hn::LoadU(unsigned_tag, bytes), member * kBits),
-                               hn::Set(unsigned_tag, (1 << kBits) - 1));
-    hn::StoreU(hn::TableLookupBytes(hn::Load(tag, table), hn::BitCast(tag, codes)), tag, levels);
+    const auto groups = hn::LoadU(UintTag(), reinterpret_cast<const std::uint32_t*>(p));
+    // Into the highest byte of a lane, beside which the table has levels nobody wants.
+    const auto codes = hn::And(hn::ShiftLeft<24>(hn::ShiftRightSame(groups, member * kBits)),
+                               hn::Set(UintTag(), ((1u << kBits) - 1) << 24));
+    const auto levels = hn::TableLookupBytes(hn::Load(tag, table), hn::BitCast(tag, codes));
+    return hn::ConvertTo(kTag, hn::ShiftRight<24>(hn::BitCast(IntTag(), levels)));
   }
-  const hn::Rebind<std::int8_t, Tag> quarter;
-  for (std::int64_t i = 0; i < count; i += kLanes)
-    store(hn::ConvertTo(kTag, hn::PromoteTo(IntTag(), hn::LoadU(quarter, levels + i))), out + i);
 }
 
 /// Calls f(Tier<...>()) for a tier below 16 bits.
@@ -224,7 +223,7 @@ HWY_INLINE void with_tier(KvTier tier, const Function& f) {
   if (tier == KvTier::two) f(Tier<KvTier::two>());
 }
 template <KvTier kTier>
-constexpr std::int64_t kGroupBytes = kTier == KvTier::eight ? 2 : 1;
+constexpr std::int64_t kGroupBytes = kTier == KvTier::eight ? 2 : 4;
 
 /// K of a tile, by dimension: keys[d][position]. No row sees what nobody has written.
 void convert_keys(const Work& work, const TileHeads& tile) {
@@ -232,11 +231,14 @@ void convert_keys(const Work& work, const TileHeads& tile) {
   if (tile.keys.tier != KvTier::sixteen) {
     with_tier(tile.keys.tier, [&](auto tier) HWY_ATTR {
       constexpr KvTier kTier = decltype(tier)::value;
-      for (std::int64_t d = 0; d < task.head_dim; ++d)
-        for (std::int64_t p = 0; p < kAttentionTile; p += 16)
-          unpack<kTier>(
-              tile.keys.codes + (d / kv_group(kTier) * kAttentionTile + p) * kGroupBytes<kTier>,
-              static_cast<int>(d % kv_group(kTier)), 16, work.keys + d * kAttentionTile + p);
+      for (std::int64_t d = 0; d < task.head_dim; ++d) {
+        const std::byte* const groups =
+            tile.keys.codes + d / kv_group(kTier) * kAttentionTile * kGroupBytes<kTier>;
+        const int member = static_cast<int>(d % kv_group(kTier));
+        for (std::int64_t p = 0; p < kAttentionTile; p += kLanes)
+          store(unpack<kTier>(groups + p * kGroupBytes<kTier>, member),
+                work.keys + d * kAttentionTile + p);
+      }
     });
     return;
   }
@@ -262,11 +264,14 @@ void convert_values(const Work& work, const Head& head, Range seen) {
   if (head.tier != KvTier::sixteen) {
     with_tier(head.tier, [&](auto tier) HWY_ATTR {
       constexpr KvTier kTier = decltype(tier)::value;
-      for (std::int64_t p = seen.begin; p < seen.end; ++p)
-        for (std::int64_t d = 0; d < task.head_dim; d += 16)
-          unpack<kTier>(head.codes + (p / kv_group(kTier) * task.head_dim + d) * kGroupBytes<kTier>,
-                        static_cast<int>(p % kv_group(kTier)), min_of(16, task.head_dim - d),
-                        work.values + p * work.padded_dim + d);
+      for (std::int64_t p = seen.begin; p < seen.end; ++p) {
+        const std::byte* const groups =
+            head.codes + p / kv_group(kTier) * task.head_dim * kGroupBytes<kTier>;
+        const int member = static_cast<int>(p % kv_group(kTier));
+        for (std::int64_t d = 0; d < task.head_dim; d += kLanes)
+          store(unpack<kTier>(groups + d * kGroupBytes<kTier>, member),
+                work.values + p * work.padded_dim + d);
+      }
     });
     return;
   }

@@ -9,11 +9,13 @@
 //   pair_dot(sums, a, b)  sums + a.low * b.low + a.high * b.high in every lane of 32 bits
 //   no_pairs(), load_pairs(p), splat_pair(p), float_sums(sums)
 //
+//   ValuePairs            {first, second}: 2 * kLanes dimensions of two positions as pairs, as the
+//                         constructor from two rows interleaves them
 //   packed_keys<tier>(p, pair)
 //                         of codes below 16 bits from p on, pair number `pair` of the groups of
 //                         kLanes positions
-//   packed_values<tier>(p, pair, first, second)
-//                         the same of 2 * kLanes dimensions, as ValuePairs has them
+//   load_values<tier>(p), unpack_values<tier>(groups, pair)
+//                         the same of 2 * kLanes dimensions, in two steps
 //
 // A pair of a product with K is two neighbouring dimensions, as they lie. One of a product with V
 // is two neighbouring positions: their rows are interleaved, which leaves dimensions in another
@@ -86,13 +88,16 @@ HWY_INLINE void with_tier(KvTier tier, const Function& f) {
 
 /// Bytes of a group of codes, and its pairs.
 template <KvTier kTier>
-constexpr std::int64_t kGroupBytes = kTier == KvTier::eight ? 2 : 1;
+constexpr std::int64_t kGroupBytes = kTier == KvTier::eight ? 2 : 4;
 template <KvTier kTier>
-constexpr std::int64_t kGroupPairs = kTier == KvTier::two ? 2 : 1;
+constexpr int kGroupPairs = kv_group(kTier) / 2;
 
-/// Keys from some position of a tile on: pair i of kLanes positions of vector v.
+// Where keys and values come from: `kPairs` is how many neighbouring pairs are to be taken in a
+// row, the first of them at a multiple of it, the others by `which`.
+
+/// Keys from some position of a tile on: pair i + which of kLanes positions of vector v.
 struct PreparedKeys {
-  /// Of pairs i and i + 1, i even, the one that `which` says.
+  static constexpr int kPairs = 2;
   HWY_INLINE Pairs get(std::int64_t i, int which, int v) const {
     return load_pairs(keys + (i + which) * kAttentionTile + v * kLanes);
   }
@@ -100,47 +105,56 @@ struct PreparedKeys {
 };
 template <KvTier kTier>
 struct PackedKeys {
+  static constexpr int kPairs = kGroupPairs<kTier> == 1 ? 2 : kGroupPairs<kTier>;
   HWY_INLINE Pairs get(std::int64_t i, int which, int v) const {
     const std::int64_t group = (i + which) / kGroupPairs<kTier>;
     return packed_keys<kTier>(
         codes + (group * kAttentionTile + position + v * kLanes) * kGroupBytes<kTier>,
-        kGroupPairs<kTier> == 1 ? 0 : which);
+        which % kGroupPairs<kTier>);
   }
   const std::byte* codes;
   std::int64_t position;
 };
 
-/// Two rows of V as pairs, two vectors at a time.
-struct ValuePairs {
-  ValuePairs() = default;
-  HWY_INLINE ValuePairs(const std::int16_t* low, const std::int16_t* high) {
-    const hn::ScalableTag<std::int16_t> tag;
-    const auto a = hn::LoadU(tag, low), b = hn::LoadU(tag, high);
-    first = hn::InterleaveLower(tag, a, b).raw;
-    second = hn::InterleaveUpper(tag, a, b).raw;
-  }
-  Pairs first, second;
-};
-
-/// Values from some dimension on: of positions p and p + 1, where p is `which` * 2 behind a
-/// multiple of four, dimensions of vectors v and v + 1.
+/// Values from some dimension on, of vectors v and v + 1 of dimensions: what `open` gives for pairs
+/// of positions from i on has pair i + which.
 struct RowValues {
-  HWY_INLINE ValuePairs get(std::int64_t p, int, int v) const {
-    const std::int16_t* const low = codes + p * head_dim + v * kLanes;
-    return {low, low + head_dim};
+  static constexpr int kPairs = 2;
+  struct Opened {
+    HWY_INLINE ValuePairs get(int which) const {
+      const std::int16_t* const row = low + 2 * which * head_dim;
+      return {row, row + head_dim};
+    }
+    const std::int16_t* low;
+    std::int64_t head_dim;
+  };
+  HWY_INLINE Opened open(std::int64_t i, int v) const {
+    return {codes + 2 * i * head_dim + v * kLanes, head_dim};
   }
+  HWY_INLINE RowValues from(std::int64_t d) const { return {codes + d, head_dim}; }
   const std::int16_t* codes;
   std::int64_t head_dim;
 };
 template <KvTier kTier>
 struct PackedValues {
-  HWY_INLINE ValuePairs get(std::int64_t p, int which, int v) const {
-    const std::int64_t group = p / 2 / kGroupPairs<kTier>;
-    ValuePairs pairs;
-    packed_values<kTier>(codes + (group * head_dim + first + v * kLanes) * kGroupBytes<kTier>,
-                         kGroupPairs<kTier> == 1 ? 0 : which, pairs.first, pairs.second);
-    return pairs;
+  static constexpr int kPairs = kGroupPairs<kTier> == 1 ? 2 : kGroupPairs<kTier>;
+  struct Opened {
+    HWY_INLINE ValuePairs get(int which) const {
+      return unpack_values<kTier>(groups[which / kGroupPairs<kTier>], which % kGroupPairs<kTier>);
+    }
+    ValuePairs groups[kPairs / kGroupPairs<kTier>];
+  };
+  HWY_INLINE Opened open(std::int64_t i, int v) const {
+    Opened opened;
+    PLIMSOLL_UNROLL
+    for (int n = 0; n < kPairs / kGroupPairs<kTier>; ++n) {
+      const std::int64_t group = i / kGroupPairs<kTier> + n;
+      opened.groups[n] =
+          load_values<kTier>(codes + (group * head_dim + first + v * kLanes) * kGroupBytes<kTier>);
+    }
+    return opened;
   }
+  HWY_INLINE PackedValues from(std::int64_t d) const { return {codes, head_dim, d}; }
   const std::byte* codes;
   std::int64_t head_dim, first;
 };
@@ -149,10 +163,11 @@ void prepare_keys(const Work& work, const TileHeads& heads) {
   const std::int64_t head_dim = work.task.head_dim, pairs = work.padded_dim / 2;
   if (heads.keys.tier != KvTier::sixteen) {
     with_tier(heads.keys.tier, [&](auto tier) HWY_ATTR {
-      const PackedKeys<decltype(tier)::value> keys{heads.keys.codes, 0};
-      for (std::int64_t i = 0; i < head_dim / 2; i += 2) {
+      using Source = PackedKeys<decltype(tier)::value>;
+      const Source keys{heads.keys.codes, 0};
+      for (std::int64_t i = 0; i < head_dim / 2; i += Source::kPairs) {
         PLIMSOLL_UNROLL
-        for (int which = 0; which < 2; ++which) {
+        for (int which = 0; which < Source::kPairs; ++which) {
           PLIMSOLL_UNROLL
           for (int v = 0; v < kTileVectors; ++v)
             store_pairs(Ints{keys.get(i, which, v)},
@@ -181,14 +196,15 @@ void prepare_keys(const Work& work, const TileHeads& heads) {
 
 template <class Source>
 HWY_INLINE void prepare_values(const Work& work, const Source& values) {
-  for (std::int64_t p = 0; p < kAttentionTile; p += 4) {
-    PLIMSOLL_UNROLL
-    for (int which = 0; which < 2; ++which) {
-      float* const target = work.values + (p / 2 + which) * work.padded_dim;
-      for (int v = 0; v < work.padded_dim / kLanes; v += 2) {
-        const ValuePairs both = values.get(p + 2 * which, which, v);
-        store_pairs(Ints{both.first}, target + v * kLanes);
-        store_pairs(Ints{both.second}, target + (v + 1) * kLanes);
+  for (std::int64_t i = 0; i < kTilePairs; i += Source::kPairs) {
+    for (int v = 0; v < work.padded_dim / kLanes; v += 2) {
+      const auto opened = values.open(i, v);
+      PLIMSOLL_UNROLL
+      for (int which = 0; which < Source::kPairs; ++which) {
+        float* const target = work.values + (i + which) * work.padded_dim + v * kLanes;
+        const ValuePairs both = opened.get(which);
+        store_pairs(Ints{both.first}, target);
+        store_pairs(Ints{both.second}, target + kLanes);
       }
     }
   }
@@ -241,24 +257,6 @@ void finish_part(const Work& work) {
 
 // ---- scores ----
 
-void score_mean(const Work& work, const Head& keys) {
-  if (keys.tier == KvTier::sixteen) {
-    for (std::int64_t row = 0; row < work.rows; ++row) work.mean_scores[row] = 0.0f;
-    return;
-  }
-  const float unit =
-      kv_float_from_bfloat(static_cast<std::uint16_t>(keys.mean[work.task.head_dim]));
-  const std::int64_t pairs = work.padded_dim / 2;
-  for (std::int64_t row = 0; row < work.rows; ++row) {
-    Pairs sums = no_pairs();
-    for (std::int64_t i = 0; i < pairs; i += kLanes)
-      sums =
-          pair_dot(sums, load_pairs(work.queries + row * pairs + i), load_pairs(keys.mean + 2 * i));
-    const std::int32_t sum = hn::GetLane(hn::SumOfLanes(kIntTag, Ints{sums}));
-    work.mean_scores[row] = work.query_scales[row] * (unit * static_cast<float>(sum));
-  }
-}
-
 HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_int_blocks(hn::Vec<hn::Full256<std::int32_t>> v) {
   return hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full128<std::int32_t>(), v));
 }
@@ -267,6 +265,40 @@ HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sum_int_blocks(hn::Vec<hn::Full512
   return sum_int_blocks(hn::Add(hn::LowerHalf(v), hn::UpperHalf(hn::Full256<std::int32_t>(), v)));
 }
 #endif
+
+/// The sum of each one's lanes.
+HWY_INLINE hn::Vec<hn::Full128<std::int32_t>> sums_of_four(const Pairs (&x)[4]) {
+  const auto add_neighbours = [](Ints a, Ints b) HWY_ATTR {
+    return hn::Add(hn::InterleaveLower(kIntTag, a, b), hn::InterleaveUpper(kIntTag, a, b));
+  };
+  return sum_int_blocks(add_neighbours(add_neighbours(Ints{x[0]}, Ints{x[2]}),
+                                       add_neighbours(Ints{x[1]}, Ints{x[3]})));
+}
+
+void score_mean(const Work& work, const Head& keys) {
+  if (keys.tier == KvTier::sixteen) {
+    for (std::int64_t row = 0; row < work.rows; row += kLanes)
+      store(hn::Zero(kTag), work.mean_scores + row);
+    return;
+  }
+  const std::int64_t pairs = work.padded_dim / 2;
+  const hn::Full128<float> four;
+  const auto unit = hn::Set(
+      four, kv_float_from_bfloat(static_cast<std::uint16_t>(keys.mean[work.task.head_dim])));
+  for (std::int64_t row = 0; row < work.rows; row += 4) {
+    Pairs sums[4] = {no_pairs(), no_pairs(), no_pairs(), no_pairs()};
+    for (std::int64_t i = 0; i < pairs; i += kLanes) {
+      const Pairs mean = load_pairs(keys.mean + 2 * i);
+      PLIMSOLL_UNROLL
+      for (int j = 0; j < 4; ++j)
+        sums[j] = pair_dot(
+            sums[j], load_pairs(work.queries + min_of(row + j, work.rows - 1) * pairs + i), mean);
+    }
+    const auto dots = hn::ConvertTo(four, sums_of_four(sums));
+    hn::StoreU(hn::Mul(hn::LoadU(four, work.query_scales + row), hn::Mul(unit, dots)), four,
+               work.mean_scores + row);
+  }
+}
 
 /// Sums of products, as integers, of kRows rows and four positions.
 template <int kRows>
@@ -289,14 +321,9 @@ HWY_INLINE void dot_four(const float* queries, const std::int16_t* const* keys, 
       for (int j = 0; j < 4; ++j) acc[r][j] = pair_dot(acc[r][j], query, key[j]);
     }
   }
-  const auto add_neighbours = [](Ints a, Ints b) HWY_ATTR {
-    return hn::Add(hn::InterleaveLower(kIntTag, a, b), hn::InterleaveUpper(kIntTag, a, b));
-  };
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    const Ints sums = add_neighbours(add_neighbours(Ints{acc[r][0]}, Ints{acc[r][2]}),
-                                     add_neighbours(Ints{acc[r][1]}, Ints{acc[r][3]}));
-    hn::StoreU(hn::BitCast(hn::Full128<float>(), sum_int_blocks(sums)), hn::Full128<float>(),
+    hn::StoreU(hn::BitCast(hn::Full128<float>(), sums_of_four(acc[r])), hn::Full128<float>(),
                scores + r * kAttentionTile);
   }
 }
@@ -368,17 +395,17 @@ HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t po
                              const Source& source, const TileHeads* next, float* scores) {
   const std::int64_t pairs = work.padded_dim / 2, used = work.task.head_dim / 2;
   const float* queries = work.queries + row * pairs;
-  Ahead ahead(next, used / 2);
+  Ahead ahead(next, divide_up(used, Source::kPairs));
   Pairs acc[kRows][kVectorTile];
   PLIMSOLL_UNROLL
   for (int r = 0; r < kRows; ++r) {
     PLIMSOLL_UNROLL
     for (int v = 0; v < kVectorTile; ++v) acc[r][v] = no_pairs();
   }
-  for (std::int64_t i = 0; i < used; i += 2) {
+  for (std::int64_t i = 0; i < used; i += Source::kPairs) {
     ahead.step();
     PLIMSOLL_UNROLL
-    for (int which = 0; which < 2; ++which) {
+    for (int which = 0; which < Source::kPairs; ++which) {
       Pairs key[kVectorTile];
       PLIMSOLL_UNROLL
       for (int v = 0; v < kVectorTile; ++v) key[v] = source.get(i, which, v);
@@ -403,6 +430,38 @@ HWY_NOINLINE void score_rows(const Work& work, std::int64_t row, std::int64_t po
   }
 }
 
+HWY_INLINE Four max_blocks(hn::Vec<hn::Full256<float>> v) {
+  return hn::Max(hn::LowerHalf(v), hn::UpperHalf(hn::Full128<float>(), v));
+}
+#if HWY_MAX_BYTES == 64
+HWY_INLINE Four max_blocks(hn::Vec<hn::Full512<float>> v) {
+  return max_blocks(hn::Max(hn::LowerHalf(v), hn::UpperHalf(hn::Full256<float>(), v)));
+}
+#endif
+HWY_INLINE Four maxima_of_four(Vector a, Vector b, Vector c, Vector d) {
+  const auto max_neighbours = [](Vector x, Vector y) HWY_ATTR {
+    return hn::Max(hn::InterleaveLower(kTag, x, y), hn::InterleaveUpper(kTag, x, y));
+  };
+  return max_blocks(max_neighbours(max_neighbours(a, c), max_neighbours(b, d)));
+}
+
+/// The largest lane of each vector in the lane of its number; anything behind the last.
+template <int kRows>
+HWY_INLINE Vector maxima_of(const Vector (&x)[kRows]) {
+  static_assert(kRows <= 8 && kLanes >= 8);
+  constexpr int kLast = kRows - 1;
+  const auto at = [&](int r) HWY_ATTR { return x[r < kLast ? r : kLast]; };
+  const hn::Full256<float> eight;
+  const Four first = maxima_of_four(at(0), at(1), at(2), at(3));
+  const auto all = kRows <= 4
+                       ? hn::ZeroExtendVector(eight, first)
+                       : hn::Combine(eight, maxima_of_four(at(4), at(5), at(6), at(7)), first);
+  if constexpr (kLanes == 8)
+    return all;
+  else
+    return hn::ZeroExtendVector(kTag, all);
+}
+
 /// Turns scores of kRows rows in powers of two into pairs of codes of the probabilities times the
 /// values' scales, in their own place, and updates the rows' maxima and sums. Writes the factor for
 /// a row's earlier outputs and the unit of its codes. Probabilities are relative to the row's
@@ -416,7 +475,7 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
   // Later rows see later positions.
   const bool all_seen = work.visible(row / task.heads).end >= tile.end &&
                         work.visible((row + kRows - 1) / task.heads).begin <= tile.begin;
-  float by_row[kLanes] = {};
+  Vector by_row[kRows];
   for (int r = 0; r < kRows; ++r) {
     float* const s = work.scores + r * kAttentionTile;
     Vector x[kTileVectors];
@@ -442,11 +501,11 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
     }
     Vector max = x[0];
     for (std::int64_t i = 1; i < kTileVectors; ++i) max = hn::Max(max, x[i]);
-    by_row[r] = max_lanes(max);
+    by_row[r] = max;
   }
 
   const Vector one = splat(1.0f);
-  const Vector tile_max = load(by_row);
+  const Vector tile_max = maxima_of(by_row);
   const Vector old_max = load_first(work.maxima + row, kRows);
   const Mask rises = hn::Gt(tile_max, old_max);
   const Vector new_max = hn::IfThenElse(rises, tile_max, old_max);
@@ -482,11 +541,11 @@ HWY_NOINLINE void weigh_rows(const Work& work, std::int64_t row, std::int64_t ba
     }
     float* const sums = work.sums + (row + r) * kWidestVector;
     store(hn::MulAdd(load(sums), splat(earlier[r]), hn::Mul(sum, splat(shares[r]))), sums);
-    by_row[r] = max_lanes(max);
+    by_row[r] = max;
   }
 
   const Vector limit = splat(kProbabilityLimit);
-  const Vector largest = load(by_row);
+  const Vector largest = maxima_of(by_row);
   float inverses[kLanes];
   store(hn::IfThenElseZero(hn::Gt(largest, hn::Zero(kTag)), hn::Div(limit, largest)), inverses);
   store(load(earlier), corrections);
@@ -540,10 +599,12 @@ HWY_NOINLINE void add_pairs(const float* probabilities, const float* corrections
   add_sums<kRows, kVectors>(acc, corrections, units, padded_dim, outputs);
 }
 
-/// Vectors of dimensions beside few rows: wider, since fewer passes over V are.
-constexpr int value_vectors(int rows) {
-  if (rows == 1) return 8;
-  return rows <= 3 ? 2 * kVectorTile : kVectorTile;
+/// Pairs of vectors of dimensions beside few rows: wider, since fewer passes over V are; but where
+/// groups of positions are unpacked together, the compiler would keep all their probabilities.
+constexpr int value_vectors(int rows, bool groups) {
+  if (rows == 1) return 4;
+  const int most = rows <= 3 ? kVectorTile : kVectorTile / 2;
+  return groups && most > 1 ? most / 2 : most;
 }
 
 /// The same with values of positions `seen` as they lie.
@@ -557,13 +618,15 @@ HWY_NOINLINE void add_rows(const float* probabilities, const float* corrections,
     PLIMSOLL_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = no_pairs();
   }
-  for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
+  constexpr int kPositions = 2 * Source::kPairs;
+  for (std::int64_t p = seen.begin / kPositions * kPositions; p < seen.end; p += kPositions) {
     PLIMSOLL_UNROLL
-    for (int which = 0; which < 2; ++which) {
-      const float* const pair = probabilities + p / 2 + which;
+    for (int v = 0; v < kVectors; v += 2) {
+      const auto opened = values.open(p / 2, v);
       PLIMSOLL_UNROLL
-      for (int v = 0; v < kVectors; v += 2) {
-        const ValuePairs value = values.get(p + 2 * which, which, v);
+      for (int which = 0; which < Source::kPairs; ++which) {
+        const ValuePairs value = opened.get(which);
+        const float* const pair = probabilities + p / 2 + which;
         PLIMSOLL_UNROLL
         for (int r = 0; r < kRows; ++r) {
           const Pairs probability = splat_pair(pair + r * kAttentionTile);
@@ -574,6 +637,24 @@ HWY_NOINLINE void add_rows(const float* probabilities, const float* corrections,
     }
   }
   add_sums<kRows, kVectors>(acc, corrections, units, padded_dim, outputs);
+}
+
+/// The same for all dimensions.
+template <int kRows, class Source>
+HWY_INLINE void add_all_rows(const Work& work, Source source, Range seen, const float* corrections,
+                             const float* units, float* outputs) {
+  constexpr int kMost = value_vectors(kRows, Source::kPairs > 2);
+  const std::int64_t all = divide_up(work.dim_vectors, 2);
+  std::int64_t tiles = divide_up(all, kMost);
+  for (std::int64_t at = 0; at < all; --tiles) {
+    const std::int64_t width = divide_up(all - at, tiles), first = at * 2 * kLanes;
+    with_constant<kMost>(width, [&](auto vectors) HWY_ATTR {
+      add_rows<kRows, 2 * decltype(vectors)::value>(work.scores, corrections, units,
+                                                    source.from(first), seen, work.padded_dim,
+                                                    outputs + first);
+    });
+    at += width;
+  }
 }
 
 /// kRows rows from `row` on meet a tile.
@@ -608,25 +689,15 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   weigh_rows<kRows>(work, row, base, corrections, units);
   float* const outputs = work.outputs + row * work.padded_dim;
   if (!tile.values_prepared) {
-    constexpr int kMost = value_vectors(kRows) / 2;
-    const std::int64_t all = divide_up(work.dim_vectors, 2);
-    std::int64_t tiles = divide_up(all, kMost);
-    for (std::int64_t at = 0; at < all; --tiles) {
-      const std::int64_t width = divide_up(all - at, tiles), first = at * 2 * kLanes;
-      with_constant<kMost>(width, [&](auto vectors) HWY_ATTR {
-        const auto add = [&](const auto& source) HWY_ATTR {
-          add_rows<kRows, 2 * decltype(vectors)::value>(
-              work.scores, corrections, units, source, tile.seen, work.padded_dim, outputs + first);
-        };
-        if (values.tier == KvTier::sixteen) {
-          add(RowValues{values.row(0, task.head_dim) + first, task.head_dim});
-        } else {
-          with_tier(values.tier, [&](auto tier) HWY_ATTR {
-            add(PackedValues<decltype(tier)::value>{values.codes, task.head_dim, first});
-          });
-        }
+    const auto add = [&](const auto& source) HWY_ATTR {
+      add_all_rows<kRows>(work, source, tile.seen, corrections, units, outputs);
+    };
+    if (values.tier == KvTier::sixteen) {
+      add(RowValues{values.row(0, task.head_dim), task.head_dim});
+    } else {
+      with_tier(values.tier, [&](auto tier) HWY_ATTR {
+        add(PackedValues<decltype(tier)::value>{values.codes, task.head_dim, 0});
       });
-      at += width;
     }
     return;
   }

@@ -75,7 +75,7 @@ constexpr std::uint16_t kv_nan_unit = 0x7fc0;
 [[gnu::always_inline]] inline std::int64_t kv_code_at(KvTier tier, KvSide side,
                                                       std::int64_t head_dim, std::int64_t position,
                                                       std::int64_t d) {
-  const int shift = tier == KvTier::two ? 2 : 1;  // groups of 2^shift
+  const int shift = tier == KvTier::eight ? 1 : tier == KvTier::four ? 3 : 4;  // groups of 2^shift
   const std::int64_t group = std::int64_t{1} << shift, rest = group - 1;
   if (side == KvSide::keys)
     return (((d >> shift) * kv_page_positions + position) << shift) + (d & rest);

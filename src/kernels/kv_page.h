@@ -29,8 +29,11 @@ enum class KvTier : std::uint8_t { sixteen, eight, four, two };
 constexpr int kv_tiers = 4;
 [[gnu::always_inline]] constexpr int kv_bits(KvTier tier) { return 16 >> static_cast<int>(tier); }
 
-/// Below 16 bits, dimensions of keys and positions of values lie in groups.
-[[gnu::always_inline]] constexpr int kv_group(KvTier tier) { return tier == KvTier::two ? 4 : 2; }
+/// Below 16 bits, dimensions of keys and positions of values lie in groups: 32 bits of them, or of
+/// eight bits a pair.
+[[gnu::always_inline]] constexpr int kv_group(KvTier tier) {
+  return tier == KvTier::eight ? 2 : 32 / kv_bits(tier);
+}
 
 enum class KvSide : std::uint8_t { keys, values };
 
@@ -38,12 +41,16 @@ enum class KvSide : std::uint8_t { keys, values };
 ///
 ///   codes  kv_bits each. Of 16 bits [position][head_dim]; below, where pages are whole and never
 ///          written again, as products take them, with the first of a group in the lowest bits:
-///          keys [head_dim / group][position][group], values [position / group][head_dim][group]
+///          keys [head_dim / group, rounded up][position][group],
+///          values [position / group][head_dim][group]
 ///   units  bf16 [position]; NaN for a row with a NaN or an infinity
 ///   mean   of keys below 16 bits: int16 [head_dim], and behind them its unit, bf16
 struct KvHeadLayout {
   [[gnu::always_inline]] constexpr KvHeadLayout(KvTier tier, KvSide side, std::int64_t head_dim)
-      : row_bytes(head_dim * kv_bits(tier) / 8),
+      : row_bytes((side == KvSide::keys && tier != KvTier::sixteen
+                       ? (head_dim + kv_group(tier) - 1) / kv_group(tier) * kv_group(tier)
+                       : head_dim) *
+                  kv_bits(tier) / 8),
         units(up(kv_page_positions * row_bytes)),
         mean(units + up(kv_page_positions * 2)),
         bytes(mean + (side == KvSide::keys && tier != KvTier::sixteen ? up(head_dim * 2 + 2) : 0)) {

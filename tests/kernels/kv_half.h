@@ -62,7 +62,7 @@ class Half {
   double value(std::int64_t row, std::int64_t d) const {
     const double unit = float_of_bfloat(this->unit(row));
     if (tier_ == KvTier::sixteen) return codes(row)[d] * unit;
-    const std::int64_t group = tier_ == KvTier::two ? 4 : 2;
+    const std::int64_t group = tier_ == KvTier::eight ? 2 : tier_ == KvTier::four ? 8 : 16;
     const std::int64_t at = side_ == KvSide::keys
                                 ? (d / group * 64 + row) * group + d % group
                                 : (row / group * head_dim_ + d) * group + row % group;

@@ -25,50 +25,64 @@ struct alignas(64) Levels {
   std::int16_t words[32];
 };
 constexpr Levels kLevelsOfFour(kv_levels_four, 16), kLevelsOfTwo(kv_levels_two, 4);
-/// Which byte goes into all bytes of a lane.
-struct alignas(64) ByteOfLane {
-  /// Lane i takes byte i, or of every eight the `half`-th four.
-  constexpr explicit ByteOfLane(int half) : bytes{} {
-    for (int i = 0; i < 64; ++i)
-      bytes[i] = static_cast<std::uint8_t>(half < 0 ? i / 4 : i / 16 * 8 + half * 4 + i / 4 % 4);
+/// Which eight bits of 64 go into each byte: two lanes' groups of 32 bits, of which words take the
+/// codes of a pair into their lowest bits.
+struct alignas(64) BitsOfPairs {
+  constexpr explicit BitsOfPairs(int bits) : first{} {
+    for (int pair = 0; pair < 16 / bits; ++pair)
+      for (int i = 0; i < 64; ++i)
+        first[pair][i] =
+            static_cast<std::uint8_t>(i / 4 % 2 * 32 + pair * 2 * bits + i / 2 % 2 * bits);
   }
-  std::uint8_t bytes[64];
+  std::uint8_t first[8][64];
 };
-constexpr ByteOfLane kInOrder(-1), kFirstFours(0), kSecondFours(1);
+constexpr BitsOfPairs kBitsOfFour(4), kBitsOfTwo(2);
 
-/// From bytes that `lanes` spreads, the codes of a pair.
+/// Of lanes of groups, the codes of a pair.
 template <KvTier kTier>
-HWY_INLINE Pairs unpack(Pairs bytes, const ByteOfLane& lanes, int pair) {
-  constexpr int kBits = kv_bits(kTier);
-  const int shift = pair * 2 * kBits;
-  const Pairs spread = _mm512_permutexvar_epi8(load_pairs(lanes.bytes), bytes);
-  const Pairs codes = _mm512_srlv_epi16(spread, _mm512_set1_epi32(shift | (shift + kBits) << 16));
+HWY_INLINE Pairs unpack(Pairs groups, int pair) {
+  const Pairs bits = load_pairs((kTier == KvTier::four ? kBitsOfFour : kBitsOfTwo).first[pair]);
   const Levels& levels = kTier == KvTier::four ? kLevelsOfFour : kLevelsOfTwo;
-  return _mm512_permutexvar_epi16(codes, load_pairs(levels.words));
+  return _mm512_permutexvar_epi16(_mm512_multishift_epi64_epi8(bits, groups),
+                                  load_pairs(levels.words));
 }
 
 template <KvTier kTier>
 HWY_INLINE Pairs packed_keys(const std::byte* p, int pair) {
-  if constexpr (kTier == KvTier::eight) {
+  if constexpr (kTier == KvTier::eight)
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  } else {
-    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    return unpack<kTier>(_mm512_castsi128_si512(bytes), kInOrder, pair);
-  }
+  else
+    return unpack<kTier>(load_pairs(p), pair);
 }
 
-template <KvTier kTier>
-HWY_INLINE void packed_values(const std::byte* p, int pair, Pairs& first, Pairs& second) {
-  if constexpr (kTier == KvTier::eight) {
-    const Pairs codes = load_pairs(p);
-    first = _mm512_srai_epi16(_mm512_unpacklo_epi8(codes, codes), 8);
-    second = _mm512_srai_epi16(_mm512_unpackhi_epi8(codes, codes), 8);
-  } else {
-    const Pairs bytes =
-        _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-    first = unpack<kTier>(bytes, kFirstFours, pair);
-    second = unpack<kTier>(bytes, kSecondFours, pair);
+struct ValuePairs {
+  ValuePairs() = default;
+  HWY_INLINE ValuePairs(Pairs first_vector, Pairs second_vector)
+      : first(first_vector), second(second_vector) {}
+  HWY_INLINE ValuePairs(const std::int16_t* low_row, const std::int16_t* high_row) {
+    const Pairs low = load_pairs(low_row), high = load_pairs(high_row);
+    first = _mm512_unpacklo_epi16(low, high);
+    second = _mm512_unpackhi_epi16(low, high);
   }
+  Pairs first, second;
+};
+
+template <KvTier kTier>
+HWY_INLINE ValuePairs load_values(const std::byte* p) {
+  const Pairs low = load_pairs(p);
+  if constexpr (kTier == KvTier::eight) {
+    return {_mm512_unpacklo_epi8(low, low), _mm512_unpackhi_epi8(low, low)};
+  } else {
+    const Pairs high = load_pairs(p + 64);
+    return {_mm512_shuffle_i32x4(low, high, 0x88), _mm512_shuffle_i32x4(low, high, 0xdd)};
+  }
+}
+template <KvTier kTier>
+HWY_INLINE ValuePairs unpack_values(const ValuePairs& groups, int pair) {
+  if constexpr (kTier == KvTier::eight)
+    return {_mm512_srai_epi16(groups.first, 8), _mm512_srai_epi16(groups.second, 8)};
+  else
+    return {unpack<kTier>(groups.first, pair), unpack<kTier>(groups.second, pair)};
 }
 
 HWY_INLINE Vector float_sums(Pairs sums) { return Vector{_mm512_cvtepi32_ps(sums)}; }
