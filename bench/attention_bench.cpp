@@ -1,9 +1,10 @@
 // Attention of one KV head on one core: GFLOP/s (4 x rows x positions x head_dim), and GB/s of K
-// and V. Arguments: head_dim, heads, queries, positions. There are eight KV heads, [KV head]
-// [position][head_dim] as the cache keeps them, and the runs cycle through them: with 16384
-// positions, decoding reads memory rather than caches.
+// and V. Arguments: head_dim, heads, queries, positions, bits of K and V. There are eight KV heads
+// in pages as the cache keeps them, and the runs cycle through them: with 16384 positions of 16
+// bits, decoding reads memory rather than caches.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -30,28 +31,86 @@ float small_number(std::int64_t i) {
          1.0f;
 }
 
+/// `positions` of all KV heads, whole pages: the last in 16 bits, those before it in `tier`.
+struct Pages {
+  Pages(Ledger& ledger, const Kernels& kernels, std::int64_t dim, std::int64_t positions,
+        KvTier tier)
+      : head_dim(dim),
+        page_bytes(bytes_of(tier)),
+        bytes(positions / kv_page_positions * page_bytes),
+        memory(array<std::byte>(ledger, bytes + 2 * bytes_of(KvTier::sixteen))) {
+    std::byte* const sixteen = memory.data() + bytes;
+    for (std::int64_t page = 0; page < positions / kv_page_positions; ++page) {
+      const KvPageView filled = fill(kernels, page, view(sixteen, KvTier::sixteen));
+      if (tier == KvTier::sixteen || (page + 1) * kv_page_positions == positions) {
+        const std::int64_t size = bytes_of(KvTier::sixteen);
+        std::byte* const at =
+            tier == KvTier::sixteen ? memory.data() + page * size : sixteen + size;
+        std::copy_n(sixteen, size, at);
+        views.push_back(view(at, KvTier::sixteen));
+        continue;
+      }
+      const KvPageView lower = view(memory.data() + page * page_bytes, tier);
+      lower_half(kernels, filled.keys, lower.keys, KvSide::keys);
+      lower_half(kernels, filled.values, lower.values, KvSide::values);
+      views.push_back(lower);
+    }
+  }
+
+  std::int64_t head_bytes(KvTier tier, KvSide side) const {
+    return KvHeadLayout(tier, side, head_dim).bytes;
+  }
+  std::int64_t bytes_of(KvTier tier) const {
+    return kKvHeads * (head_bytes(tier, KvSide::keys) + head_bytes(tier, KvSide::values));
+  }
+  KvPageView view(std::byte* at, KvTier tier) const {
+    return {{at, tier}, {at + kKvHeads * head_bytes(tier, KvSide::keys), tier}};
+  }
+  KvPageView fill(const Kernels& kernels, std::int64_t page, KvPageView view) const {
+    const KvHeadLayout layout(KvTier::sixteen, KvSide::keys, head_dim);  // values lie alike
+    std::vector<float> row(static_cast<std::size_t>(head_dim));
+    for (std::int64_t i = 0; i < kKvHeads * kv_page_positions; ++i) {
+      const std::int64_t head = i / kv_page_positions, position = i % kv_page_positions;
+      for (std::int64_t d = 0; d < head_dim; ++d)
+        row[static_cast<std::size_t>(d)] =
+            small_number((page * kKvHeads * kv_page_positions + i) * head_dim + d);
+      put(kernels, row, key_code_limit(head_dim), layout, view.keys.heads + head * layout.bytes,
+          position);
+      for (float& x : row) x = 1.0f - x;
+      put(kernels, row, value_code_limit, layout, view.values.heads + head * layout.bytes,
+          position);
+    }
+    return view;
+  }
+  void lower_half(const Kernels& kernels, KvHalfPage from, KvHalfPage to, KvSide side) const {
+    for (std::int64_t head = 0; head < kKvHeads; ++head)
+      kernels.lower_page({from.heads + head * head_bytes(from.tier, side),
+                          to.heads + head * head_bytes(to.tier, side), from.tier, to.tier, side,
+                          static_cast<std::int32_t>(head_dim)});
+  }
+  static void put(const Kernels& kernels, const std::vector<float>& row, float limit,
+                  const KvHeadLayout& layout, std::byte* head, std::int64_t position) {
+    kernels.cache_row(row.data(), static_cast<std::int64_t>(row.size()), limit,
+                      reinterpret_cast<std::int16_t*>(head + position * layout.row_bytes),
+                      reinterpret_cast<std::uint16_t*>(head + layout.units) + position);
+  }
+
+  std::int64_t head_dim, page_bytes, bytes;
+  Region memory;
+  std::vector<KvPageView> views;
+};
+
 void measure(benchmark::State& state, Isa isa) {
   const std::int64_t head_dim = state.range(0);
   const std::int64_t heads = state.range(1);
   const std::int64_t queries = state.range(2);
   const std::int64_t positions = state.range(3);
-  const std::int64_t kv_halves = kKvHeads * positions * head_dim;  // [KV head][position][head_dim]
   const std::int64_t q_floats = queries * heads * head_dim;
   Ledger ledger;
-  const Region k = array<std::int16_t>(ledger, kv_halves);
-  const Region v = array<std::int16_t>(ledger, kv_halves);
-  const Region units = array<std::uint16_t>(ledger, 2 * kKvHeads * positions);
   const Kernels& kernels = kernels_for(isa);
-  std::vector<float> row(static_cast<std::size_t>(head_dim));
-  for (std::int64_t p = 0; p < kKvHeads * positions; ++p) {
-    for (std::int64_t d = 0; d < head_dim; ++d)
-      row[static_cast<std::size_t>(d)] = small_number(p * head_dim + d);
-    kernels.cache_row(row.data(), head_dim, key_code_limit(head_dim),
-                      k.as<std::int16_t>() + p * head_dim, units.as<std::uint16_t>() + p);
-    for (float& x : row) x = 1.0f - x;
-    kernels.cache_row(row.data(), head_dim, value_code_limit, v.as<std::int16_t>() + p * head_dim,
-                      units.as<std::uint16_t>() + kKvHeads * positions + p);
-  }
+  KvTier tier = KvTier::sixteen;
+  while (kv_bits(tier) > state.range(4)) tier = static_cast<KvTier>(static_cast<int>(tier) + 1);
+  const Pages pages(ledger, kernels, head_dim, positions, tier);
   const Region q = array<float>(ledger, q_floats);
   for (std::int64_t i = 0; i < q_floats; ++i) q.as<float>()[i] = small_number(i + 3);
   const Region out = array<float>(ledger, q_floats);
@@ -62,7 +121,8 @@ void measure(benchmark::State& state, Isa isa) {
   AttentionTask task = {};
   task.q = q.as<float>();
   task.q_stride = heads * head_dim;
-  task.kv_stride = head_dim;
+  task.pages = pages.views.data();
+  task.newest = pages.views.back();
   task.out = out.as<float>();
   task.out_stride = heads * head_dim;
   task.queries = queries;
@@ -71,14 +131,9 @@ void measure(benchmark::State& state, Isa isa) {
   task.head_dim = static_cast<std::int32_t>(head_dim);
   task.scale = 0.125f;
   task.scratch = scratch.as<float>();
-  std::int64_t kv_head = 0;
   for (auto _ : state) {
-    task.k = {k.as<std::int16_t>() + kv_head * positions * head_dim,
-              units.as<std::uint16_t>() + kv_head * positions};
-    task.v = {v.as<std::int16_t>() + kv_head * positions * head_dim,
-              units.as<std::uint16_t>() + (kKvHeads + kv_head) * positions};
     kernels.attention(task);
-    kv_head = (kv_head + 1) % kKvHeads;
+    task.kv_head = (task.kv_head + 1) % kKvHeads;
     benchmark::ClobberMemory();
   }
   const double iterations = static_cast<double>(state.iterations());
@@ -87,7 +142,7 @@ void measure(benchmark::State& state, Isa isa) {
       static_cast<double>(queries) * (static_cast<double>(task.first_position) + 1.0) +
       static_cast<double>(queries * (queries - 1)) / 2.0;
   const double products = 2.0 * seen * static_cast<double>(heads * head_dim) * iterations;
-  const double bytes = 4.0 * static_cast<double>(positions * head_dim) * iterations;
+  const double bytes = static_cast<double>(pages.bytes / kKvHeads) * iterations;
   state.counters["GFLOP/s"] = benchmark::Counter(2e-9 * products, benchmark::Counter::kIsRate);
   state.counters["GB/s"] = benchmark::Counter(1e-9 * bytes, benchmark::Counter::kIsRate);
 }
@@ -98,19 +153,29 @@ void register_all() {
     const std::string title = "attention/" + std::string(name(isa));
     auto* bench = benchmark::RegisterBenchmark(
         title.c_str(), [isa](benchmark::State& state) { measure(state, isa); });
-    bench->Unit(benchmark::kMicrosecond)->ArgNames({"dim", "heads", "queries", "positions"});
-    for (const std::int64_t head_dim : {64, 128}) {
-      for (const std::int64_t heads : {1, 4, 8}) {
-        for (const std::int64_t positions : {1024, 16384})
-          bench->Args({head_dim, heads, 1, positions});
-        bench->Args({head_dim, heads, 4, 1024});
-      }
-      for (const std::int64_t heads : {1, 4})
-        for (const std::int64_t queries : {32, 64})
+    bench->Unit(benchmark::kMicrosecond)
+        ->ArgNames({"dim", "heads", "queries", "positions", "bits"});
+    for (const std::int64_t bits : {16, 8, 4, 2}) {
+      for (const std::int64_t head_dim : {64, 128}) {
+        for (const std::int64_t heads : {1, 4, 8}) {
           for (const std::int64_t positions : {1024, 16384})
-            bench->Args({head_dim, heads, queries, positions});
+            bench->Args({head_dim, heads, 1, positions, bits});
+          bench->Args({head_dim, heads, 4, 1024, bits});
+        }
+        for (const std::int64_t heads : {1, 4})
+          for (const std::int64_t queries : {32, 64})
+            for (const std::int64_t positions : {1024, 16384})
+              bench->Args({head_dim, heads, queries, positions, bits});
+      }
+      bench->Args({80, 4, 32, 1024, bits})->Args({256, 2, 32, 1024, bits});
     }
-    bench->Args({80, 4, 32, 1024})->Args({256, 2, 32, 1024});
+    // Decoding with both of two processors, which share their memory's bandwidth.
+    auto* both = benchmark::RegisterBenchmark(
+        (title + "/two").c_str(), [isa](benchmark::State& state) { measure(state, isa); });
+    both->Unit(benchmark::kMicrosecond)->ArgNames({"dim", "heads", "queries", "positions", "bits"});
+    both->Threads(2)->UseRealTime();
+    for (const std::int64_t bits : {16, 8, 4, 2})
+      for (const std::int64_t heads : {1, 4, 8}) both->Args({64, heads, 1, 16384, bits});
   }
 }
 

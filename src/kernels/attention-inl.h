@@ -10,11 +10,15 @@
 // The arithmetic is pairs of 16-bit integers where the processor adds those twice as fast as it
 // does f32 (attention_pairs-inl.h), else f32 (attention_floats-inl.h).
 //
+// What a page has below 16 bits is brought into the same form: its codes stand for small integers,
+// its keys' mean is one more key whose score all get.
+//
 // A row's bits depend on its query and on what it sees, never on the rows beside it, nor on which
 // of the two ways was taken: tiles and parts start at multiples of their lengths whatever the
 // task's first position, each part is summed for itself and then added to those before it, and what
-// a row does not see leaves it untouched. Positions outside the task's range are never read.
+// a row does not see leaves it untouched, whatever is there. A tile is a page.
 #include "kernels/functions-inl.h"
+#include "kernels/kv_codes.h"
 #include "kernels/scratch.h"
 #include "kernels/vector-inl.h"
 
@@ -29,7 +33,8 @@ constexpr int kVectorTile = kRegisters == 32 ? 4 : 2;
 /// Rows of a tile of dot products, times four positions.
 constexpr int kDotRows = kRegisters == 32 ? 6 : 3;
 
-constexpr std::int64_t kCacheLineHalves = 32;
+constexpr std::int64_t kCacheLineBytes = 64;
+static_assert(kAttentionTile == kv_page_positions);
 
 struct Range {
   std::int64_t begin;
@@ -61,14 +66,15 @@ struct Work {
         value_scales(key_scales + kAttentionTile),
         maxima(value_scales + kAttentionTile),
         query_scales(maxima + divide_up(rows, kWidestVector) * kWidestVector),
-        total_maxima(query_scales + divide_up(rows, kWidestVector) * kWidestVector),
+        mean_scores(query_scales + divide_up(rows, kWidestVector) * kWidestVector),
+        total_maxima(mean_scores + divide_up(rows, kWidestVector) * kWidestVector),
         total_sums(total_maxima + divide_up(rows, kWidestVector) * kWidestVector) {}
 
   const AttentionTask& task;
   std::int64_t rows;  // row = query * heads + head
   std::int64_t padded_dim;
   std::int64_t dim_vectors;  // that hold a real dimension
-  float* keys;               // [head_dim][kAttentionTile]: transposed
+  float* keys;               // [head_dim][kAttentionTile]: by dimension
   float* values;             // [kAttentionTile][padded_dim]
   float* scores;             // [kAttentionScoreRows][kAttentionTile]: scores, then probabilities
   float* outputs;            // [rows][padded_dim]
@@ -78,7 +84,8 @@ struct Work {
   float* key_scales;    // [kAttentionTile]
   float* value_scales;  // [kAttentionTile]
   float* maxima;        // [rows]
-  float* query_scales;  // [rows]
+  float* query_scales;  // [rows]; of attention_pairs-inl.h
+  float* mean_scores;   // [rows]: what a tile's keys share; zeros in 16 bits
   // Of the parts before this one; the outputs are where the task's are.
   float* total_maxima;  // [rows]
   float* total_sums;    // [rows]
@@ -99,9 +106,47 @@ struct Work {
   }
 };
 
-/// Asks for a row of K or V.
-HWY_INLINE void prefetch_row(const std::int16_t* row, std::int64_t head_dim) {
-  for (std::int64_t d = 0; d < head_dim; d += kCacheLineHalves) prefetch_to_l2(row + d);
+/// The page that begins at position `base`.
+HWY_INLINE const KvPageView& page_at(const AttentionTask& task, std::int64_t base) {
+  const bool newest = base / kv_page_positions == task.first_position / kv_page_positions;
+  return newest ? task.newest : task.pages[base / kv_page_positions];
+}
+
+/// The task's head in one half of a page.
+struct Head {
+  HWY_INLINE Head(const AttentionTask& task, const KvHalfPage& half, KvSide side)
+      : tier(half.tier) {
+    const KvHeadLayout layout(tier, side, task.head_dim);
+    bytes = layout.bytes;
+    codes = half.heads + task.kv_head * bytes;
+    units = reinterpret_cast<const std::uint16_t*>(codes + layout.units);
+    mean = reinterpret_cast<const std::int16_t*>(codes + layout.mean);
+  }
+  /// In 16 bits.
+  HWY_INLINE const std::int16_t* row(std::int64_t position, std::int64_t head_dim) const {
+    return reinterpret_cast<const std::int16_t*>(codes) + position * head_dim;
+  }
+
+  KvTier tier;
+  std::int64_t bytes;
+  const std::byte* codes;
+  const std::uint16_t* units;  // [position]
+  const std::int16_t* mean;    // of keys below 16 bits: [head_dim], and behind them its unit
+};
+
+/// K and V of the task's head in a tile.
+struct TileHeads {
+  HWY_INLINE TileHeads(const AttentionTask& task, std::int64_t base)
+      : keys(task, page_at(task, base).keys, KvSide::keys),
+        values(task, page_at(task, base).values, KvSide::values) {}
+  Head keys, values;
+};
+
+/// Asks for piece `index` of `count` of a head.
+HWY_INLINE void prefetch_piece(const Head& head, std::int64_t index, std::int64_t count) {
+  const std::int64_t lines = head.bytes / kCacheLineBytes;
+  for (std::int64_t i = lines * index / count; i < lines * (index + 1) / count; ++i)
+    prefetch_to_l2(head.codes + i * kCacheLineBytes);
 }
 
 /// The largest magnitude of n floats; NaN if there is a NaN or an infinity, which no code could
@@ -135,17 +180,17 @@ HWY_INLINE void round_row(const float* x, std::int64_t n, float inverse, std::in
   }
 }
 
-/// The units of positions `seen` of the tile at `base`, zeros beside them.
-HWY_INLINE void load_units(const std::uint16_t* units, std::int64_t base, Range seen, float* out) {
-  for (std::int64_t p = base; p < base + kAttentionTile; p += kLanes, out += kLanes) {
+/// The units of positions `seen` of a tile, zeros beside them.
+HWY_INLINE void load_units(const std::uint16_t* units, Range seen, float* out) {
+  for (std::int64_t p = 0; p < kAttentionTile; p += kLanes) {
     if (p >= seen.begin && p + kLanes <= seen.end) {
-      store(load_bfloat(units + p), out);
+      store(load_bfloat(units + p), out + p);
       continue;
     }
     std::uint16_t some[kLanes] = {};
     for (std::int64_t i = max_of(p, seen.begin); i < min_of(p + kLanes, seen.end); ++i)
       some[i - p] = units[i];
-    store(load_bfloat(some), out);
+    store(load_bfloat(some), out + p);
   }
 }
 
@@ -196,6 +241,9 @@ HWY_INLINE void transpose(Vector (&m)[kLanes]) {
   }
 }
 
+/// Of a tile's keys: the score that their mean has with every row, in the unit of scores.
+void score_mean(const Work& work, const Head& keys);
+
 #if defined(PLIMSOLL_PAIR_DOT)
 #include "kernels/attention_pairs-inl.h"
 #else
@@ -210,22 +258,17 @@ void attend_part(const Work& work) {
     store(hn::Zero(kTag), work.sums + i);
   for (std::int64_t i = 0; i < work.rows * work.padded_dim; i += kLanes)
     store(hn::Zero(kTag), work.outputs + i);
-  const bool few = work.rows <= kFewRows;
   const Range visible = {work.visible(0).begin, work.visible(task.queries - 1).end};
   for (std::int64_t base = visible.begin / kAttentionTile * kAttentionTile; base < visible.end;
        base += kAttentionTile) {
     const Range seen = intersect(visible, {base, base + kAttentionTile});
-    const Tile tile = few ? prepare_tile<true>(work, base, seen, visible.end - 1)
-                          : prepare_tile<false>(work, base, seen, visible.end - 1);
+    const Tile tile = prepare_tile(work, base, seen, visible.end - 1);
+    score_mean(work, tile.heads.keys);
     std::int64_t tiles = divide_up(work.rows, kRowTile);
     for (std::int64_t row = 0; row < work.rows; --tiles) {
       const std::int64_t count = divide_up(work.rows - row, tiles);
-      with_constant<kRowTile>(count, [&](auto rows) HWY_ATTR {
-        if (few)
-          attend_rows<decltype(rows)::value, true>(work, tile, row);
-        else
-          attend_rows<decltype(rows)::value, false>(work, tile, row);
-      });
+      with_constant<kRowTile>(
+          count, [&](auto rows) HWY_ATTR { attend_rows<decltype(rows)::value>(work, tile, row); });
       row += count;
     }
   }
@@ -315,8 +358,10 @@ void attention(const AttentionTask& task) {
     attend_part(work);
     for (std::int64_t row = 0; row < work.rows; ++row) {
       scale_row(work.outputs + row * work.padded_dim, 1.0f, task.head_dim, work.out_row(row));
-      task.part_states[2 * row] = work.maxima[row];
-      task.part_states[2 * row + 1] = sum_lanes(load(work.sums + row * kWidestVector));
+      float* const state =
+          task.part_states + row / task.heads * task.part_state_stride + row % task.heads * 2;
+      state[0] = work.maxima[row];
+      state[1] = sum_lanes(load(work.sums + row * kWidestVector));
     }
     return;
   }

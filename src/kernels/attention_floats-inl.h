@@ -1,7 +1,8 @@
 // Attention in f32, for processors whose 16-bit products are no faster. Few rows read K and V as
 // they are, each load shared by all of them; for many K is transposed and V converted once, and
-// scores and outputs are register-tiled products. Units are multiplied into scores and
-// probabilities. To be included by attention-inl.h inside its namespaces.
+// scores and outputs are register-tiled products. Pages below 16 bits are always brought into that
+// form. Units are multiplied into scores and probabilities. To be included by attention-inl.h
+// inside its namespaces.
 //
 // A score is four sums, of the dimensions d = 0, 1, 2 and 3 modulo 4, added in one order by both;
 // an output is a sum over positions in their order.
@@ -40,7 +41,8 @@ HWY_NOINLINE float softmax_tile(const Work& work, std::int64_t row, std::int64_t
 
   Vector x[kTileVectors];
   for (std::int64_t i = 0; i < kTileVectors; ++i)
-    x[i] = hn::Mul(load(s + i * kLanes), hn::Mul(load(work.key_scales + i * kLanes), factor));
+    x[i] = hn::MulAdd(load(s + i * kLanes), hn::Mul(load(work.key_scales + i * kLanes), factor),
+                      splat(work.mean_scores[row]));
   if (task.soft_cap > 0.0f) {
     const Vector cap = splat(task.soft_cap);
     const Vector inverse = splat(1.0f / task.soft_cap);
@@ -173,30 +175,77 @@ HWY_INLINE void dot_four(const float* const* q, std::int64_t head_dim, const std
   }
 }
 
-/// Raw scores of kRows rows, K read as it is, for positions `seen`, relative to the tile at `base`.
+/// Raw scores of kRows rows, K read as it is, for positions `seen` of a tile.
 template <int kRows>
-void dot_rows(const Work& work, const float* const* q, std::int64_t base, Range seen) {
+void dot_rows(const Work& work, const float* const* q, const Head& keys, Range seen) {
   const AttentionTask& task = work.task;
   for (std::int64_t p = seen.begin / 4 * 4; p < seen.end; p += 4) {
     const std::int16_t* k[4];
-    for (int i = 0; i < 4; ++i)
-      k[i] =
-          task.k.codes + (base + min_of(max_of(p + i, seen.begin), seen.end - 1)) * task.kv_stride;
+    for (int i = 0; i < 4; ++i) k[i] = keys.row(p + i, task.head_dim);
     dot_four<kRows>(q, task.head_dim, k, work.scores + p);
   }
 }
 
-/// K of the tile at `base`, transposed: keys[d][position - base]. Columns of positions outside
-/// `seen` repeat its ends; no row sees them.
-void convert_keys(const Work& work, std::int64_t base, Range seen) {
+/// kLanes neighbouring positions or dimensions of groups of codes below 16 bits, from p on: what
+/// the codes of each group's member `member` stand for.
+template <KvTier kTier>
+HWY_INLINE Vector unpack(const std::byte* p, int member) {
+  const hn::Full128<std::int8_t> tag;
+  if constexpr (kTier == KvTier::eight) {
+    const hn::Rebind<std::int16_t, Tag> pairs;
+    const auto both =
+        hn::PromoteTo(IntTag(), hn::LoadU(pairs, reinterpret_cast<const std::int16_t*>(p)));
+    const Ints high = member == 0 ? hn::ShiftLeft<24>(both) : hn::ShiftLeft<16>(both);
+    return hn::ConvertTo(kTag, hn::ShiftRight<24>(high));
+  } else {
+    constexpr int kBits = kv_bits(kTier);
+    alignas(16) std::int8_t table[16];
+    for (int i = 0; i < 16; ++i)
+      table[i] = kTier == KvTier::four ? kv_levels_four[i] : kv_levels_two[i % 4];
+    const auto groups = hn::LoadU(UintTag(), reinterpret_cast<const std::uint32_t*>(p));
+    // Into the highest byte of a lane, beside which the table has levels nobody wants.
+    const auto codes = hn::And(hn::ShiftLeft<24>(hn::ShiftRightSame(groups, member * kBits)),
+                               hn::Set(UintTag(), ((1u << kBits) - 1) << 24));
+    const auto levels = hn::TableLookupBytes(hn::Load(tag, table), hn::BitCast(tag, codes));
+    return hn::ConvertTo(kTag, hn::ShiftRight<24>(hn::BitCast(IntTag(), levels)));
+  }
+}
+
+/// Calls f(Tier<...>()) for a tier below 16 bits.
+template <KvTier kTier>
+struct Tier {
+  static constexpr KvTier value = kTier;
+};
+template <typename Function>
+HWY_INLINE void with_tier(KvTier tier, const Function& f) {
+  if (tier == KvTier::eight) f(Tier<KvTier::eight>());
+  if (tier == KvTier::four) f(Tier<KvTier::four>());
+  if (tier == KvTier::two) f(Tier<KvTier::two>());
+}
+template <KvTier kTier>
+constexpr std::int64_t kGroupBytes = kTier == KvTier::eight ? 2 : 4;
+
+/// K of a tile, by dimension: keys[d][position]. No row sees what nobody has written.
+void convert_keys(const Work& work, const TileHeads& tile) {
   const AttentionTask& task = work.task;
+  if (tile.keys.tier != KvTier::sixteen) {
+    with_tier(tile.keys.tier, [&](auto tier) HWY_ATTR {
+      constexpr KvTier kTier = decltype(tier)::value;
+      for (std::int64_t d = 0; d < task.head_dim; ++d) {
+        const std::byte* const groups =
+            tile.keys.codes + d / kv_group(kTier) * kAttentionTile * kGroupBytes<kTier>;
+        const int member = static_cast<int>(d % kv_group(kTier));
+        for (std::int64_t p = 0; p < kAttentionTile; p += kLanes)
+          store(unpack<kTier>(groups + p * kGroupBytes<kTier>, member),
+                work.keys + d * kAttentionTile + p);
+      }
+    });
+    return;
+  }
   for (std::int64_t first = 0; first < kAttentionTile; first += kLanes) {
     const std::int16_t* k[kLanes];
-    for (std::int64_t i = 0; i < kLanes; ++i) {
-      const std::int64_t position = min_of(max_of(base + first + i, seen.begin), seen.end - 1);
-      k[i] = task.k.codes + position * task.kv_stride;
-      prefetch_row(task.v.codes + position * task.kv_stride, task.head_dim);
-    }
+    for (std::int64_t i = 0; i < kLanes; ++i) k[i] = tile.keys.row(first + i, task.head_dim);
+    prefetch_piece(tile.values, first / kLanes, kAttentionTile / kLanes);
     for (std::int64_t d = 0; d < task.head_dim; d += kLanes) {
       Vector square[kLanes];
       PLIMSOLL_UNROLL
@@ -209,12 +258,26 @@ void convert_keys(const Work& work, std::int64_t base, Range seen) {
   }
 }
 
-/// V of positions `seen` of the tile at `base`: values[position - base][d].
-void convert_values(const Work& work, std::int64_t base, Range seen) {
+/// V of positions `seen` of a tile: values[position][d].
+void convert_values(const Work& work, const Head& head, Range seen) {
   const AttentionTask& task = work.task;
+  if (head.tier != KvTier::sixteen) {
+    with_tier(head.tier, [&](auto tier) HWY_ATTR {
+      constexpr KvTier kTier = decltype(tier)::value;
+      for (std::int64_t p = seen.begin; p < seen.end; ++p) {
+        const std::byte* const groups =
+            head.codes + p / kv_group(kTier) * task.head_dim * kGroupBytes<kTier>;
+        const int member = static_cast<int>(p % kv_group(kTier));
+        for (std::int64_t d = 0; d < task.head_dim; d += kLanes)
+          store(unpack<kTier>(groups + d * kGroupBytes<kTier>, member),
+                work.values + p * work.padded_dim + d);
+      }
+    });
+    return;
+  }
   for (std::int64_t p = seen.begin; p < seen.end; ++p) {
-    const std::int16_t* source = task.v.codes + p * task.kv_stride;
-    float* target = work.values + (p - base) * work.padded_dim;
+    const std::int16_t* source = head.row(p, task.head_dim);
+    float* target = work.values + p * work.padded_dim;
     for (std::int64_t d = 0; d < task.head_dim; d += kLanes)
       store(load_codes(source + d), target + d);
   }
@@ -261,40 +324,61 @@ void score_rows(const float* const* q, std::int64_t head_dim, const float* keys,
 
 void prepare_queries(const Work&) {}
 
+/// Sums across lanes in one order, for every row alike.
+HWY_NOINLINE void score_mean(const Work& work, const Head& keys) {
+  const AttentionTask& task = work.task;
+  if (keys.tier == KvTier::sixteen) {
+    for (std::int64_t row = 0; row < work.rows; ++row) work.mean_scores[row] = 0.0f;
+    return;
+  }
+  const float unit = kv_float_from_bfloat(static_cast<std::uint16_t>(keys.mean[task.head_dim]));
+  for (std::int64_t row = 0; row < work.rows; ++row) {
+    const float* const q = work.query_row(row);
+    Vector sum = hn::Zero(kTag);
+    for (std::int64_t d = 0; d < task.head_dim; d += kLanes)
+      sum = hn::MulAdd(load(q + d), load_codes(keys.mean + d), sum);
+    work.mean_scores[row] = sum_lanes(sum) * unit * task.scale;
+  }
+}
+
 struct Tile {
   std::int64_t base;
+  TileHeads heads;
+  // In work.keys and work.values, else they are read where they lie.
+  bool keys_prepared, values_prepared;
 };
 
-template <bool kFew>
 Tile prepare_tile(const Work& work, std::int64_t base, Range seen, std::int64_t last_position) {
   const AttentionTask& task = work.task;
-  load_units(task.k.units, base, seen, work.key_scales);
-  load_units(task.v.units, base, seen, work.value_scales);
-  if (!kFew) {
-    convert_keys(work, base, seen);
-    convert_values(work, base, seen);
-    return {base};
-  }
+  const Range in_tile = {seen.begin - base, seen.end - base};
+  const bool many = work.rows > kFewRows;
+  Tile tile = {base, TileHeads(task, base), many, many};
+  const Head &keys = tile.heads.keys, &values = tile.heads.values;
+  tile.keys_prepared |= keys.tier != KvTier::sixteen;
+  tile.values_prepared |= values.tier != KvTier::sixteen;
+  load_units(keys.units, in_tile, work.key_scales);
+  load_units(values.units, in_tile, work.value_scales);
+  if (tile.keys_prepared) convert_keys(work, tile.heads);
+  if (tile.values_prepared) convert_values(work, values, in_tile);
+  if (many) return tile;
   // Where V is read in several passes or rows are apart, the processor's prefetcher loses its way
   // (measured: half the speed of memory, against nearly all of it in one pass); where it does not,
   // asking as well costs it a third.
   const std::int64_t row_tile = divide_up(work.rows, divide_up(work.rows, kRowTile));
-  if (work.dim_vectors <= vector_tile(static_cast<int>(row_tile)) &&
-      task.kv_stride == task.head_dim)
-    return {base};
-  for (std::int64_t p = seen.begin; p < seen.end; ++p) {
-    const std::int64_t next = min_of(p + kAttentionTile, last_position);
-    prefetch_row(task.k.codes + next * task.kv_stride, task.head_dim);
-    prefetch_row(task.v.codes + next * task.kv_stride, task.head_dim);
+  if (work.dim_vectors <= vector_tile(static_cast<int>(row_tile))) return tile;
+  if (base + kAttentionTile <= last_position) {
+    const TileHeads next(task, base + kAttentionTile);
+    prefetch_piece(next.keys, 0, 1);
+    prefetch_piece(next.values, 0, 1);
   }
-  return {base};
+  return tile;
 }
 
 /// Dimensions are in order.
 void finish_part(const Work&) {}
 
-/// kRows rows from `row` on meet a tile, prepared for few or many.
-template <int kRows, bool kFew>
+/// kRows rows from `row` on meet a tile.
+template <int kRows>
 void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   const AttentionTask& task = work.task;
   const std::int64_t base = tile.base;
@@ -306,8 +390,8 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   const Range in_tile = {seen.begin - base, seen.end - base};
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r) q[r] = work.query_row(row + r);
-  if (kFew) {
-    dot_rows<kRows>(work, q, base, in_tile);
+  if (!tile.keys_prepared) {
+    dot_rows<kRows>(work, q, tile.heads.keys, in_tile);
   } else {
     constexpr std::int64_t kStep = kVectorTile * kLanes;
     for (std::int64_t p = in_tile.begin / kStep * kStep; p < in_tile.end; p += kStep)
@@ -317,10 +401,10 @@ void attend_rows(const Work& work, const Tile& tile, std::int64_t row) {
   for (int r = 0; r < kRows; ++r)
     corrections[r] = softmax_tile(work, row + r, base, work.scores + r * kAttentionTile);
   float* const outputs = work.outputs + row * work.padded_dim;
-  if (kFew)
+  if (!tile.values_prepared)
     add_all_values<CodeValues, kRows>(
         work, work.scores + in_tile.begin, corrections, seen.end - seen.begin,
-        task.v.codes + seen.begin * task.kv_stride, task.kv_stride, outputs);
+        tile.heads.values.row(in_tile.begin, task.head_dim), task.head_dim, outputs);
   else
     add_all_values<FloatValues, kRows>(
         work, work.scores + in_tile.begin, corrections, seen.end - seen.begin,

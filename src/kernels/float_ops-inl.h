@@ -192,6 +192,57 @@ void rope(const float* cosines, const float* sines, std::int64_t pairs, bool adj
   }
 }
 
+namespace {
+
+/// Sums of lanes whose numbers differ in one bit, `kApart`, where it is 0, differences where it is
+/// 1, exactly as when each is one addition.
+template <int kApart>
+HWY_INLINE Vector butterfly(Vector x) {
+  const auto bit = hn::And(hn::Iota(IntTag(), 0), hn::Set(IntTag(), kApart));
+  const Vector sign = hn::IfThenElse(hn::RebindMask(kTag, hn::Eq(bit, hn::Zero(IntTag()))),
+                                     splat(1.0f), splat(-1.0f));
+  Vector other = x;
+  if constexpr (kApart == 1) other = hn::Shuffle2301(x);
+  if constexpr (kApart == 2) other = hn::Shuffle1032(x);
+  if constexpr (kApart == 4) other = hn::SwapAdjacentBlocks(x);
+  if constexpr (kApart == 8) other = hn::ConcatLowerUpper(kTag, x, x);
+  return hn::MulAdd(x, sign, other);
+}
+
+/// The butterflies within vectors, of blocks of `block` lanes at most.
+HWY_INLINE Vector butterflies(Vector x, std::int64_t block) {
+  if (block > 1) x = butterfly<1>(x);
+  if (block > 2) x = butterfly<2>(x);
+  if constexpr (kLanes > 4)
+    if (block > 4) x = butterfly<4>(x);
+  if constexpr (kLanes > 8)
+    if (block > 8) x = butterfly<8>(x);
+  return x;
+}
+
+}  // namespace
+
+void rotate(std::int64_t head_dim, float* x) {
+  const std::int64_t block = head_dim & -head_dim;
+  const Vector factor = splat(1.0f / __builtin_sqrtf(static_cast<float>(block)));
+  for (const float* const end = x + head_dim; x != end; x += block) {
+    if (block <= kLanes) {
+      store_first(hn::Mul(butterflies(load_first(x, block), block), factor), x, block);
+      continue;
+    }
+    for (std::int64_t i = 0; i < block; i += kLanes) store(butterflies(load(x + i), block), x + i);
+    for (std::int64_t apart = kLanes; apart < block; apart *= 2) {
+      const Vector last = 2 * apart == block ? factor : splat(1.0f);
+      for (std::int64_t first = 0; first < block; first += 2 * apart)
+        for (std::int64_t i = first; i < first + apart; i += kLanes) {
+          const Vector a = load(x + i), b = load(x + i + apart);
+          store(hn::Mul(hn::Add(a, b), last), x + i);
+          store(hn::Mul(hn::Sub(a, b), last), x + i + apart);
+        }
+    }
+  }
+}
+
 void half_from_float(const float* x, std::int64_t n, std::uint16_t* out) {
   std::int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) store_half(load(x + i), out + i);

@@ -19,8 +19,12 @@ void soft_cap(float cap, std::int64_t n, float* x);
 float softmax(float* x, std::int64_t n);
 float log_sum_exp(const float* x, std::int64_t n);
 void rope(const float* cosines, const float* sines, std::int64_t pairs, bool adjacent, float* x);
+void rotate(std::int64_t head_dim, float* x);
 void half_from_float(const float* x, std::int64_t n, std::uint16_t* out);
 void float_from_half(const std::uint16_t* x, std::int64_t n, float* out);
+
+// kv_page.cpp
+void lower_page(const KvLowering& task);
 
 // attention.cpp
 void cache_row(const float* x, std::int64_t n, float limit, std::int16_t* codes,

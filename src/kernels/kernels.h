@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "base/cpu.h"
+#include "kernels/kv_page.h"
 #include "kernels/quantise.h"
 #include "planes/plane_view.h"
 
@@ -53,34 +54,35 @@ struct DenseView {
   std::int64_t columns;
 };
 
-/// A row of K or V as the cache keeps it: 16-bit codes and their unit, a bf16. Codes are such that
-/// no sum over a tile of positions or over a head's dimensions leaves 31 bits, beside codes of
-/// queries and probabilities that have about as many bits: 12.5 for keys of 64 dimensions and 12
-/// for values, where f16 has 11. A row with a NaN or an infinity has NaN for its unit.
-struct CachedRows {
-  const std::int16_t* codes;   ///< [position][stride]
-  const std::uint16_t* units;  ///< [position]
-};
+/// Largest code of a value of 16 bits. A row of K or V is codes and their unit, a bf16. Codes are
+/// such that no sum over a page's positions or over a head's dimensions leaves 31 bits, beside
+/// codes of queries and probabilities that have about as many bits: 12.5 for keys of 64 dimensions
+/// and 12 for values, where f16 has 11. A row with a NaN or an infinity has NaN for its unit.
 constexpr float value_code_limit = 4095;
 /// Largest code of keys and of queries: the sum of head_dim products of them fits 31 bits.
 float key_code_limit(std::int64_t head_dim);
 
-/// Positions of a part: what a query sees is summed in parts that begin at multiples of it, each
-/// for itself, and the parts are added up in order. So a query's parts can be given to several
-/// workers, and what it comes to depends on positions alone: never on the queries, passes or
-/// workers beside.
+/// Positions of a part, whole pages: what a query sees is summed in parts that begin at multiples
+/// of it, each for itself, and the parts are added up in order. So a query's parts can be given to
+/// several workers, and what it comes to depends on positions alone: never on the queries, passes
+/// or workers beside.
 constexpr std::int64_t attention_part = 1024;
+static_assert(attention_part % kv_page_positions == 0);
 
-/// Attention of a few consecutive queries over one KV head: the `heads` query heads of its group
-/// share every load of K and V. Causal: query i sits at position first_position + i and sees
-/// positions [max(0, p - window + 1), p].
+/// Attention of a few queries over one KV head: the `heads` query heads of its group share every
+/// load of K and V. Causal: query i sits at position first_position + i and sees positions
+/// [max(0, p - window + 1), p]. Queries of which some see `newest` all lie in that page; others may
+/// sit anywhere, and belong to different sequences that share what they see.
 struct AttentionTask {
   const float*
       q;  ///< [queries][q_stride]; the group's heads follow each other: head h at h * head_dim
   std::int64_t q_stride;  ///< floats between queries
-  CachedRows k, v;
-  std::int64_t kv_stride;  ///< codes between positions
-  float* out;              ///< [queries][out_stride], heads as in q
+  /// By page, those that a query sees of before `newest`; the others may be null inside. Of a
+  /// page's rows only those that a query sees need to be written.
+  const KvPageView* pages;
+  KvPageView newest;     ///< the page of first_position, which lies apart
+  std::int64_t kv_head;  ///< which head of the pages
+  float* out;            ///< [queries][out_stride], heads as in q
   std::int64_t out_stride;
   std::int64_t queries;
   std::int64_t first_position;
@@ -89,11 +91,13 @@ struct AttentionTask {
   std::int32_t head_dim;  ///< a multiple of 4 (8, 64, 80, 96, 128, 256 occur)
   float scale;            ///< multiplies q.k
   float soft_cap;         ///< cap * tanh(score / cap); 0 for none
-  /// One part of one query, for merge_attention: writes [heads][2] floats here, and to `out` what
-  /// belongs to them. Null for whole queries.
+  /// One part of the queries, for merge_attention: writes [queries][heads][2] floats here, and to
+  /// `out` what belongs to them. Null for whole queries.
   float* part_states;
-  std::int64_t part;  ///< which: positions [part, part + 1) * attention_part; it sees one at least
-  float* scratch;     ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
+  std::int64_t part_state_stride;  ///< floats between queries
+  /// Which: positions [part, part + 1) * attention_part; each query sees one at least.
+  std::int64_t part;
+  float* scratch;  ///< attention_scratch_floats(...) floats, 64-byte aligned, this worker's own
 };
 
 /// Floats of scratch for a task: independent of the number of positions (online softmax, Milakov
@@ -124,12 +128,21 @@ struct Kernels {
   /// otherwise halves: (x[i], x[i + pairs]) (Su et al., arXiv:2104.09864).
   void (*rope)(const float* cosines, const float* sines, std::int64_t pairs, bool adjacent,
                float* x);
+  /// Hadamard transform of one head, orthonormal and so its own inverse, in place: in blocks of the
+  /// largest power of two that divides head_dim, each Sylvester's matrix. Every instruction set
+  /// gives the same bits.
+  void (*rotate)(std::int64_t head_dim, float* x);
   void (*half_from_float)(const float* x, std::int64_t n, std::uint16_t* out);  ///< nearest even
   void (*float_from_half)(const std::uint16_t* x, std::int64_t n, float* out);
 
-  /// Rounds a row of n values, a multiple of 4, for the cache; the largest becomes `limit` at most.
+  /// Rounds a row of n values, a multiple of 4, for a page of 16 bits; the largest becomes `limit`
+  /// at most.
   void (*cache_row)(const float* x, std::int64_t n, float limit, std::int16_t* codes,
                     std::uint16_t* unit);
+  /// Rounds a head of a page whose 64 positions are all written; the bytes are the same with every
+  /// instruction set. Keys that come from 16 bits lose their mean over the positions whose unit is
+  /// a number; others have theirs already.
+  void (*lower_page)(const KvLowering& task);
   void (*attention)(const AttentionTask& task);
   /// What `parts` consecutive parts of one query come to together (Dao et al., "Flash-Decoding",
   /// 2023), from the first that it sees to the last: the bits that it has as a whole. Outputs

@@ -23,7 +23,7 @@ std::int64_t attention_scratch_floats(std::int64_t queries, std::int32_t heads,
   const std::int64_t query_pairs = rows * (padded_dim / 2);
   const std::int64_t scales = 2 * kAttentionTile;
   const std::int64_t by_row = (rows + kWidestVector - 1) / kWidestVector * kWidestVector;
-  return keys_and_values + scores + outputs + sums + query_pairs + scales + 4 * by_row;
+  return keys_and_values + scores + outputs + sums + query_pairs + scales + 5 * by_row;
 }
 
 }  // namespace plimsoll

@@ -9,8 +9,9 @@
 namespace plimsoll {
 namespace {
 
-/// Queries that attend together: their heads share every load of keys and values.
-constexpr std::int64_t query_block = 64;
+/// Queries that attend together at most, those of a page: their heads share every load of keys and
+/// values.
+constexpr std::int64_t query_block = kv_page_positions;
 
 }  // namespace
 
@@ -201,12 +202,10 @@ void Transformer::rotate_and_store(std::int64_t layer) {
           const auto [cache, position] = rows_[static_cast<std::size_t>(t)];
           for (std::int64_t head = 0; head < d.kv_heads; ++head) {
             const float* k = row + (d.heads + head) * d.head_dim;
-            const KvCache::Rows keys = cache->keys(layer, head),
-                                values = cache->values(layer, head);
-            kernels.cache_row(k, d.head_dim, key_limit, keys.codes + position * d.head_dim,
-                              keys.units + position);
-            kernels.cache_row(k + kv_rows, d.head_dim, value_code_limit,
-                              values.codes + position * d.head_dim, values.units + position);
+            const KvCache::Row key = cache->key(layer, head, position),
+                               value = cache->value(layer, head, position);
+            kernels.cache_row(k, d.head_dim, key_limit, key.codes, key.unit);
+            kernels.cache_row(k + kv_rows, d.head_dim, value_code_limit, value.codes, value.unit);
           }
         }
       });
@@ -251,11 +250,9 @@ void Transformer::attend(std::int64_t layer, std::int64_t head, const BlockPart&
   AttentionTask task{};
   task.q = at(layout_.qkv) + block.row * stride + head * group * d.head_dim;
   task.q_stride = stride;
-  const KvCache::Rows keys = block.cache->keys(layer, head),
-                      values = block.cache->values(layer, head);
-  task.k = {keys.codes, keys.units};
-  task.v = {values.codes, values.units};
-  task.kv_stride = d.head_dim;
+  task.pages = block.cache->pages(layer);
+  task.newest = block.cache->page(layer, block.position);
+  task.kv_head = head;
   task.out = at(layout_.attended) + block.row * q_rows + head * group * d.head_dim;
   task.out_stride = q_rows;
   task.queries = block.count;
@@ -342,10 +339,11 @@ void Transformer::begin(std::span<const SequencePart> parts) {
     const auto count = static_cast<std::int64_t>(part.tokens.size());
     const std::int64_t begin = part.cache->length();
     assert(count >= 1 && begin + count <= part.cache->context());
-    for (std::int64_t first = 0; first < count; first += query_block) {
+    for (std::int64_t first = 0, next = 0; first < count; first = next) {
+      next = std::min(count, first + query_block - (begin + first) % query_block);
       QueryBlock block = {part.cache,
                           static_cast<std::int64_t>(rows_.size()) + first,
-                          std::min(query_block, count - first),
+                          next - first,
                           begin + first,
                           1,
                           0};

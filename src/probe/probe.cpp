@@ -503,16 +503,23 @@ class Probe {
   void measure_attention(Machine& machine) {
     Workers& one = *workers_.front();
     const Kernels& kernels = one.context().kernels;
-    // Keys and values in the memory of products, which nothing else uses now.
-    auto* const keys = reinterpret_cast<std::int16_t*>(y_.data());
-    std::int16_t* const values = keys + positions * head_dim;
-    float* const out = y_.data() + positions * head_dim;
-    std::vector<std::uint16_t> units(2 * positions);
+    const KvHeadLayout layout(KvTier::sixteen, KvSide::keys, head_dim);  // values lie alike
+    constexpr std::int64_t page_count = positions / kv_page_positions;
+    const Region memory(ledger(), Account::activations,
+                        static_cast<Bytes>(2 * page_count * layout.bytes + kv_page_overhang));
+    KvPageView pages[page_count];
     for (std::int64_t p = 0; p < positions; ++p) {
+      const std::int64_t page = p / kv_page_positions, row = p % kv_page_positions;
+      std::byte* const heads = memory.data() + 2 * page * layout.bytes;
+      pages[page] = {{heads, KvTier::sixteen}, {heads + layout.bytes, KvTier::sixteen}};
+      const auto put = [&](const float* x, float limit, std::byte* head) {
+        kernels.cache_row(x, head_dim, limit,
+                          reinterpret_cast<std::int16_t*>(head + row * layout.row_bytes),
+                          reinterpret_cast<std::uint16_t*>(head + layout.units) + row);
+      };
       const float* const x = x_.data() + p * head_dim;
-      kernels.cache_row(x, head_dim, key_code_limit(head_dim), keys + p * head_dim, &units[p]);
-      kernels.cache_row(x + positions * head_dim, head_dim, value_code_limit, values + p * head_dim,
-                        &units[positions + p]);
+      put(x, key_code_limit(head_dim), pages[page].keys.heads);
+      put(x + positions * head_dim, value_code_limit, pages[page].values.heads);
     }
     const Region scratch(
         ledger(), Account::activations,
@@ -520,10 +527,10 @@ class Probe {
     AttentionTask task{};
     task.q = x_.data();
     task.q_stride = task.out_stride = group * head_dim;
-    task.k = {keys, units.data()};
-    task.v = {values, units.data() + positions};
-    task.kv_stride = task.head_dim = head_dim;
-    task.out = out;
+    task.pages = pages;
+    task.newest = pages[page_count - 1];
+    task.head_dim = head_dim;
+    task.out = y_.data();
     task.scale = 0.125f;
     task.scratch = scratch.as<float>();
     const auto seconds = [&](std::int64_t queries, std::int32_t heads) {

@@ -10,6 +10,7 @@ namespace {
 TEST(OwnText, IsDrawnFromTheModelAndTheSameForASeed) {
   test::LoadOptions options;
   options.logit_rows = 4;
+  options.context = 512;  // a page for each of several
   test::Loaded loaded(test::bundled_model(), options);
   loaded.session.reset();  // its cache is all that the plan has
   std::int64_t last = 0;

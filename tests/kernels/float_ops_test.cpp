@@ -3,6 +3,8 @@
 // roundings it counts.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -294,6 +296,41 @@ TEST_P(FloatOps, HalvesRoundToNearestEven) {
     fast().float_from_half(got.data(), n, floats.data());
     for (std::int64_t i = 0; i < n; ++i) ASSERT_EQ(floats[i], half_to_float(got[i]));
     ASSERT_TRUE(floats.intact());
+  }
+}
+
+// Hadamard's transform against its definition in doubles: a sum of n roundings counted as
+// 6 sqrt(log2 n), one for each of its butterflies and the factor. The same bits in every family.
+TEST_P(FloatOps, Rotate) {
+  Random random(3);
+  for (const std::int64_t head_dim : {4, 8, 12, 20, 32, 48, 64, 80, 96, 128, 160, 256, 512}) {
+    const std::int64_t block = head_dim & -head_dim;
+    Guarded<float> x(head_dim, 1);
+    for (std::int64_t i = 0; i < head_dim; ++i) x[i] = random.symmetric();
+    const std::vector<float> before = exact(x);
+    fast().rotate(head_dim, x.data());
+    EXPECT_TRUE(x.intact());
+    Guarded<float> plain_x(head_dim);
+    std::copy(before.begin(), before.end(), plain_x.data());
+    plain().rotate(head_dim, plain_x.data());
+    EXPECT_TRUE(plain_x.intact());
+    for (std::int64_t i = 0; i < head_dim; ++i) {
+      double sum = 0, squares = 0;
+      for (std::int64_t j = 0; j < block; ++j) {
+        const double value = before[static_cast<std::size_t>(i / block * block + j)];
+        const auto both = static_cast<std::uint64_t>(i % block & j);
+        sum += std::popcount(both) % 2 == 0 ? value : -value;
+        squares += value * value;
+      }
+      const double steps = std::log2(static_cast<double>(block)) + 1;
+      ASSERT_NEAR(x[i], sum / std::sqrt(static_cast<double>(block)),
+                  6 * std::sqrt(steps) * 0x1p-24 * std::sqrt(squares))
+          << head_dim << " at " << i;
+      ASSERT_EQ(x[i], plain_x[i]) << head_dim << " at " << i;
+    }
+    fast().rotate(head_dim, x.data());
+    for (std::int64_t i = 0; i < head_dim; ++i)
+      ASSERT_NEAR(x[i], before[static_cast<std::size_t>(i)], 1e-6 * std::sqrt(block));
   }
 }
 

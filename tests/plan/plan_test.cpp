@@ -42,8 +42,8 @@ PlanRequest request(Bytes budget, std::optional<std::int64_t> context = {}) {
 
 TEST(Plan, CountsTheKvCacheExactly) {
   // 16 layers x 8 heads x (64 codes and a unit of 2 bytes) x keys and values: 32.5 KiB for each
-  // token.
-  EXPECT_EQ(make_plan(facts(), request(4 * GiB, 1000)).account(Account::kv), 1000u * 65 * KiB / 2);
+  // token, in whole pages.
+  EXPECT_EQ(make_plan(facts(), request(4 * GiB, 1000)).account(Account::kv), 1024u * 65 * KiB / 2);
 }
 
 TEST(Plan, TakesTheDefaultContextWhereItFitsAndLessWhereNot) {

@@ -5,21 +5,52 @@
 #include <limits>
 
 #include "kernels/functions-inl.h"
+#include "kernels/kv_codes.h"
 
 namespace plimsoll::reference {
 namespace {
 
 constexpr std::int32_t outputs_at_a_time = 256;
 
-double unit(const CachedRows& rows, std::int64_t position) {
-  return std::bit_cast<float>(static_cast<std::uint32_t>(rows.units[position]) << 16);
-}
+/// The task's head at one position.
+struct Row {
+  Row(const AttentionTask& task, KvSide side_, std::int64_t position)
+      : side(side_), head_dim(task.head_dim) {
+    const std::int64_t page = position / kv_page_positions, row = position % kv_page_positions;
+    at = row;
+    const KvPageView& view =
+        page == task.first_position / kv_page_positions ? task.newest : task.pages[page];
+    const KvHalfPage& half = side == KvSide::keys ? view.keys : view.values;
+    const KvHeadLayout layout(half.tier, side, head_dim);
+    tier = half.tier;
+    codes = half.heads + task.kv_head * layout.bytes;
+    unit = kv_float_from_bfloat(reinterpret_cast<const std::uint16_t*>(codes + layout.units)[row]);
+    if (side == KvSide::keys && tier != KvTier::sixteen) {
+      mean = reinterpret_cast<const std::int16_t*>(codes + layout.mean);
+      mean_unit = kv_float_from_bfloat(static_cast<std::uint16_t>(mean[head_dim]));
+    }
+  }
+  /// What is times `unit`.
+  int level(std::int64_t d) const {
+    if (tier == KvTier::sixteen)
+      return reinterpret_cast<const std::int16_t*>(codes)[at * head_dim + d];
+    return kv_level(tier, kv_read_code(tier, codes, kv_code_at(tier, side, head_dim, at, d)));
+  }
+
+  KvSide side;
+  KvTier tier;
+  std::int64_t head_dim, at;
+  const std::byte* codes;
+  double unit, mean_unit = 0;
+  const std::int16_t* mean = nullptr;  // keys only
+};
 
 double score(const AttentionTask& task, const float* q, std::int64_t position) {
-  const std::int16_t* k = task.k.codes + position * task.kv_stride;
+  const Row k(task, KvSide::keys, position);
   double dot = 0.0;
-  for (std::int32_t d = 0; d < task.head_dim; ++d) dot += static_cast<double>(q[d]) * k[d];
-  dot *= unit(task.k, position) * task.scale;
+  for (std::int32_t d = 0; d < task.head_dim; ++d)
+    dot += q[d] * (k.level(d) * k.unit + (k.mean ? k.mean[d] * k.mean_unit : 0.0));
+  dot *= task.scale;
   return task.soft_cap > 0.0f ? task.soft_cap * std::tanh(dot / task.soft_cap) : dot;
 }
 
@@ -46,10 +77,10 @@ Part attend_part(const AttentionTask& task, const float* q, std::int64_t begin, 
   double sums[outputs_at_a_time] = {};
   for (std::int64_t p = begin; p < end; ++p) {
     const double weight = std::exp(score(task, q, p) - part.maximum);
-    const std::int16_t* v = task.v.codes + p * task.kv_stride + first;
-    const double scaled = weight * unit(task.v, p);
+    const Row v(task, KvSide::values, p);
+    const double scaled = weight * v.unit;
     total += weight;
-    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v[d];
+    for (std::int32_t d = 0; d < count; ++d) sums[d] += scaled * v.level(first + d);
   }
   for (std::int32_t d = 0; d < count; ++d) part.outputs[d] = static_cast<float>(sums[d]);
   part.sum = static_cast<float>(total);
@@ -120,8 +151,9 @@ void attention(const AttentionTask& task) {
         if (task.part_states) {
           const Part one = part(task.part, first, count);
           std::copy_n(one.outputs, count, out + first);
-          task.part_states[2 * h] = one.maximum;
-          task.part_states[2 * h + 1] = one.sum;
+          float* const state = task.part_states + i * task.part_state_stride + 2 * h;
+          state[0] = one.maximum;
+          state[1] = one.sum;
           return;
         }
         Total total;

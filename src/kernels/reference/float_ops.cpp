@@ -84,6 +84,21 @@ void rope(const float* cosines, const float* sines, std::int64_t pairs, bool adj
   }
 }
 
+void rotate(std::int64_t head_dim, float* x) {
+  const std::int64_t block = head_dim & -head_dim;
+  const float factor = 1.0f / std::sqrt(static_cast<float>(block));
+  for (const float* const end = x + head_dim; x != end; x += block) {
+    for (std::int64_t apart = 1; apart < block; apart *= 2)
+      for (std::int64_t i = 0; i < block; ++i) {
+        if (i & apart) continue;
+        const float a = x[i], b = x[i + apart];
+        x[i] = a + b;
+        x[i + apart] = a - b;
+      }
+    for (std::int64_t i = 0; i < block; ++i) x[i] *= factor;
+  }
+}
+
 void half_from_float(const float* x, std::int64_t n, std::uint16_t* out) {
   for (std::int64_t i = 0; i < n; ++i) out[i] = float_to_half(x[i]);
 }
