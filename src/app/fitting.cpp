@@ -183,6 +183,7 @@ class Fitting {
   PlanRequest text_request(std::int64_t sequences, const CalibrationSize& size) const {
     PlanRequest request;
     request.threads = context_->threads.size();
+    request.processors = allowed_processors();
     request.policy = WeightPolicy::fit;
     request.logit_rows = sequences;
     request.context = size.sequence_tokens * sequences;
@@ -422,6 +423,7 @@ class Fitting {
     PlanRequest request;
     request.budget = *request_.running_memory;
     request.threads = context_->threads.size();
+    request.processors = allowed_processors();
     request.runtime_bytes = host_.line.declare_process(model_.facts, request.threads);
     request.runtime_slack = running_slack;
     request.policy = WeightPolicy::fit;

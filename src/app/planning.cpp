@@ -7,6 +7,7 @@
 #include "app/measuring.h"
 #include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/process.h"
 #include "fit/quality_file.h"
 #include "fit/quick_analysis.h"
@@ -41,6 +42,7 @@ OpenModel open_model(const Host& host, const std::string& path) {
 PlanRequest plan_request(Host& host, const OpenModel& model, const PlanNeeds& needs) {
   PlanRequest request;
   request.threads = host.threads;
+  request.processors = allowed_processors();
   request.counts_process = needs.counts_process;
   if (needs.counts_process)
     request.runtime_bytes =

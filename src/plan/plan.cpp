@@ -52,6 +52,11 @@ Bytes drawing_bytes(const Description& d) {
   return bounded_product({static_cast<Bytes>(d.vocabulary), sizeof(float) + sizeof(TokenId)});
 }
 
+/// Workers that stage rows while loading.
+Bytes staging_workers(const PlanRequest& request) {
+  return static_cast<Bytes>(std::min(request.threads, request.processors.value_or(request.threads)));
+}
+
 /// Fills in the sizes for one context and chunk.
 Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeights& weights,
            std::int64_t context, std::int64_t chunk) {
@@ -93,7 +98,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   // Staging lives only while loading, before the KV cache and the activations exist.
   plan.loading_bytes = bounded_sum(
       {runtime, text, weights.bytes,
-       bounded_product({weights.staging_bytes_per_worker, static_cast<Bytes>(request.threads)})});
+       bounded_product({weights.staging_bytes_per_worker, staging_workers(request)})});
   const Bytes resident = std::max(plan.running_bytes, plan.loading_bytes);
   plan.peak_bytes = round_up(resident + page_table_bytes(resident), page_bytes);
   plan.fits = plan.peak_bytes <= plan.budget_bytes;
@@ -271,8 +276,7 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
                  const Plan& frame) {
   if (!frame.fits) return frame;
   const auto left_for_weights = [&](const PlanRequest& workers, const Plan& with) {
-    const Bytes staging =
-        choices.most_staging_bytes_per_worker() * static_cast<Bytes>(workers.threads);
+    const Bytes staging = choices.most_staging_bytes_per_worker() * staging_workers(workers);
     const Bytes others =
         with.account(Account::runtime) + with.account(Account::text) +
         std::max(staging, with.account(Account::kv) + with.account(Account::activations));

@@ -57,6 +57,8 @@ struct PlanRequest {
   /// Messages are typed, and kept as texts besides: see conversation_bytes().
   bool converses = false;
   int threads = 1;
+  /// That loading goes through as many workers as (rows/staging.h); none: as there are threads.
+  std::optional<int> processors;
   /// Wanted at a time: 1 to generate, more to evaluate or in batches.
   std::int64_t logit_rows = 1;
   /// Prefill chunk wanted; smaller ones are taken when memory is short.

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -88,6 +89,7 @@ def shortened(path, count):
 class Suite:
     def __init__(self, runner, plimsoll, repeats, quiet):
         self.runner, self.plimsoll, self.repeats, self.quiet, self.failures, self.count = runner, plimsoll, repeats, quiet, [], 0
+        self.differences = {}  # what was said minus the kernel's count, by command and threads
 
     def run(self, case):
         self.count += 1
@@ -95,6 +97,7 @@ class Suite:
         for _ in range(self.repeats):
             outcome = self.once(case, case.limit)
             outcomes.append(outcome)
+            self.note_difference(case, outcome)
             problem = self.problem_of(case, outcome)
             if problem and problem not in problems:
                 problems.append(problem)
@@ -124,6 +127,22 @@ class Suite:
             return self.runner.run([self.plimsoll, *words], limit, stdin, case.terminal)
         finally:
             self.runner.environment = before
+
+    def note_difference(self, case, outcome):
+        if outcome.code != DONE or not case.is_predicted:
+            return
+        predicted = document(outcome).get("predicted_peak_bytes", case.limit)
+        allowed = max(SLACK, predicted * PERCENT // 100)
+        self.differences.setdefault((case.command, case.threads), []).append((predicted - outcome.peak, allowed, case.text))
+
+    def show_differences(self):
+        """How far below what was said for it each command stayed, where that was said for just this."""
+        print(f"\nsaid minus VmHWM, MiB\n{'command':<9}{'thr':>3}{'runs':>6}{'least':>9}{'median':>9}{'most':>9}  the most with")
+        for (command, threads), found in sorted(self.differences.items()):
+            values = [difference for difference, _, _ in found]
+            furthest = max(found, key=lambda one: one[0] / one[1])
+            print(f"{command:<9}{threads:>3}{len(found):>6}{min(values) / MIB:9.2f}{statistics.median(values) / MIB:9.2f}"
+                  f"{max(values) / MIB:9.2f}  {furthest[2]} ({furthest[0] / MIB:.2f} of {furthest[1] / MIB:.2f})")
 
     @staticmethod
     def problem_of(case, outcome):
@@ -230,6 +249,7 @@ def main():
                 large_cache_files(scratch, environment, plimsoll)
             for case in part():
                 suite.run(case)
+    suite.show_differences()
     print(f"{suite.count} configurations, {len(suite.failures)} failures")
     for failure in suite.failures:
         print(f"  {failure}")
