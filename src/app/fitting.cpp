@@ -200,7 +200,7 @@ class Fitting {
     const Description& d = model_.facts.description;
     const int workers = context_->threads.size();
     const Bytes process =
-        host_.line.declare_process(model_.facts, workers) + host_.line.ledger().used(Account::text);
+        host_.line.declare_process(model_.facts, workers, Work::fitting).running + host_.line.ledger().used(Account::text);
     const Bytes heap = fitting_heap_bytes(d, uses_, is_thorough_), held = process + heap;
     if (const Bytes needed = needed_within(budget_, held, workers); needed > budget_) {
       Bytes low = budget_, high = needed;
@@ -424,7 +424,12 @@ class Fitting {
     request.budget = *request_.running_memory;
     request.threads = context_->threads.size();
     request.processors = allowed_processors();
-    request.runtime_bytes = host_.line.declare_process(model_.facts, request.threads);
+    const Declared declared = runtime_bytes(model_.facts, request.threads,
+                                            host_.line.ledger().used(Account::text),
+                                            host_.line.process(), Work::answering);
+    request.runtime_bytes = declared.running;
+    request.after_loading = declared.after_loading;
+    request.of_rounding = declared.of_rounding;
     request.runtime_slack = running_slack;
     request.policy = WeightPolicy::fit;
     request.quality = quality;

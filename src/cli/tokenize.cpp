@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/bounded.h"
 #include "base/error.h"
 #include "base/ledger.h"
+#include "base/limits.h"
 #include "base/numbers.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "file/model_file.h"
@@ -24,6 +28,7 @@
 #include "terminal/output.h"
 #include "text/token_stream.h"
 #include "text/tokenizer.h"
+#include "text/work_refusal.h"
 
 namespace plimsoll {
 
@@ -80,13 +85,41 @@ class Room {
   /// Bytes of text that can be held at once.
   Bytes text() const { return std::clamp(room_ / of_byte_, least_text, most_text); }
   Bytes request() const { return std::clamp(room_ / room_of_request_byte, least_text, most_text); }
+  /// What would do instead of what was refused: shorter lines, or for an input of so many bytes more memory.
+  Error refusal(const WorkRefusal& error, const Line& line, std::optional<Bytes> input) const {
+    // Half of what would just fit: some of it may be longer than what was refused.
+    const double fits = static_cast<double>(error.text_bytes()) *
+                        static_cast<double>(error.room()) / static_cast<double>(error.wanted()) / 2;
+    std::string hint = fmt::format("break the text into lines of at most {} bytes",
+                                   static_cast<Bytes>(std::max(fits, 1.0)));
+    if (input) {
+      // Of all of it as one piece, held in a buffer that has just grown.
+      const Bytes each = std::max(of_byte_, error.wanted() / std::max<Bytes>(1, error.text_bytes()) +
+                                                room_of_byte + 1);
+      const Bytes counted = line.ledger().used();
+      constexpr Bytes slack = 2 * MiB;
+      const Bytes enough = bounded_sum({counted, bounded_product({*input, each}), slack});
+      if (*input <= most_text && enough <= probe_limits().usable)
+        hint += fmt::format(", or give --memory {} or more", round_up(enough, page_bytes));
+    }
+    return {error.code(), error.message(), hint};
+  }
+
   /// Throws Error(budget_refused) where so many ids are too many.
-  void check_ids(std::size_t count) const {
-    if (count * 3 * sizeof(TokenId) <= room_) return;
+  void check_ids(std::size_t count, const Line& line, std::optional<Bytes> input) const {
+    constexpr Bytes of_id = 3 * sizeof(TokenId), slack = 2 * MiB;
+    if (count * of_id <= room_) return;
+    std::string hint = "leave --json away: the table needs no room";
+    // There are never more ids than bytes.
+    const Bytes enough =
+        input ? bounded_sum({line.ledger().used(), bounded_product({*input, of_id}), slack})
+              : most_bytes;
+    if (enough <= probe_limits().usable)
+      hint += fmt::format(", or give --memory {} or more", round_up(enough, page_bytes));
     throw Error(ErrorCode::budget_refused,
                 fmt::format("the text has more than {} tokens, and there is no room to hold them",
                             grouped(static_cast<std::int64_t>(count))),
-                "give a larger --memory, or leave --json away: the table needs none");
+                hint);
   }
 
  private:
@@ -180,9 +213,23 @@ int tokenize_command(const Arguments& arguments) {
 
   const Host host = common.host();
   std::unique_ptr<Tokenizer> tokenizer = Tokenizer::from_metadata(
-      ModelFile::open(common.model_path(), host.line.header_room()).metadata());
+      host.line
+          .read_header([&](Bytes room) { return ModelFile::open(common.model_path(), room); })
+          .metadata());
   trim_allocator();
   const Room room(*tokenizer, host.line);
+  std::optional<Bytes> input;
+  if (text)
+    input = text->size();
+  else if (std::error_code error; file && std::filesystem::is_regular_file(*file, error))
+    input = std::filesystem::file_size(*file, error);
+  const auto take_all = [&](const auto& take) {
+    try {
+      tokenize(*tokenizer, room.text(), text, file, take);
+    } catch (const WorkRefusal& error) {
+      throw room.refusal(error, host.line, input);
+    }
+  };
   if (is_lines) {
     LineBlocks lines(BlockReader::of_standard_input(), room.request());
     for (std::string line; lines.next(line);)
@@ -193,8 +240,8 @@ int tokenize_command(const Arguments& arguments) {
 
   if (common.json) {
     std::vector<TokenId> all;
-    tokenize(*tokenizer, room.text(), text, file, [&](const std::vector<TokenId>& tokens) {
-      room.check_ids(all.size() + tokens.size());
+    take_all([&](const std::vector<TokenId>& tokens) {
+      room.check_ids(all.size() + tokens.size(), host.line, input);
       all.insert(all.end(), tokens.begin(), tokens.end());
     });
     print_tokens(*tokenizer, all);
@@ -202,7 +249,7 @@ int tokenize_command(const Arguments& arguments) {
   }
   Output out;
   std::int64_t count = 0;
-  tokenize(*tokenizer, room.text(), text, file, [&](const std::vector<TokenId>& tokens) {
+  take_all([&](const std::vector<TokenId>& tokens) {
     for (const TokenId token : tokens)
       out.add(fmt::format("{:>8}  {}\n", token, printable_line(tokenizer->piece(token), 256)));
     count += static_cast<std::int64_t>(tokens.size());

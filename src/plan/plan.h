@@ -65,6 +65,9 @@ struct PlanRequest {
   std::int64_t chunk_tokens = 256;
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
+  /// Of that, what comes only when the weights are loaded, and their staging has gone.
+  Bytes after_loading = 0;
+  Bytes of_rounding = 0;  ///< besides, where weights are rounded
   bool counts_process = true;  ///< false for a second model beside one whose plan has the process
   Bytes held_text = 0;         ///< in the text account besides the model's own
   /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
@@ -93,6 +96,8 @@ struct Plan {
   bool fits = false;
   std::array<Bytes, account_count> accounts{};  ///< while running, by Account
   Bytes loading_bytes = 0;                      ///< peak while loading
+  Bytes loading_runtime_bytes = 0;              ///< of the runtime account while loading
+  Bytes rounding_bytes = 0;                     ///< the request's of_rounding
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes

@@ -17,13 +17,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cases import DONE, REFUSED, Case, Cases
+from cases import DONE, FRESH, REFUSED, Case, Cases
 from control_group import Runner
 from inputs import KIB, MIB, Models, Texts
 
 SLACK, PERCENT = 2 * MIB, 3
 SHORTER, WITHOUT = "a text of so many bytes", "without an option"
-UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1 << 30}
 
 
 def mib(value):
@@ -69,10 +68,10 @@ def offers(text):
         yield None, [WITHOUT, "--json"]
     for found in re.finditer(r"--size (\d+) or more", text):
         yield None, ["--size", found[1]]
+    for found in re.finditer(r"--bits ([\d.]+) or more", text):
+        yield None, ["--bits", found[1]]
     if "--effort fast" in text:
         yield None, ["--effort", "fast"]
-    for found in re.finditer(r"larger by ([\d.]+) (\w+) or more", text):
-        yield -int(float(found[1]) * UNITS[found[2]] * 1.01), []
 
 
 def is_text(word):
@@ -122,11 +121,13 @@ class Suite:
             else:
                 words += [option, value]
         before = dict(self.runner.environment)
-        self.runner.environment.update(environment)
+        fresh = tempfile.TemporaryDirectory()
+        self.runner.environment.update({name: fresh.name if value == FRESH else value for name, value in environment.items()})
         try:
             return self.runner.run([self.plimsoll, *words], limit, stdin, case.terminal)
         finally:
             self.runner.environment = before
+            fresh.cleanup()
 
     def note_difference(self, case, outcome):
         if outcome.code != DONE or not case.is_predicted:
@@ -174,7 +175,7 @@ class Suite:
             return [f"refused without an offer: {text}"]
         problems = []
         for memory, more in ways:
-            limit = case.limit if memory is None else case.limit - memory if memory < 0 else memory
+            limit = case.limit if memory is None else memory
             again = self.once(case, limit, more)
             way = f"--memory {limit} {' '.join(more)}"
             if again.code is None or again.code < 0:
