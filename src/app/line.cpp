@@ -51,12 +51,10 @@ void Line::refuse_header(const HeaderRefusal& refusal, bool takes_memory) const 
   std::string hint;
   if (refusal.wanted() > ModelFile::any_room)
     hint = fmt::format("no header may take more than {}", format_bytes(ModelFile::any_room));
-  else if (enough > probe_limits().usable)
-    hint = fmt::format("take a machine that has {} to give", format_bytes(enough));
-  else if (takes_memory)
+  else if (takes_memory && enough <= probe_limits().usable)
     hint = fmt::format("give --memory {} or more", round_up(enough, page_bytes));
   else
-    hint = fmt::format("{} have to be free for it", format_bytes(enough));
+    hint = fmt::format("take a machine or container that has {} bytes to give", enough);
   throw Error(refusal.code(), refusal.message(), hint);
 }
 

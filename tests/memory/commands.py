@@ -58,6 +58,8 @@ def offers(text):
     """What a refusal says would do: bytes of --memory and other words, each a way by itself."""
     for found in re.finditer(r"--memory (\d+)", text):
         yield int(found[1]), []
+    for found in re.finditer(r"that has (\d+) bytes to give", text):
+        yield int(found[1]), []
     for found in re.finditer(r"or (\d+) and --context (\d+)", text):
         yield int(found[1]), ["--context", found[2]]
     for found in re.finditer(r"(?:, or|give) --context (\d+)", text):
