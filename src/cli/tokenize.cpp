@@ -38,8 +38,13 @@ using Json = nlohmann::json;
 
 /// One line of --json-lines: a text as a string, or an object with "text" and perhaps
 /// "parse_special", becomes {"tokens"}; an object with "tokens" and perhaps "show_special" becomes
-/// {"text"}.
-Json answer(const Tokenizer& tokenizer, const std::string& line) {
+/// {"text"}. `explain` says of a WorkRefusal what would do instead.
+template <class Explain>
+Json answer(const Tokenizer& tokenizer, const std::string& line, const Explain& explain) {
+  const auto refused = [](const Error& error) -> Json {
+    return {{"error",
+             {{"code", name(error.code())}, {"message", error.message()}, {"hint", error.hint()}}}};
+  };
   const Json request = Json::parse(line, nullptr, false);
   const auto flag = [&](const char* name) { return request.value(name, false); };
   try {
@@ -52,9 +57,10 @@ Json answer(const Tokenizer& tokenizer, const std::string& line) {
           {"tokens", tokenizer.encode(request["text"].get<std::string>(), flag("parse_special"))}};
   } catch (const Json::exception&) {
     // Parts of other types: said below.
+  } catch (const WorkRefusal& error) {
+    return refused(explain(error));
   } catch (const Error& error) {
-    return {{"error",
-             {{"code", name(error.code())}, {"message", error.message()}, {"hint", error.hint()}}}};
+    return refused(error);
   }
   return {{"error",
            {{"code", name(ErrorCode::usage)},
@@ -86,23 +92,25 @@ class Room {
   Bytes text() const { return std::clamp(room_ / of_byte_, least_text, most_text); }
   Bytes request() const { return std::clamp(room_ / room_of_request_byte, least_text, most_text); }
   /// What would do instead of what was refused: shorter lines, or for an input of so many bytes more memory.
-  Error refusal(const WorkRefusal& error, const Line& line, std::optional<Bytes> input) const {
+  Error refusal(const WorkRefusal& error, const Line& line, std::optional<Bytes> input,
+                Bytes held_of_byte = room_of_byte) const {
     // Half of what would just fit: some of it may be longer than what was refused.
     const double fits = static_cast<double>(error.text_bytes()) *
                         static_cast<double>(error.room()) / static_cast<double>(error.wanted()) / 2;
     std::string hint = fmt::format("break the text into lines of at most {} bytes",
                                    static_cast<Bytes>(std::max(fits, 1.0)));
-    if (input) {
-      // Of all of it as one piece, held in a buffer that has just grown.
-      const Bytes each = std::max(of_byte_, error.wanted() / std::max<Bytes>(1, error.text_bytes()) +
-                                                room_of_byte + 1);
-      const Bytes counted = line.ledger().used();
-      constexpr Bytes slack = 2 * MiB;
-      const Bytes enough = bounded_sum({counted, bounded_product({*input, each}), slack});
-      if (*input <= most_text && enough <= probe_limits().usable)
-        hint += fmt::format(", or give --memory {} or more", round_up(enough, page_bytes));
-    }
+    // Of all of it as one piece, held in a buffer that has just grown.
+    if (input)
+      hint += memory_offer(line, *input,
+                           std::max(of_byte_, error.wanted() / std::max<Bytes>(1, error.text_bytes()) +
+                                                  held_of_byte + 1));
     return {error.code(), error.message(), hint};
+  }
+
+  /// What to do about a request of so many bytes.
+  std::string request_hint(const Line& line, Bytes input) const {
+    return fmt::format("break it up into lines of at most {} bytes", request()) +
+           memory_offer(line, input, std::max(of_byte_, room_of_request_byte));
   }
 
   /// Throws Error(budget_refused) where so many ids are too many.
@@ -123,6 +131,15 @@ class Room {
   }
 
  private:
+  /// Of an input that takes `each` for each of its bytes; empty where no machine like this one has it.
+  static std::string memory_offer(const Line& line, Bytes input, Bytes each) {
+    constexpr Bytes slack = 2 * MiB;
+    const Bytes enough =
+        bounded_sum({line.ledger().used(), bounded_product({input, each}), slack});
+    if (input > most_text || enough > probe_limits().usable) return {};
+    return fmt::format(", or give --memory {} or more", round_up(enough, page_bytes));
+  }
+
   Reservation held_;  ///< the tokenizer
   Ledger ledger_;     ///< of the room that is left, 8 MiB of it at least
   Bytes room_ = 0;
@@ -231,10 +248,15 @@ int tokenize_command(const Arguments& arguments) {
     }
   };
   if (is_lines) {
-    LineBlocks lines(BlockReader::of_standard_input(), room.request());
-    for (std::string line; lines.next(line);)
-      write_out(answer(*tokenizer, line).dump(-1, ' ', false, Json::error_handler_t::replace) +
-                '\n');
+    LineBlocks lines(BlockReader::of_standard_input(), room.request(), [&](Bytes length) {
+      return room.request_hint(host.line, length);
+    });
+    for (std::string line; lines.next(line);) {
+      const Json answered = answer(*tokenizer, line, [&](const WorkRefusal& error) {
+        return room.refusal(error, host.line, line.size(), room_of_request_byte);
+      });
+      write_out(answered.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+    }
     return 0;
   }
 
