@@ -20,9 +20,6 @@ namespace {
 
 /// Rows of logits that are looked at together.
 constexpr std::int64_t scored_rows = 64;
-/// Scoring maps more of the program than generating does (RssFile grows by up to 1,080 KiB after
-/// planning; measured over the formats, with and without a reference).
-constexpr Bytes scoring_allowance = 448 * KiB;
 /// An interruption loses no more than this, or one chunk.
 constexpr auto saved_every = std::chrono::seconds(1);
 
@@ -173,6 +170,7 @@ class Evaluating {
     if (!reference_) return;
     refuse_other_vocabulary(*reference_);
     PlanNeeds needs;
+    needs.work = Work::scoring;
     needs.logit_rows = scored_rows;
     needs.context = request_.context;
     needs.counts_process = false;
@@ -186,7 +184,8 @@ class Evaluating {
     needs.context = request_.context;
     // With a budget the question is how good a model is inside it; without one, how good its file.
     if (host_.line.is_given()) needs.policy = WeightPolicy::fit;
-    needs.still_to_come = scoring_allowance + 2 * Scores::memory_bytes(chunks_) +
+    needs.work = Work::scoring;
+    needs.still_to_come = 2 * Scores::memory_bytes(chunks_) +
                           (resume_ ? ResumeFile::memory_bytes(chunks_, entries_.size()) : 0);
     needs.held_text = held_text_.bytes();
     refused_ = nullptr;

@@ -183,6 +183,7 @@ class Fitting {
   PlanRequest text_request(std::int64_t sequences, const CalibrationSize& size) const {
     PlanRequest request;
     request.threads = context_->threads.size();
+    request.processors = allowed_processors();
     request.policy = WeightPolicy::fit;
     request.logit_rows = sequences;
     request.context = size.sequence_tokens * sequences;
@@ -199,7 +200,7 @@ class Fitting {
     const Description& d = model_.facts.description;
     const int workers = context_->threads.size();
     const Bytes process =
-        host_.line.declare_process(model_.facts, workers) + host_.line.ledger().used(Account::text);
+        host_.line.declare_process(model_.facts, workers, Work::fitting).running + host_.line.ledger().used(Account::text);
     const Bytes heap = fitting_heap_bytes(d, uses_, is_thorough_), held = process + heap;
     if (const Bytes needed = needed_within(budget_, held, workers); needed > budget_) {
       Bytes low = budget_, high = needed;
@@ -422,7 +423,13 @@ class Fitting {
     PlanRequest request;
     request.budget = *request_.running_memory;
     request.threads = context_->threads.size();
-    request.runtime_bytes = host_.line.declare_process(model_.facts, request.threads);
+    request.processors = allowed_processors();
+    const Declared declared = runtime_bytes(model_.facts, request.threads,
+                                            host_.line.ledger().used(Account::text),
+                                            host_.line.process(), Work::answering);
+    request.runtime_bytes = declared.running;
+    request.after_loading = declared.after_loading;
+    request.of_rounding = declared.of_rounding;
     request.runtime_slack = running_slack;
     request.policy = WeightPolicy::fit;
     request.quality = quality;

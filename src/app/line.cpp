@@ -8,9 +8,16 @@
 #include "base/error.h"
 #include "base/limits.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "file/model_file.h"
 
 namespace plimsoll {
+namespace {
+
+/// A header is held so many times, at most, with the tokenizer that is made of it.
+constexpr Bytes header_share = 3;
+
+}  // namespace
 
 Line::Line(std::optional<Bytes> wanted, int threads, Whose process)
     : ledger_(std::make_unique<Ledger>()), process_(process) {
@@ -32,7 +39,23 @@ Bytes Line::room() const {
 
 Bytes Line::header_room() const {
   constexpr Bytes always = 4 * MiB;
-  return std::clamp(room() / 3, always, ModelFile::any_room);
+  return std::clamp(room() / header_share, always, ModelFile::any_room);
+}
+
+void Line::refuse_header(const HeaderRefusal& refusal, bool takes_memory) const {
+  // One process and the next differ by some pages, and there is more to come than the header.
+  constexpr Bytes slack = 2 * MiB;
+  const Bytes enough = bounded_sum(
+      {ledger_->used(), bounded_product({header_share, refusal.wanted()}), refusal.wanted() / 16,
+       slack});
+  std::string hint;
+  if (refusal.wanted() > ModelFile::any_room)
+    hint = fmt::format("no header may take more than {}", format_bytes(ModelFile::any_room));
+  else if (takes_memory && enough <= probe_limits().usable)
+    hint = fmt::format("give --memory {} or more", round_up(enough, page_bytes));
+  else
+    hint = fmt::format("take a machine or container that has {} bytes to give", enough);
+  throw Error(refusal.code(), refusal.message(), hint);
 }
 
 Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes, Bytes unit) const {
@@ -54,16 +77,22 @@ Reservation Line::hold_text(const std::string& what, std::optional<Bytes> bytes,
               hint);
 }
 
-Bytes Line::declare_process(const ModelFacts& facts, int threads) {
-  const Bytes bytes = runtime_bytes(facts, threads, ledger_->used(Account::text), process_);
+Declared Line::declare_process(const ModelFacts& facts, int threads, Work work) {
+  const Declared declared =
+      runtime_bytes(facts, threads, ledger_->used(Account::text), process_, work);
   runtime_ = Reservation();
-  runtime_ = ledger_->count_held(Account::runtime, bytes);
-  return bytes;
+  runtime_ = ledger_->count_held(Account::runtime, declared.running);
+  return declared;
 }
 
 void Line::settle(const Plan& plan) {
   runtime_ = Reservation();
   runtime_ = ledger_->count_held(Account::runtime, plan.account(Account::runtime));
+}
+
+void Line::settle_loading(const Plan& plan) {
+  runtime_ = Reservation();
+  runtime_ = ledger_->count_held(Account::runtime, plan.loading_runtime_bytes);
 }
 
 }  // namespace plimsoll

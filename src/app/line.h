@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/ledger.h"
+#include "file/header_bytes.h"
 #include "plan/plan.h"
 #include "probe/process_envelope.h"
 
@@ -36,6 +37,17 @@ class Line {
   /// two to three times. At least 4 MiB, so that a refusal can say what the model needs.
   Bytes header_room() const;
 
+  /// What `open(header_room())` gives. Throws as that does; where the room is too small, with what would do, if the
+  /// command `takes_memory`.
+  template <class Open>
+  auto read_header(const Open& open, bool takes_memory = true) const {
+    try {
+      return open(header_room());
+    } catch (const HeaderRefusal& refusal) {
+      refuse_header(refusal, takes_memory);
+    }
+  }
+
   /// Counts `bytes` in the text account for `what` ("reading a file of 3 MiB"), which has not been
   /// read yet. Throws Error(budget_refused) where they do not fit, or without a number, which means
   /// too many. The first 1 MiB of a line always passes. What is read in units of `unit` bytes is
@@ -44,11 +56,14 @@ class Line {
 
   /// What the process holds besides the accounts, for a model that is open: counted instead of the
   /// envelope. `beside` is what a plan adds to it.
-  Bytes declare_process(const ModelFacts& facts, int threads);
-  /// From now on the runtime account holds what `plan` says.
+  Declared declare_process(const ModelFacts& facts, int threads, Work work);
+  /// From now on the runtime account holds what `plan` says of running, or of loading.
   void settle(const Plan& plan);
+  void settle_loading(const Plan& plan);
 
  private:
+  [[noreturn]] void refuse_header(const HeaderRefusal& refusal, bool takes_memory) const;
+
   std::unique_ptr<Ledger> ledger_;
   Source source_;
   Whose process_;

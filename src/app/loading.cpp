@@ -67,12 +67,16 @@ LoadedModel load_model(Host& host, Context& context, const OpenModel& model, con
   if (rounds) kept = kept_weights(context, model, plan, keep, host.watch);
   LoadedModel loaded;
   if (plan.counts_process)
-    host.line.settle(plan);
+    host.line.settle_loading(plan);
   else
-    loaded.runtime = host.line.ledger().reserve(Account::runtime, plan.account(Account::runtime));
+    loaded.runtime = host.line.ledger().reserve(Account::runtime, plan.loading_runtime_bytes);
   loaded.engine = std::make_unique<Engine>(
       context, model, plan, progress_of(host.watch, rounds && !kept ? "rounding" : "loading"),
       kept ? &*kept : nullptr, Engine::Accounts::held_by_caller);
+  if (plan.counts_process)
+    host.line.settle(plan);
+  else
+    loaded.runtime.resize(plan.account(Account::runtime));
   loaded.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return loaded;
 }

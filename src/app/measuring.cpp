@@ -62,7 +62,7 @@ namespace {
 Measured measure_model(Host& host, const OpenModel& model) {
   const auto context = host.make_context();
   const Bytes budget = host.line.budget();
-  const Bytes held = host.line.declare_process(model.facts, host.threads) + model.facts.text_bytes;
+  const Bytes held = host.line.declare_process(model.facts, host.threads, Work::measuring).running + model.facts.text_bytes;
   const std::int64_t tokens =
       held < budget ? measuring_tokens(model, budget - held, host.threads) : 0;
   if (tokens == 0) refuse_measuring(model, held, budget, host.threads);

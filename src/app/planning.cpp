@@ -7,6 +7,7 @@
 #include "app/measuring.h"
 #include "base/cache_folder.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/process.h"
 #include "fit/quality_file.h"
 #include "fit/quick_analysis.h"
@@ -33,7 +34,8 @@ constexpr Bytes kept_back = 1 * MiB;
 }  // namespace
 
 OpenModel open_model(const Host& host, const std::string& path) {
-  OpenModel model = OpenModel::open(path, host.line.header_room());
+  OpenModel model = host.line.read_header(
+      [&path](Bytes room) { return OpenModel::open(path, room); });
   model.held = host.line.ledger().count_held(Account::text, model.facts.text_bytes);
   return model;
 }
@@ -41,13 +43,21 @@ OpenModel open_model(const Host& host, const std::string& path) {
 PlanRequest plan_request(Host& host, const OpenModel& model, const PlanNeeds& needs) {
   PlanRequest request;
   request.threads = host.threads;
+  request.processors = allowed_processors();
   request.counts_process = needs.counts_process;
-  if (needs.counts_process)
-    request.runtime_bytes =
-        host.line.declare_process(model.facts, host.threads) + needs.still_to_come;
+  if (needs.counts_process) {
+    const Declared declared = host.line.declare_process(model.facts, host.threads, needs.work);
+    request.runtime_bytes = declared.running + needs.still_to_come;
+    request.after_loading = declared.after_loading;
+    request.of_rounding = declared.of_rounding;
+  }
   request.runtime_slack = process_slack;
-  request.runtime_bytes +=
-      sampling_bytes_per_token * static_cast<Bytes>(model.facts.description.vocabulary);
+  if (needs.work == Work::answering) {
+    const Bytes sampling =
+        sampling_bytes_per_token * static_cast<Bytes>(model.facts.description.vocabulary);
+    request.runtime_bytes += sampling;
+    request.after_loading += sampling;
+  }
   request.held_text = needs.held_text;
   request.budget = needs.budget ? *needs.budget : host.line.budget();
   request.context = needs.context;

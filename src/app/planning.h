@@ -29,6 +29,7 @@ struct PlanNeeds {
   bool counts_process = true;
   /// What rounding costs is wanted even where nothing has to be rounded.
   bool shows_losses = false;
+  Work work = Work::answering;
   Bytes still_to_come = 0;  ///< that will be held, and is not yet
   Bytes held_text = 0;      ///< in the text account besides the model
 };

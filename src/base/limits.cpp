@@ -184,6 +184,8 @@ std::optional<double> probe_quota(const std::string& root, std::string_view cgro
   return quota;
 }
 
+}  // namespace
+
 int allowed_processors() {
   // Machines with more than 1,024 processors need a larger set; the kernel says so with EINVAL.
   for (int limit = CPU_SETSIZE; limit <= (1 << 20); limit *= 2) {
@@ -196,8 +198,6 @@ int allowed_processors() {
   }
   return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
 }
-
-}  // namespace
 
 MachineLimits probe_limits(const std::string& root) {
   MachineLimits limits;

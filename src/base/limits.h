@@ -24,6 +24,9 @@ struct MachineLimits {
   int default_threads = 1;          ///< max(1, min(processors, floor(quota)))
 };
 
+/// Processors that the affinity mask of this process allows.
+int allowed_processors();
+
 /// `root` is prefixed to /proc and /sys paths, so that tests can show it other machines.
 MachineLimits probe_limits(const std::string& root = "");
 

@@ -8,6 +8,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/region.h"
 #include "base/small_file.h"
@@ -15,6 +17,8 @@
 
 namespace plimsoll {
 namespace {
+
+bool program_is_divided = false;
 
 constexpr unsigned long thp_disable_except_advised = 1 << 1;  // PR_THP_DISABLE_EXCEPT_ADVISED
 
@@ -87,6 +91,22 @@ Bytes own_object_bytes() {
       &found);
   return found;
 }
+
+void divide_program() {
+  // Smaller ones would hold less, but each takes some 200 bytes of the kernel.
+  static constexpr Bytes piece = 16 * KiB;
+  bool divided = true;
+  for_each_segment([&divided](std::uintptr_t begin, Bytes bytes) {
+    // Every other one is not to be in core dumps: the files have it.
+    for (Bytes at = piece; at < bytes; at += 2 * piece)
+      divided &= madvise(reinterpret_cast<void*>(begin + at), std::min(piece, bytes - at),
+                         MADV_DONTDUMP) == 0;
+  });
+  program_is_divided = divided;
+  release_program();  // what starting has mapped in large ones
+}
+
+bool is_program_divided() { return program_is_divided; }
 
 void release_program() {
   for_each_segment([](std::uintptr_t begin, Bytes bytes) {

@@ -24,6 +24,12 @@ ProcessMemory process_memory();
 Bytes program_bytes();
 /// The same of the one program or library that this code is in.
 Bytes own_object_bytes();
+/// Divides the mappings of program_bytes() into small ones, each unlike its neighbours. A page fault maps what is in the
+/// page cache around it, which may be 2 MiB of a program in one folio (since Linux 6.18) or 64 KiB, but never more than the
+/// mapping: so that what is held of a program follows what it does, and not how its file came into the page cache.
+/// Once, in main() of a program of one's own.
+void divide_program();
+bool is_program_divided();
 /// Unmaps the pages of program_bytes(), which come back from the file (or the page cache) when they are touched: what
 /// only opening a model has used is held no longer.
 void release_program();

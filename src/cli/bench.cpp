@@ -67,6 +67,7 @@ int bench_command(const Arguments& arguments) {
   PlanNeeds needs;
   needs.context = request.context(model.facts.description);
   needs.policy = WeightPolicy::fit;
+  needs.work = Work::benchmarking;
   for (const std::int64_t batch : request.batches)
     needs.logit_rows = std::max(needs.logit_rows, batch);
   const PlanRequest wanted = plan_request(host, model, needs);

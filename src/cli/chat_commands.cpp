@@ -38,9 +38,6 @@ void show_help(Chat& chat, const std::string& argument);
 
 // --- the line ---
 
-/// Planning takes memory of its own, which the line must have room for: so much for each tensor.
-constexpr Bytes planning_bytes_per_tensor = 4 * KiB;
-
 void show_plan(Chat& chat, const std::string&) {
   const Terminal terminal = Terminal::of(STDERR_FILENO);
   const Plan& plan = chat.session.engine().plan();
@@ -70,16 +67,12 @@ void show_budget(Chat& chat, const std::string& argument) {
                     format_bytes(budget), format_bytes(peak)));
     return;
   }
-  PlanRequest request = chat.request;
-  request.budget = parse_bytes(argument);
-  const Reservation held = chat.hold(
-      "planning again", planning_bytes_per_tensor * chat.model.facts.tensors.size());
-  const Plan plan = make_plan(chat.model.facts, request);
+  const Plan plan = chat.plan_at(parse_bytes(argument));
   refuse_unless_it_fits(plan);
   say(fmt::format(
       "at {}: peak {}, context {} tokens, {:.2f} bits per weight{}{}\n"
       "start again with --memory {} (/save FILE keeps the conversation, /load FILE brings it back)",
-      format_bytes(request.budget), format_bytes(plan.peak_bytes), grouped(plan.context),
+      format_bytes(plan.budget_bytes), format_bytes(plan.peak_bytes), grouped(plan.context),
       plan.bits_per_weight,
       plan.shares.empty() ? "" : fmt::format(" ({})", format_mix(plan.shares)),
       plan.kl_nats > 0 ? fmt::format(", quality {} nats", format_nats(plan.kl_nats)) : "",
@@ -156,8 +149,13 @@ void load(Chat& chat, const std::string& argument) {
   Conversation loaded = *chat.conversation;
   loaded.set_settings(std::move(settings));
   const std::size_t count = file.messages.size();
-  loaded.set_messages(std::move(file.messages),
-                      same_model ? std::move(file.token_ids) : nlohmann::ordered_json());
+  if (count > 0) {
+    loaded.set_messages(std::move(file.messages),
+                        same_model ? std::move(file.token_ids) : nlohmann::ordered_json());
+  } else {  // saved before anything was said
+    loaded.set_system("");
+    loaded.clear();
+  }
   chat.conversation = std::move(loaded);
   chat.options.sampling = sampling;
   say(fmt::format("{} message{} loaded{}", count, count == 1 ? "" : "s",
@@ -314,6 +312,15 @@ const ChatCommand* find_command(std::string_view name) {
 Reservation Chat::hold(const std::string& what, std::optional<Bytes> bytes) const {
   if (bytes && *bytes <= conversation_bytes(session.engine().plan().context)) return {};
   return host.line.hold_text(what, bytes);
+}
+
+Plan Chat::plan_at(Bytes line) const {
+  // Planning takes memory of its own, which the line must have room for: so much for each tensor.
+  constexpr Bytes of_tensor = 4 * KiB;
+  const Reservation held = hold("planning again", of_tensor * model.facts.tensors.size());
+  PlanRequest another = request;
+  another.budget = line;
+  return make_plan(model.facts, another);
 }
 
 bool is_chat_command(std::string_view message) {

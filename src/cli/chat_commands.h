@@ -27,6 +27,8 @@ struct Chat {
   /// For something that takes so many bytes for a while: nothing where the plan counted as many for
   /// the conversation. Throws as Line::hold_text does.
   Reservation hold(const std::string& what, std::optional<Bytes> bytes) const;
+  /// The plan for another line; it may not fit. Throws as hold() does, and Error(usage).
+  Plan plan_at(Bytes line) const;
 };
 
 /// Whether a message is for this program: it begins with "/" and a letter, and if it has several

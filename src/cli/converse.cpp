@@ -8,9 +8,12 @@
 #include <vector>
 
 #include "app/answering.h"
+#include "base/bounded.h"
 #include "base/error.h"
+#include "base/limits.h"
 #include "base/numbers.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "cli/common.h"
 #include "terminal/input.h"
 #include "terminal/output.h"
@@ -24,10 +27,38 @@ constexpr Bytes bytes_per_typed_byte = 64;
 
 /// The longest message: what the line has room for, and at least what the plan counted with.
 Bytes longest_message(const Chat& chat) {
-  const Bytes resident = process_memory().resident;
-  const Bytes room = chat.budget() > resident ? chat.budget() - resident : 0;
-  return std::max(conversation_bytes(chat.session.engine().plan().context), room) /
+  const Plan& plan = chat.session.engine().plan();
+  // What answering will touch may not have been touched yet.
+  const Bytes held = std::max(process_memory().resident, plan.peak_bytes);
+  const Bytes room = chat.budget() > held ? chat.budget() - held : 0;
+  return std::max(conversation_bytes(plan.context), room) /
          bytes_per_typed_byte;
+}
+
+/// What would do instead: a shorter message, or, where this machine has it, more memory.
+Error message_refusal(const Chat& chat, const MessageRefusal& refusal) {
+  std::string hint = refusal.hint();
+  const Bytes usable = probe_limits().usable;
+  try {
+    constexpr Bytes slack = 1 * MiB;
+    // The model never takes more than where there is plenty.
+    const Bytes enough =
+        bounded_sum({chat.plan_at(usable).peak_bytes, slack,
+                     bounded_product({refusal.bytes(), bytes_per_typed_byte})});
+    if (enough <= usable)
+      hint += fmt::format(", or start with --memory {} or more", round_up(enough, page_bytes));
+  } catch (const Error&) {
+    // Without room to plan in, the shorter message is what can be said.
+  }
+  return {refusal.code(), refusal.message(), hint};
+}
+
+LineReader::Outcome read_message(const Chat& chat, LineReader& reader, std::string& message) {
+  try {
+    return reader.read(message, longest_message(chat));
+  } catch (const MessageRefusal& refusal) {
+    throw message_refusal(chat, refusal);
+  }
 }
 
 }  // namespace
@@ -156,7 +187,7 @@ void converse(Chat& chat, LineReader& reader) {
   bool leaving = false;  // one Ctrl-C at the prompt
   for (std::string message; !chat.leaves;) {
     try {
-      const LineReader::Outcome outcome = reader.read(message, longest_message(chat));
+      const LineReader::Outcome outcome = read_message(chat, reader, message);
       if (outcome == LineReader::Outcome::end ||
           (outcome == LineReader::Outcome::interrupted && leaving)) {
         write_error("\n");

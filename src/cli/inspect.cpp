@@ -313,7 +313,8 @@ int inspect_command(const Arguments& arguments) {
   if (!options.parse(arguments)) return 0;
 
   const Host host = common.host();
-  const ModelFile file = ModelFile::open(common.model_path(), host.line.header_room());
+  const ModelFile file = host.line.read_header(
+      [&common](Bytes room) { return ModelFile::open(common.model_path(), room); }, false);
   const Reading reading = read_description(file);
   if (common.json) {
     write_whole(file, reading);

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/process.h"
+#include "base/process.h"
 #include "cli/commands.h"
 #include "options/help.h"
 #include "options/settings.h"
@@ -116,6 +117,7 @@ class Program {
 
 int main(int argc, char** argv) {
   plimsoll::configure_allocator();
+  plimsoll::divide_program();
   plimsoll::prepare_streams();
   const std::vector<std::string> arguments(argv + std::min(argc, 1), argv + argc);
   return plimsoll::Program(arguments).run();

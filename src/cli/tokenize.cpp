@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -10,10 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "base/bounded.h"
 #include "base/error.h"
 #include "base/ledger.h"
+#include "base/limits.h"
 #include "base/numbers.h"
 #include "base/process.h"
+#include "base/region.h"
 #include "cli/commands.h"
 #include "cli/common.h"
 #include "file/model_file.h"
@@ -24,6 +28,7 @@
 #include "terminal/output.h"
 #include "text/token_stream.h"
 #include "text/tokenizer.h"
+#include "text/work_refusal.h"
 
 namespace plimsoll {
 
@@ -33,8 +38,13 @@ using Json = nlohmann::json;
 
 /// One line of --json-lines: a text as a string, or an object with "text" and perhaps
 /// "parse_special", becomes {"tokens"}; an object with "tokens" and perhaps "show_special" becomes
-/// {"text"}.
-Json answer(const Tokenizer& tokenizer, const std::string& line) {
+/// {"text"}. `explain` says of a WorkRefusal what would do instead.
+template <class Explain>
+Json answer(const Tokenizer& tokenizer, const std::string& line, const Explain& explain) {
+  const auto refused = [](const Error& error) -> Json {
+    return {{"error",
+             {{"code", name(error.code())}, {"message", error.message()}, {"hint", error.hint()}}}};
+  };
   const Json request = Json::parse(line, nullptr, false);
   const auto flag = [&](const char* name) { return request.value(name, false); };
   try {
@@ -47,9 +57,10 @@ Json answer(const Tokenizer& tokenizer, const std::string& line) {
           {"tokens", tokenizer.encode(request["text"].get<std::string>(), flag("parse_special"))}};
   } catch (const Json::exception&) {
     // Parts of other types: said below.
+  } catch (const WorkRefusal& error) {
+    return refused(explain(error));
   } catch (const Error& error) {
-    return {{"error",
-             {{"code", name(error.code())}, {"message", error.message()}, {"hint", error.hint()}}}};
+    return refused(error);
   }
   return {{"error",
            {{"code", name(ErrorCode::usage)},
@@ -80,16 +91,55 @@ class Room {
   /// Bytes of text that can be held at once.
   Bytes text() const { return std::clamp(room_ / of_byte_, least_text, most_text); }
   Bytes request() const { return std::clamp(room_ / room_of_request_byte, least_text, most_text); }
+  /// What would do instead of what was refused: shorter lines, or for an input of so many bytes more memory.
+  Error refusal(const WorkRefusal& error, const Line& line, std::optional<Bytes> input,
+                Bytes held_of_byte = room_of_byte) const {
+    // Half of what would just fit: some of it may be longer than what was refused.
+    const double fits = static_cast<double>(error.text_bytes()) *
+                        static_cast<double>(error.room()) / static_cast<double>(error.wanted()) / 2;
+    std::string hint = fmt::format("break the text into lines of at most {} bytes",
+                                   static_cast<Bytes>(std::max(fits, 1.0)));
+    // Of all of it as one piece, held in a buffer that has just grown.
+    if (input)
+      hint += memory_offer(line, *input,
+                           std::max(of_byte_, error.wanted() / std::max<Bytes>(1, error.text_bytes()) +
+                                                  held_of_byte + 1));
+    return {error.code(), error.message(), hint};
+  }
+
+  /// What to do about a request of so many bytes.
+  std::string request_hint(const Line& line, Bytes input) const {
+    return fmt::format("break it up into lines of at most {} bytes", request()) +
+           memory_offer(line, input, std::max(of_byte_, room_of_request_byte));
+  }
+
   /// Throws Error(budget_refused) where so many ids are too many.
-  void check_ids(std::size_t count) const {
-    if (count * 3 * sizeof(TokenId) <= room_) return;
+  void check_ids(std::size_t count, const Line& line, std::optional<Bytes> input) const {
+    constexpr Bytes of_id = 3 * sizeof(TokenId), slack = 2 * MiB;
+    if (count * of_id <= room_) return;
+    std::string hint = "leave --json away: the table needs no room";
+    // There are never more ids than bytes.
+    const Bytes enough =
+        input ? bounded_sum({line.ledger().used(), bounded_product({*input, of_id}), slack})
+              : most_bytes;
+    if (enough <= probe_limits().usable)
+      hint += fmt::format(", or give --memory {} or more", round_up(enough, page_bytes));
     throw Error(ErrorCode::budget_refused,
                 fmt::format("the text has more than {} tokens, and there is no room to hold them",
                             grouped(static_cast<std::int64_t>(count))),
-                "give a larger --memory, or leave --json away: the table needs none");
+                hint);
   }
 
  private:
+  /// Of an input that takes `each` for each of its bytes; empty where no machine like this one has it.
+  static std::string memory_offer(const Line& line, Bytes input, Bytes each) {
+    constexpr Bytes slack = 2 * MiB;
+    const Bytes enough =
+        bounded_sum({line.ledger().used(), bounded_product({input, each}), slack});
+    if (input > most_text || enough > probe_limits().usable) return {};
+    return fmt::format(", or give --memory {} or more", round_up(enough, page_bytes));
+  }
+
   Reservation held_;  ///< the tokenizer
   Ledger ledger_;     ///< of the room that is left, 8 MiB of it at least
   Bytes room_ = 0;
@@ -180,21 +230,40 @@ int tokenize_command(const Arguments& arguments) {
 
   const Host host = common.host();
   std::unique_ptr<Tokenizer> tokenizer = Tokenizer::from_metadata(
-      ModelFile::open(common.model_path(), host.line.header_room()).metadata());
+      host.line
+          .read_header([&](Bytes room) { return ModelFile::open(common.model_path(), room); })
+          .metadata());
   trim_allocator();
   const Room room(*tokenizer, host.line);
+  std::optional<Bytes> input;
+  if (text)
+    input = text->size();
+  else if (std::error_code error; file && std::filesystem::is_regular_file(*file, error))
+    input = std::filesystem::file_size(*file, error);
+  const auto take_all = [&](const auto& take) {
+    try {
+      tokenize(*tokenizer, room.text(), text, file, take);
+    } catch (const WorkRefusal& error) {
+      throw room.refusal(error, host.line, input);
+    }
+  };
   if (is_lines) {
-    LineBlocks lines(BlockReader::of_standard_input(), room.request());
-    for (std::string line; lines.next(line);)
-      write_out(answer(*tokenizer, line).dump(-1, ' ', false, Json::error_handler_t::replace) +
-                '\n');
+    LineBlocks lines(BlockReader::of_standard_input(), room.request(), [&](Bytes length) {
+      return room.request_hint(host.line, length);
+    });
+    for (std::string line; lines.next(line);) {
+      const Json answered = answer(*tokenizer, line, [&](const WorkRefusal& error) {
+        return room.refusal(error, host.line, line.size(), room_of_request_byte);
+      });
+      write_out(answered.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n');
+    }
     return 0;
   }
 
   if (common.json) {
     std::vector<TokenId> all;
-    tokenize(*tokenizer, room.text(), text, file, [&](const std::vector<TokenId>& tokens) {
-      room.check_ids(all.size() + tokens.size());
+    take_all([&](const std::vector<TokenId>& tokens) {
+      room.check_ids(all.size() + tokens.size(), host.line, input);
       all.insert(all.end(), tokens.begin(), tokens.end());
     });
     print_tokens(*tokenizer, all);
@@ -202,7 +271,7 @@ int tokenize_command(const Arguments& arguments) {
   }
   Output out;
   std::int64_t count = 0;
-  tokenize(*tokenizer, room.text(), text, file, [&](const std::vector<TokenId>& tokens) {
+  take_all([&](const std::vector<TokenId>& tokens) {
     for (const TokenId token : tokens)
       out.add(fmt::format("{:>8}  {}\n", token, printable_line(tokenizer->piece(token), 256)));
     count += static_cast<std::int64_t>(tokens.size());

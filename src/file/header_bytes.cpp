@@ -25,15 +25,12 @@ constexpr Bytes step = 64 * KiB;
 
 }  // namespace
 
-void refuse_header(const std::string& path, Bytes wanted, Bytes room) {
-  throw Error(
-      ErrorCode::budget_refused,
-      fmt::format("{}: what it says of itself takes more than {}, all that the budget leaves "
-                  "for reading it: {} or more",
-                  path, format_bytes(room), format_bytes(wanted)),
-      fmt::format("give a --memory that is larger by {} or more",
-                  format_bytes(3 * (wanted - room))));
-}
+HeaderRefusal::HeaderRefusal(const std::string& path, Bytes wanted, Bytes room)
+    : Error(ErrorCode::budget_refused,
+            fmt::format("{}: what it says of itself takes {} ({} bytes), and there is room for {}",
+                        path, format_bytes(wanted), wanted, format_bytes(room))),
+      wanted_(wanted),
+      room_(room) {}
 
 HeaderBytes::HeaderBytes(const InputFile& file, Bytes room)
     : file_(&file),
@@ -61,16 +58,23 @@ HeaderBytes::~HeaderBytes() {
 
 void HeaderBytes::fill_to(Bytes wanted) {
   if (wanted <= filled_) return;
-  if (wanted > room_) refuse_header(path_, wanted, room_);
+  if (wanted + claimed_ > room_) throw HeaderRefusal(path_, wanted + claimed_, room_);
   const Bytes ahead = std::clamp(filled_, first_read, most_read_ahead);
   const Bytes present = round_up(filled_, step);
-  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_bytes_, limit, room_});
+  const Bytes to = std::min({std::max(wanted, filled_ + ahead), file_bytes_, limit,
+                             std::max(wanted, room_ - claimed_)});
   const Bytes needed = round_up(to, step);
   if (needed > present &&
       ::mprotect(data_ + present, needed - present, PROT_READ | PROT_WRITE) != 0)
     throw_no_memory(path_, needed);
   file_->read(filled_, to - filled_, data_ + filled_);
   filled_ = to;
+}
+
+void HeaderBytes::claim(Bytes bytes) {
+  claimed_ += bytes;
+  // What was read ahead is not wanted yet: the next fill_to() sees whether both fit.
+  if (claimed_ > room_) throw HeaderRefusal(path_, claimed_, room_);
 }
 
 void HeaderBytes::trim(Bytes used) {

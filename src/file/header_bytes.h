@@ -8,13 +8,22 @@
 #include <string_view>
 
 #include "base/bytes.h"
+#include "base/error.h"
 #include "file/input_file.h"
 
 namespace plimsoll {
 
-/// Throws Error(budget_refused): what `path` says of itself takes `wanted` bytes or more, and there
-/// is only `room`.
-[[noreturn]] void refuse_header(const std::string& path, Bytes wanted, Bytes room);
+/// What a file says of itself takes `wanted` bytes, and there was less room. budget_refused; whoever gave the room knows
+/// a hint.
+class HeaderRefusal : public Error {
+ public:
+  HeaderRefusal(const std::string& path, Bytes wanted, Bytes room);
+  Bytes wanted() const { return wanted_; }
+  Bytes room() const { return room_; }
+
+ private:
+  Bytes wanted_, room_;
+};
 
 /// Owns address space for as much of the file as a header may take, and memory for what has been
 /// read of it, so that views stay valid while it grows and nothing is ever held twice. The file
@@ -39,8 +48,10 @@ class HeaderBytes {
 
   /// Makes at least the first `wanted` bytes present, reading a little ahead; `wanted` is at most
   /// the file's size and the limit. Throws as InputFile::read does, Error(machine_limit)
-  /// without memory, and Error(budget_refused) beyond the room.
+  /// without memory, and HeaderRefusal beyond the room.
   void fill_to(Bytes wanted);
+  /// So many bytes of the room are held beside them, for tables. Throws HeaderRefusal beyond it.
+  void claim(Bytes bytes);
   /// Gives back everything after the first `used` bytes.
   void trim(Bytes used);
 
@@ -53,6 +64,7 @@ class HeaderBytes {
   Bytes room_ = limit;
   Bytes reserved_ = 0;  ///< of address space
   Bytes filled_ = 0;
+  Bytes claimed_ = 0;
 };
 
 /// Reads little-endian fields one after the other. Every claim of the file is held against its size
@@ -72,6 +84,8 @@ class HeaderCursor {
   std::uint64_t count(Bytes least_bytes, std::string_view what);
   /// A 64-bit length and that many bytes.
   std::string_view string(std::string_view what);
+  /// Of what is made of them.
+  void claim(Bytes bytes) { bytes_.claim(bytes); }
   /// The next `bytes` bytes.
   const std::uint8_t* skip(Bytes bytes, std::string_view what);
 

@@ -102,8 +102,8 @@ void refuse_long_descriptions(const fs::path& folder, Bytes room) {
       if (file.size() >= sizeof header) file.read(0, sizeof header, &header);
       total += std::min<Bytes>(header, std::min(file.size(), longest_safetensors_header));
     }
-    if (total > room) refuse_header(folder.string(), total, room);
   }
+  if (total > room) throw HeaderRefusal(folder.string(), total, room);
 }
 
 }  // namespace

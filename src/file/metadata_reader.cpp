@@ -76,6 +76,7 @@ Metadata MetadataReader::read(HeaderCursor& cursor, std::uint64_t count) {
     if (key.empty() || key.size() > longest_key)
       cursor.corrupt(fmt::format("metadata key {}: wanted 1 to {} bytes, found {}", i, longest_key,
                                  key.size()));
+    cursor.claim(sizeof(Metadata::Entry));
     metadata.entries_.push_back({key, read_value(cursor, key)});
   }
   refuse_duplicates(cursor, metadata.entries_);
@@ -120,8 +121,10 @@ void MetadataReader::read_elements(HeaderCursor& cursor, std::string_view key,
   if (value.is_array()) value.string_offsets_.reserve(value.size_);
   for (std::uint64_t i = 0; i < value.size_; ++i) {
     // Fits 32 bits, because no header is longer than HeaderBytes::limit.
-    if (value.is_array())
+    if (value.is_array()) {
+      cursor.claim(sizeof(std::uint32_t));
       value.string_offsets_.push_back(static_cast<std::uint32_t>(cursor.position() - start));
+    }
     cursor.string(what);
   }
 }

@@ -121,6 +121,7 @@ TensorTable read_tensor_table(HeaderCursor& cursor, std::uint64_t count, std::in
   table.tensors.reserve(count);
   for (std::uint64_t i = 0; i < count; ++i) {
     TensorInfo tensor{};
+    cursor.claim(sizeof(TensorInfo));
     tensor.name = cursor.string(fmt::format("name of tensor {}", i));
     if (tensor.name.empty() || tensor.name.size() > longest_name)
       cursor.corrupt(fmt::format("name of tensor {}: wanted 1 to {} bytes, found {}", i,

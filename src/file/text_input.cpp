@@ -104,17 +104,32 @@ std::string_view BlockReader::next() {
   return std::string_view(block_).substr(0, read_some(descriptor_, what_, block_));
 }
 
+void LineBlocks::refuse(Bytes length) {
+  constexpr Bytes most_counted = 1 * GiB;
+  while (!rest_.empty() && length <= most_counted) {
+    const std::size_t end = std::min(rest_.find('\n'), rest_.size());
+    length += end;
+    if (end < rest_.size()) break;
+    rest_ = reader_.next();
+  }
+  throw Error(ErrorCode::budget_refused,
+              fmt::format("a line of {}{} comes in, and {} are there to hold it",
+                          length > most_counted ? "more than " : "", format_bytes(length),
+                          format_bytes(most_)),
+              hint_(length));
+}
+
 bool LineBlocks::next(std::string& line) {
   line.clear();
   for (bool has_begun = false;; has_begun = true) {
     if (rest_.empty()) rest_ = reader_.next();
     if (rest_.empty()) return has_begun && !line.empty();
     const std::size_t end = std::min(rest_.find('\n'), rest_.size());
-    if (line.size() + end > most_)
-      throw Error(ErrorCode::budget_refused,
-                  fmt::format("a line of more than {} comes in, and {} are there to hold it",
-                              format_bytes(line.size()), format_bytes(most_)),
-                  "break it up, or give a larger --memory");
+    if (line.size() + end > most_) {
+      const Bytes begun = line.size();
+      line = std::string();
+      refuse(begun);
+    }
     line += rest_.substr(0, end);
     const bool is_whole = end < rest_.size();
     rest_.remove_prefix(is_whole ? end + 1 : end);

@@ -48,14 +48,22 @@ class BlockReader {
 /// The lines of what a BlockReader gives, without their ends.
 class LineBlocks {
  public:
+  /// What to do about a line of so many bytes.
+  using Hint = std::function<std::string(Bytes)>;
+
   /// `most`: bytes of a line.
-  LineBlocks(BlockReader reader, Bytes most) : reader_(std::move(reader)), most_(most) {}
-  /// False at the end. Throws Error(budget_refused) for a longer line.
+  LineBlocks(BlockReader reader, Bytes most, Hint hint)
+      : reader_(std::move(reader)), most_(most), hint_(std::move(hint)) {}
+  /// False at the end. Throws Error(budget_refused) for a longer line, when its end has come or
+  /// so much of it that nobody would hold it.
   bool next(std::string& line);
 
  private:
+  [[noreturn]] void refuse(Bytes length);
+
   BlockReader reader_;
   const Bytes most_;
+  const Hint hint_;
   std::string_view rest_;
 };
 

@@ -65,9 +65,9 @@ class Analysis {
       branch_count_ += use.slot.role == Role::token_embedding && description.tied_output ? 2 : 1;
     }
     for (const Sequence& probe : probes) tokens_ += static_cast<std::int64_t>(probe.size());
-    residuals_ = Region(
-        context.ledger, Account::io,
-        static_cast<Bytes>((branch_count_ + 1) * tokens_ * description.width) * sizeof(float));
+    residuals_ =
+        Region::without_pages(context.ledger, Account::io, stream_stride() * static_cast<Bytes>(branch_count_ + 1));
+    residuals_.take_back(0, stream_stride());
     branches_.reserve(static_cast<std::size_t>(branch_count_));
     result_.source = options.source;
     result_.tensors.resize(uses.size());
@@ -131,7 +131,8 @@ class Analysis {
       for (const double value : tensor.input_errors) writer.value(value);
     }
     writer.floats(walk.state());
-    writer.floats({base(), streams()});
+    writer.floats({base(), stream()});
+    for (const Branch& branch : branches_) writer.floats({branch.residuals, stream()});
   }
 
   /// The number of layers that were done; 0 where it is not what save() gave.
@@ -164,14 +165,15 @@ class Analysis {
       for (double& value : tensor.input_errors) value = reader.value<double>();
     }
     reader.floats(walk.state());
-    reader.floats({base(), streams()});
+    reader.floats({base(), stream()});
+    for (const Branch& branch : branches_) reader.floats({branch.residuals, stream()});
     return layers;
   }
 
-  /// Numbers in the residual streams of the base and the branches so far.
-  std::size_t streams() const {
-    return (branches_.size() + 1) * static_cast<std::size_t>(tokens_ * description_.width);
-  }
+  /// Numbers in the residual streams of the base, or of a branch, over all probes.
+  std::size_t stream() const { return static_cast<std::size_t>(tokens_ * description_.width); }
+  /// The base and the branches begin on pages of their own, which come when they do.
+  Bytes stream_stride() const { return round_up(stream() * sizeof(float), page_bytes); }
 
   TensorQuality& quality_of(std::size_t use) { return result_.tensors[use]; }
   const Matrix& matrix(std::size_t use) const { return weights_.matrix(uses_[use].slot.id()); }
@@ -180,8 +182,9 @@ class Analysis {
   Branch& add_branch(std::size_t use) {
     Branch& branch = branches_.emplace_back();
     branch.use = use;
-    branch.residuals =
-        base() + static_cast<std::int64_t>(branches_.size()) * tokens_ * description_.width;
+    const Bytes offset = stream_stride() * branches_.size();
+    residuals_.take_back(offset, stream_stride());
+    branch.residuals = reinterpret_cast<float*>(residuals_.data() + offset);
     return branch;
   }
 
@@ -376,7 +379,7 @@ class Analysis {
   std::int64_t branch_count_ = 0;
   std::int64_t tokens_ = 0;  ///< of all probes
   std::int64_t scored_ = 0;
-  Region residuals_;  ///< f32 [base, then branches][tokens][width]
+  Region residuals_;  ///< f32 [base, then branches][tokens][width], each of whole pages
   std::vector<Branch> branches_;
   QualityModel result_;
 };

@@ -14,6 +14,7 @@
 #include "gradient/gradient.h"
 #include "model/weights.h"
 #include "plan/candidates.h"
+#include "rows/staging.h"
 
 namespace plimsoll {
 namespace {
@@ -309,7 +310,7 @@ Bytes quick_analysis_bytes(const Description& d, std::span<const TensorUse> uses
   }
   const std::vector<std::vector<TokenId>> sequences = {
       std::vector<TokenId>(static_cast<std::size_t>(tokens))};
-  return largest + vectors + Weights::staging_bytes(uses, workers) +
+  return largest + vectors + Weights::staging_bytes(uses, staging_slots(workers)) +
          Gradient::memory_bytes(d, sequences) + Rounder::memory_bytes(widest, workers);
 }
 

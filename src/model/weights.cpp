@@ -6,6 +6,7 @@
 
 #include "format/half.h"
 #include "rows/row_converter.h"
+#include "rows/staging.h"
 
 namespace plimsoll {
 namespace {
@@ -293,24 +294,18 @@ void Weights::load(Context& context, const ModelFile& file, const Formats& forma
     chunks += (info.rows() + step - 1) / step;
   }
 
-  const int workers = context.threads.size();
-  const Region staging(context.ledger, Account::io, staging_bytes(uses_, workers, formats),
-                       Region::Pages::normal);
-  const Bytes staging_stride = staging.size() / static_cast<Bytes>(workers);
+  const Staging staging(context.ledger, staging_bytes(uses_, 1, formats), context.threads.size());
   std::atomic<Bytes> done = state.done;
-  context.threads.parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end, int worker) {
-    for (std::int64_t chunk = begin; chunk < end; ++chunk) {
-      const Loading& loading =
-          *std::prev(std::ranges::upper_bound(loadings, chunk, {}, &Loading::first_chunk));
-      const TensorInfo& info = *loading.source.info;
-      const std::int64_t step = chunk_rows(info);
-      const std::int64_t row = (chunk - loading.first_chunk) * step;
-      const std::int64_t row_end = std::min(row + step, info.rows());
-      loading.matrix->load_rows(context.kernels, file, loading.source, row, row_end,
-                                staging.data() + static_cast<Bytes>(worker) * staging_stride);
-      done += static_cast<Bytes>(row_end - row) * row_bytes(*info.format, info.columns());
-      if (worker == 0 && progress) progress({done.load(), state.total});
-    }
+  staging.parallel_for(context.threads, chunks, [&](std::int64_t chunk, int worker, auto* slot) {
+    const Loading& loading =
+        *std::prev(std::ranges::upper_bound(loadings, chunk, {}, &Loading::first_chunk));
+    const TensorInfo& info = *loading.source.info;
+    const std::int64_t step = chunk_rows(info);
+    const std::int64_t row = (chunk - loading.first_chunk) * step;
+    const std::int64_t row_end = std::min(row + step, info.rows());
+    loading.matrix->load_rows(context.kernels, file, loading.source, row, row_end, slot);
+    done += static_cast<Bytes>(row_end - row) * row_bytes(*info.format, info.columns());
+    if (worker == 0 && progress) progress({done.load(), state.total});
   });
   if (progress) progress({state.total, state.total});
 }

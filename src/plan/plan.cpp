@@ -42,14 +42,15 @@ Bytes resident_limit(Bytes budget) {
   return pages - page_table_bytes(pages);
 }
 
-/// What rounding adds to the process beyond what an exact run takes: its code, and 64 KiB of heap.
-/// Measured; see docs/decisions/memory.md.
-constexpr Bytes rounding_runtime_bytes = 832 * KiB;
-
 /// On the heap for each session beside the first, for which the request's runtime_bytes have it:
 /// the logits and ids that it draws from.
 Bytes drawing_bytes(const Description& d) {
   return bounded_product({static_cast<Bytes>(d.vocabulary), sizeof(float) + sizeof(TokenId)});
+}
+
+/// Workers that stage rows while loading.
+Bytes staging_workers(const PlanRequest& request) {
+  return static_cast<Bytes>(std::min(request.threads, request.processors.value_or(request.threads)));
 }
 
 /// Fills in the sizes for one context and chunk.
@@ -59,6 +60,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   Plan plan;
   plan.budget_bytes = request.budget;
   plan.process_bytes = request.runtime_bytes;
+  plan.rounding_bytes = request.of_rounding;
   plan.counts_process = request.counts_process;
   plan.slack_bytes = request.runtime_slack;
   plan.context = context;
@@ -72,7 +74,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   const auto sessions = static_cast<Bytes>(request.sessions);
   const Bytes conversation = request.converses ? conversation_bytes(context) : 0;
   const Bytes runtime = bounded_sum(
-      {request.runtime_bytes, weights.formats.empty() ? 0 : rounding_runtime_bytes,
+      {request.runtime_bytes, weights.formats.empty() ? 0 : request.of_rounding,
        bounded_product({sessions, bounded_sum({sequence_bytes(context), conversation})}),
        bounded_product({sessions - 1, drawing_bytes(d)})});
   const auto set = [&plan](Account a, Bytes bytes) {
@@ -90,10 +92,11 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   set(Account::runtime, runtime);
   for (const Bytes bytes : plan.accounts)
     plan.running_bytes = bounded_sum({plan.running_bytes, bytes});
+  plan.loading_runtime_bytes = runtime - std::min(runtime, request.after_loading);
   // Staging lives only while loading, before the KV cache and the activations exist.
   plan.loading_bytes = bounded_sum(
-      {runtime, text, weights.bytes,
-       bounded_product({weights.staging_bytes_per_worker, static_cast<Bytes>(request.threads)})});
+      {plan.loading_runtime_bytes, text, weights.bytes,
+       bounded_product({weights.staging_bytes_per_worker, staging_workers(request)})});
   const Bytes resident = std::max(plan.running_bytes, plan.loading_bytes);
   plan.peak_bytes = round_up(resident + page_table_bytes(resident), page_bytes);
   plan.fits = plan.peak_bytes <= plan.budget_bytes;
@@ -271,11 +274,11 @@ Plan plan_fitted(const ModelFacts& facts, const PlanRequest& request, const Form
                  const Plan& frame) {
   if (!frame.fits) return frame;
   const auto left_for_weights = [&](const PlanRequest& workers, const Plan& with) {
-    const Bytes staging =
-        choices.most_staging_bytes_per_worker() * static_cast<Bytes>(workers.threads);
+    const Bytes staging = choices.most_staging_bytes_per_worker() * staging_workers(workers);
     const Bytes others =
         with.account(Account::runtime) + with.account(Account::text) +
-        std::max(staging, with.account(Account::kv) + with.account(Account::activations));
+        std::max(staging - std::min(staging, workers.after_loading),
+                 with.account(Account::kv) + with.account(Account::activations));
     const Bytes resident = resident_limit(request.budget);
     return resident - std::min(resident, others);
   };
@@ -326,8 +329,8 @@ Bytes sequence_bytes(std::int64_t context) {
 }
 
 Bytes conversation_bytes(std::int64_t context) {
-  constexpr Bytes of_token = 64, code = 256 * KiB;
-  return bounded_sum({code, bounded_product({static_cast<Bytes>(context), of_token})});
+  constexpr Bytes of_token = 64;
+  return bounded_product({static_cast<Bytes>(context), of_token});
 }
 
 Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Decisions& decisions) {

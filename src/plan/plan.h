@@ -57,12 +57,17 @@ struct PlanRequest {
   /// Messages are typed, and kept as texts besides: see conversation_bytes().
   bool converses = false;
   int threads = 1;
+  /// That loading goes through as many workers as (rows/staging.h); none: as there are threads.
+  std::optional<int> processors;
   /// Wanted at a time: 1 to generate, more to evaluate or in batches.
   std::int64_t logit_rows = 1;
   /// Prefill chunk wanted; smaller ones are taken when memory is short.
   std::int64_t chunk_tokens = 256;
   /// What the process holds besides the accounts (see runtime_bytes).
   Bytes runtime_bytes = 0;
+  /// Of that, what comes only when the weights are loaded, and their staging has gone.
+  Bytes after_loading = 0;
+  Bytes of_rounding = 0;  ///< besides, where weights are rounded
   bool counts_process = true;  ///< false for a second model beside one whose plan has the process
   Bytes held_text = 0;         ///< in the text account besides the model's own
   /// Measured anew, the process may hold so much more: what a refusal offers instead has it to
@@ -91,6 +96,8 @@ struct Plan {
   bool fits = false;
   std::array<Bytes, account_count> accounts{};  ///< while running, by Account
   Bytes loading_bytes = 0;                      ///< peak while loading
+  Bytes loading_runtime_bytes = 0;              ///< of the runtime account while loading
+  Bytes rounding_bytes = 0;                     ///< the request's of_rounding
   Bytes running_bytes = 0;                      ///< peak while running: the sum of the accounts
   Bytes peak_bytes = 0;                         ///< the larger of the two, with page tables
   Bytes process_bytes = 0;                      ///< the request's runtime_bytes

@@ -16,10 +16,30 @@ namespace {
 /// plan: what it really holds at a moment differs by some pages from start to start. Checked by the
 /// suite memory; docs/decisions/memory.md says what was measured.
 ///
-/// Of code and constants, what running touches (docs/decisions/memory.md).
-constexpr Bytes touched_parts = 17, all_parts = 32;
+/// Of code and constants, what is touched, in 64ths: of a program in small mappings (base/process.h) by each work, and
+/// without running what was loaded.
+constexpr Bytes all_parts = 64;
+constexpr Bytes parts_of_work(Work work) {
+  switch (work) {
+    case Work::answering:
+    case Work::scoring:
+    case Work::benchmarking:
+      return 18;
+    case Work::measuring:
+      return 16;
+    default:
+      return 16;
+  }
+}
+constexpr Bytes parts_of_loading = 15;
+constexpr Bytes rounding_bytes = 256 * KiB;
+/// What the kernel notes of these mappings.
+constexpr Bytes mapping_bytes = 160 * KiB;
+/// The same of a program in large ones, of which more is mapped than touched; and for any work.
+constexpr Bytes undivided_parts = 34;
+constexpr Bytes undivided_rounding_bytes = 832 * KiB;
 /// Heap: what parsing leaves behind, and what the allocator adds to the text account.
-constexpr Bytes heap_bytes = 640 * KiB, heap_divisor_of_text = 32;
+constexpr Bytes heap_bytes = 448 * KiB, heap_divisor_of_text = 32;
 /// A process that holds more than was declared counts so many more.
 constexpr Bytes declared_step = 128 * KiB;
 
@@ -31,10 +51,12 @@ Bytes at_least(Bytes declared, Bytes held) {
   return held <= declared ? declared : declared + round_up(held - declared, declared_step);
 }
 
-Bytes declared_code(Whose process) {
+Bytes parts_of_code(Bytes parts, Whose process) {
   const Bytes all = process == Whose::own ? program_bytes() : own_object_bytes();
-  return all / all_parts * touched_parts;
+  return all / all_parts * parts;
 }
+
+bool is_divided(Whose process) { return process == Whose::own && is_program_divided(); }
 
 /// A control group's count runs ahead of what its processes hold (pages are charged in batches for
 /// each processor, and kernel memory belongs to nobody), so that a budget of exactly the group's
@@ -44,13 +66,19 @@ constexpr Bytes charged_ahead = 4 * MiB;
 }  // namespace
 
 Bytes envelope_bytes(int threads, Whose process) {
-  return declared_code(process) + heap_bytes + later_bytes +
+  const bool divided = is_divided(process);
+  return parts_of_code(divided ? parts_of_work(Work::answering) : undivided_parts, process) +
+         (divided ? mapping_bytes : 0) + heap_bytes + later_bytes +
          stack_bytes_per_thread * static_cast<Bytes>(threads);
 }
 
-Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose process) {
+Declared runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose process,
+                       Work work) {
   trim_allocator();
-  Bytes code = declared_code(process);
+  const bool divided = is_divided(process);
+  const Bytes declared_code =
+      parts_of_code(divided ? parts_of_work(work) : undivided_parts, process);
+  Bytes code = declared_code;
   Bytes heap = heap_bytes + facts.text_bytes / heap_divisor_of_text;
   if (process == Whose::own) {
     release_program();
@@ -58,8 +86,14 @@ Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose
     code = at_least(code, held.file_mapped);
     heap = at_least(heap, held.anonymous - std::min(held.anonymous, held_text));
   }
-  return code + heap + later_bytes + stack_bytes_per_thread * static_cast<Bytes>(threads) +
-         facts.table_bytes;
+  Declared declared;
+  declared.running = code + (divided ? mapping_bytes : 0) + heap + later_bytes +
+                     stack_bytes_per_thread * static_cast<Bytes>(threads) + facts.table_bytes;
+  declared.of_rounding = divided ? rounding_bytes : undivided_rounding_bytes;
+  // What a process holds already is not let go while it loads.
+  if (divided && code == declared_code)
+    declared.after_loading = code - parts_of_code(parts_of_loading, process);
+  return declared;
 }
 
 Bytes decide_budget(std::optional<Bytes> wanted) {

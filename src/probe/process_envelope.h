@@ -12,6 +12,16 @@ namespace plimsoll {
 /// which only what the guest adds counts.
 enum class Whose { own, shared };
 
+/// What a process is there for: each touches another part of the program.
+enum class Work { answering, scoring, benchmarking, measuring, fitting };
+
+/// Declared of a process besides its accounts.
+struct Declared {
+  Bytes running = 0;
+  Bytes after_loading = 0;  ///< of that, what comes only when the weights are loaded
+  Bytes of_rounding = 0;    ///< besides, where weights are rounded
+};
+
 /// What is declared to be held before a model is open: program and libraries, heap, stacks.
 Bytes envelope_bytes(int threads, Whose process);
 
@@ -20,7 +30,8 @@ Bytes envelope_bytes(int threads, Whose process);
 /// start to start, unless the process holds more than that by now (one's own; of a shared one
 /// nobody knows what is whose). `held_text` is what the text account has by now. Call it after the
 /// model's header and tokenizer are in memory.
-Bytes runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose process);
+Declared runtime_bytes(const ModelFacts& facts, int threads, Bytes held_text, Whose process,
+                       Work work);
 
 /// The budget where the user gave none: what this machine or container really has to give. With
 /// one, checks it against that: throws Error(machine_limit) when it is more.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "app/planning.h"
+#include "base/limits.h"
 #include "base/numbers.h"
 #include "plan/format_choices.h"
 #include "plan/speed.h"
@@ -55,7 +56,10 @@ Bytes least_bytes(const OpenModel& model, const Plan& plan, std::int64_t context
   request.context = context;
   request.sessions = plan.sessions;
   request.threads = plan.threads;
+  request.processors = allowed_processors();
   request.runtime_bytes = plan.process_bytes;
+  request.after_loading = plan.account(Account::runtime) - plan.loading_runtime_bytes;
+  request.of_rounding = plan.rounding_bytes;
   request.policy = policy;
   return make_plan(model.facts, request).peak_bytes;
 }

@@ -56,13 +56,10 @@ Bytes OrderedRows::staging_bytes(const Conversion& conversion, const FilePieces&
          result_bytes(conversion, largest);
 }
 
-OrderedRows::OrderedRows(Context& context, const ModelFile& file, Bytes staging_bytes_per_worker)
+OrderedRows::OrderedRows(Context& context, const ModelFile& file, Bytes slot_bytes)
     : context_(context),
       file_(file),
-      staging_(context.ledger, Account::io,
-               staging_bytes_per_worker * static_cast<Bytes>(context.threads.size()),
-               Region::Pages::normal),
-      stride_(staging_bytes_per_worker) {}
+      staging_(context.ledger, slot_bytes, context.threads.size()) {}
 
 void OrderedRows::run(const Conversion& conversion, const FilePieces& pieces,
                       const ColumnWeights& weights, const Visits& visits) {
@@ -76,7 +73,8 @@ void OrderedRows::run(const Conversion& conversion, const FilePieces& pieces,
   Turns turns;
 
   const auto take_pieces = [&](int worker) {
-    std::byte* const staging = staging_.data() + static_cast<Bytes>(worker) * stride_;
+    if (worker >= staging_.slots()) return;
+    std::byte* const staging = staging_.slot(worker);
     auto* const result = reinterpret_cast<std::uint8_t*>(
         staging + RowConverter::staging_bytes(conversion, largest.rows, largest.columns));
     RowConverter converter(context_.kernels, file_, conversion, largest.rows, largest.columns,

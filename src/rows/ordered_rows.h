@@ -7,20 +7,20 @@
 #include <functional>
 #include <span>
 
-#include "base/region.h"
 #include "kernels/context.h"
 #include "rows/row_converter.h"
+#include "rows/staging.h"
 
 namespace plimsoll {
 
 class OrderedRows {
  public:
-  /// What one tensor's way takes of each worker, whole pages.
+  /// What one tensor's way takes of each slot, whole pages.
   static Bytes staging_bytes(const Conversion& conversion, const FilePieces& pieces);
 
-  /// Reserves so much for each worker, the most that any of the tensors takes, from the account io.
-  /// Throws as Region does. Refers to context and file.
-  OrderedRows(Context& context, const ModelFile& file, Bytes staging_bytes_per_worker);
+  /// Reserves so much, the most that any of the tensors takes, for each of staging_slots() (rows/staging.h) from the
+  /// account io. Throws as Region does. Refers to context and file.
+  OrderedRows(Context& context, const ModelFile& file, Bytes slot_bytes);
 
   struct Visits {
     /// Each piece as the file has it, from any worker, in any order. May be empty.
@@ -40,8 +40,7 @@ class OrderedRows {
  private:
   Context& context_;
   const ModelFile& file_;
-  Region staging_;
-  Bytes stride_;
+  Staging staging_;
 };
 
 }  // namespace plimsoll

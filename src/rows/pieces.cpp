@@ -11,17 +11,20 @@ namespace {
 /// Of file data read at a time by one worker: large enough for full disk speed; in small tensors a
 /// part of them, so that staging stays small beside what is loaded.
 constexpr Bytes most_chunk_bytes = 2 * MiB;
+/// The same of file data with what becomes of it in another file: rounding takes longer than reading, and whatever the
+/// format, staging is the same.
+constexpr Bytes most_converted_bytes = 1 * MiB;
 constexpr Bytes least_chunks = 8;
 /// Codebooks are searched row by row, which takes long: smaller pieces keep all workers busy.
 constexpr std::int64_t codebook_rows = 16;
 
 /// Rows of so many bytes that are taken together.
-std::int64_t rows_of_chunk(Bytes row, std::int64_t rows) {
+std::int64_t rows_of_chunk(Bytes row, std::int64_t rows, Bytes most = most_chunk_bytes) {
   constexpr std::int64_t step = quantise_rows_together;
   const Bytes step_bytes = row * static_cast<Bytes>(step);
   const Bytes all = row * static_cast<Bytes>(rows);
   const auto steps =
-      static_cast<std::int64_t>(std::min(most_chunk_bytes, all / least_chunks) / step_bytes);
+      static_cast<std::int64_t>(std::min(most, all / least_chunks) / step_bytes);
   return std::max<std::int64_t>(steps, 1) * step;
 }
 
@@ -47,7 +50,8 @@ FilePieces::FilePieces(const Conversion& conversion, bool needs_whole_rows)
     : FilePieces(*conversion.info, 0) {
   const Bytes read = row_bytes(*conversion.info->format, columns_),
               written = row_bytes(*conversion.format, columns_);
-  piece_rows_ = rows_of_chunk(std::max(read, written), rows_);
+  piece_rows_ = conversion.is_as_in_file() ? rows_of_chunk(read, rows_)
+                                           : rows_of_chunk(read + written, rows_, most_converted_bytes);
   if (conversion.is_rounded() && conversion.format->encode_weighted) piece_rows_ = codebook_rows;
   if (!needs_whole_rows) cut_columns();
 }

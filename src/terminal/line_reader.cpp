@@ -206,6 +206,7 @@ struct LineReader::State {
   std::vector<Paste> pastes;         ///< that the text has by name
   int paste_count = 0;
   Bytes most = 0, taken = 0;
+  Bytes left_out = 0;  ///< of what was too much, not even kept until it was refused
   bool too_much = false, interrupted = false;
 
   explicit State(HistoryFile kept) : file(std::move(kept)), terminal(open_terminal()) {
@@ -400,7 +401,10 @@ struct LineReader::State {
       if (got <= 0) return false;
       std::string& burst = bursts.back();
       // What is too much is counted by its first bytes.
-      if (burst.size() <= most) burst.append(buffer.data(), static_cast<std::size_t>(got));
+      if (burst.size() <= most)
+        burst.append(buffer.data(), static_cast<std::size_t>(got));
+      else
+        left_out += static_cast<Bytes>(got);
       pollfd more{STDIN_FILENO, POLLIN, 0};
       // Single keys are shown at once.
       if (::poll(&more, 1, burst.size() > 1 ? pause_milliseconds : 0) <= 0) break;
@@ -497,16 +501,12 @@ struct LineReader::State {
 
   Outcome read(std::string& message) {
     interrupted = too_much = false;
-    taken = 0;
+    taken = left_out = 0;
     if (std::exchange(resized, 0) != 0) el_resize(editor);
     int count = 0;
     const wchar_t* line = el_wgets(editor, &count);
     std::fflush(terminal);
-    if (too_much)
-      throw Error(ErrorCode::budget_refused,
-                  fmt::format("the text is longer than {}, for which the line has no room",
-                              format_bytes(most)),
-                  "nothing of it was taken: give a shorter one, or start with a larger --memory");
+    if (too_much) throw MessageRefusal(taken + left_out, most);
     if (interrupted) return Outcome::interrupted;
     if (line == nullptr || count <= 0) return Outcome::end;
     std::wstring_view wide(line, static_cast<std::size_t>(count));
@@ -531,6 +531,15 @@ struct LineReader::State {
     return Outcome::line;
   }
 };
+
+MessageRefusal::MessageRefusal(Bytes bytes, Bytes most)
+    : Error(ErrorCode::budget_refused,
+            fmt::format("the text takes {}, and the line has room for {}", format_bytes(bytes),
+                        format_bytes(most)),
+            // What is held changes by some pages from message to message.
+            fmt::format("nothing of it was taken: give a shorter one, of at most {} bytes",
+                        most - most / 8)),
+      bytes_(bytes) {}
 
 LineReader::LineReader(HistoryFile history) : state_(std::make_unique<State>(std::move(history))) {}
 LineReader::~LineReader() = default;

@@ -5,9 +5,21 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "base/error.h"
 #include "terminal/history.h"
 
 namespace plimsoll {
+
+/// budget_refused: `bytes` came for a message, and there was room for `most`. None of them were kept. Whoever gave the room
+/// knows how much more memory would do.
+class MessageRefusal : public Error {
+ public:
+  MessageRefusal(Bytes bytes, Bytes most);
+  Bytes bytes() const { return bytes_; }
+
+ private:
+  Bytes bytes_;
+};
 
 /// Reads from standard input, a terminal, and shows on whichever of standard error and output is
 /// one too. Messages of any length arrive whole. Several lines are one message where they are
@@ -25,8 +37,8 @@ class LineReader {
   LineReader& operator=(const LineReader&) = delete;
 
   /// Shows "> " and waits for a message, which goes into the history. Bytes that are no UTF-8 are
-  /// in it as they came. Throws Error(budget_refused) when more than `most` bytes come for it; they
-  /// are dropped.
+  /// in it as they came. Throws MessageRefusal when more than `most` bytes come for it; they are
+  /// dropped.
   Outcome read(std::string& message, Bytes most);
   /// Takes what has been typed ahead. Call it now and then while something else is done, so that
   /// lines that are typed one after the other stay several messages.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "text/work_refusal.h"
 
 namespace plimsoll {
 
@@ -14,10 +15,9 @@ void SubwordScratch::make_room(Bytes bytes, std::size_t piece_bytes) {
     else
       room = ledger->reserve(Account::text, bytes);
   } catch (const Error& error) {
-    throw Error(ErrorCode::budget_refused,
-                fmt::format("a piece of text of {} takes {} of working memory to tokenize: {}",
-                            format_bytes(piece_bytes), format_bytes(bytes), error.message()),
-                "break the text into lines, or give a larger --memory");
+    throw WorkRefusal(fmt::format("a piece of text of {} takes {} of working memory to tokenize: {}",
+                                  format_bytes(piece_bytes), format_bytes(bytes), error.message()),
+                      piece_bytes, bytes, ledger->budget());
   }
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "text/work_refusal.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -33,11 +34,10 @@ void TokenStream::check(std::size_t from, bool is_end) {
 
 void TokenStream::push(std::string_view bytes, std::vector<TokenId>& out) {
   if (pending_.size() + bytes.size() > most_)
-    throw Error(ErrorCode::budget_refused,
-                fmt::format("the text goes on for more than {} from byte {} on without a place "
-                            "where it can be cut, and {} are there to hold it",
-                            format_bytes(pending_.size()), done_, format_bytes(most_)),
-                fmt::format("break the text into lines of at most {} bytes, or give a larger --memory", most_ / 2));
+    throw WorkRefusal(fmt::format("the text goes on for more than {} from byte {} on without a place "
+                                  "where it can be cut, and {} are there to hold it",
+                                  format_bytes(pending_.size()), done_, format_bytes(most_)),
+                      pending_.size() + bytes.size(), pending_.size() + bytes.size(), most_);
   pending_.append(bytes);
   check(whole_, false);
   while (whole_ >= next_try_) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "text/subword_model.h"
+#include "text/work_refusal.h"
 #include "text/utf8.h"
 
 namespace plimsoll {
@@ -143,10 +144,9 @@ Reservation VocabularyTokenizer::reserve_work(std::size_t text_bytes) const {
   try {
     return ledger()->reserve(Account::text, work);
   } catch (const Error& error) {
-    throw Error(ErrorCode::budget_refused,
-                fmt::format("tokenizing a text of {} takes {} of working memory: {}",
-                            format_bytes(text_bytes), format_bytes(work), error.message()),
-                "give a shorter text, or a larger --memory");
+    throw WorkRefusal(fmt::format("tokenizing a text of {} takes {} of working memory: {}",
+                                  format_bytes(text_bytes), format_bytes(work), error.message()),
+                      text_bytes, work, ledger()->budget());
   }
 }
 

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <memory>
@@ -48,6 +50,27 @@ TEST(ConfigureAllocator, MayBeCalledAnyTimeAndTwice) {
   configure_allocator();
   strings.resize(2000, std::string(1000, 'y'));
   EXPECT_EQ(strings[999].size(), 100u);
+}
+
+// However large the folios in the page cache and the windows around a fault are, no more than a mapping is mapped.
+TEST(DivideProgram, LeavesSmallMappingsAndNothingOfThemHeld) {
+  divide_program();
+  ASSERT_TRUE(is_program_divided());
+  const auto* const code = reinterpret_cast<const char*>(&divide_program);
+  std::ifstream maps("/proc/self/maps");
+  std::string line;
+  bool found = false;
+  while (std::getline(maps, line)) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) != 2) continue;
+    const auto address = reinterpret_cast<std::uintptr_t>(code);
+    if (address < begin || address >= end) continue;
+    found = true;
+    EXPECT_LE(end - begin, 16 * KiB) << line;
+  }
+  EXPECT_TRUE(found);
+  if (sanitized) return;
+  EXPECT_LT(process_memory().file_mapped, program_bytes() / 2);
 }
 
 // Holes of whole pages between blocks that stay, which free() alone leaves with the heap.

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
+#include <regex>
 
 #include "cli/program.h"
 #include "support/temporary_folder.h"
@@ -256,8 +257,22 @@ TEST_F(ShortChat, WhatTheLineHasNoRoomForIsRefusedAloud) {
   program->type("\x1b[200~" + text + "\x1b[201~\n");
   ASSERT_TRUE(program->wait_for("nothing of it was taken")) << program->screen().substr(0, 3000);
   ASSERT_TRUE(program->wait_for("> "));
+  const std::string screen = program->screen();
   ask("still there?");
   EXPECT_EQ(asked(), (Texts{"still there?"}));
+  // What would do instead does, also when it is said again later.
+  std::smatch shorter, more;
+  ASSERT_TRUE(std::regex_search(screen, shorter, std::regex("of at most (\\d+) bytes"))) << screen.substr(0, 3000);
+  ASSERT_TRUE(std::regex_search(screen, more, std::regex("--memory (\\d+) or more"))) << screen.substr(0, 3000);
+  const auto set = [&](const std::string& wanted) {
+    program->type("/system \x1b[200~" + wanted + "\x1b[201~\n");
+    ASSERT_TRUE(program->wait_for("set; the")) << program->screen().substr(0, 3000);
+    ASSERT_TRUE(program->wait_for("> "));
+    EXPECT_EQ(saved()["messages"][0]["content"], wanted);
+  };
+  set(text.substr(0, std::stoull(shorter[1]) - 100));  // besides the command, and marks around it
+  restart({"--memory", more[1]});
+  set(text);
   leave();
 }
 
@@ -342,6 +357,23 @@ TEST_F(ShortChat, SavedConversationsComeBack) {
   again["messages"].erase(4);
   again["messages"].erase(4);
   EXPECT_EQ(again["messages"], first["messages"]);
+  leave();
+}
+
+TEST_F(ShortChat, WhatWasSavedBeforeAnythingWasSaidComesBack) {
+  enter("/set temperature 0.5");
+  const nlohmann::json empty = saved();
+  EXPECT_EQ(empty["messages"], nlohmann::json::array());
+  const std::string kept = folder.path() / "kept.json";
+  std::filesystem::copy_file(folder.path() / "saved.json", kept);
+  restart({});
+  ask("one");
+  program->type("/load " + kept + "\n");
+  ASSERT_TRUE(program->wait_for("0 messages loaded\x1b")) << program->screen();
+  ASSERT_TRUE(program->wait_for("> "));
+  EXPECT_EQ(saved(), empty);
+  ask("two");
+  EXPECT_EQ(asked(), (Texts{"two"}));
   leave();
 }
 

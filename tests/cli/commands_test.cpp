@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <regex>
+#include <sstream>
 
 #include "cli/program.h"
 #include "support/gguf_bytes.h"
@@ -465,9 +467,38 @@ TEST(Tokenize, TextsLongerThanTheLine) {
   // What has to be held at once is refused by its size.
   expect_error(run_program({"tokenize", "--file", "/dev/zero", "--memory", "16MiB", "--json"}), 3,
                "budget_refused");
-  const Outcome line = run_program(
-      Invocation{{"tokenize", "--json-lines", "--memory", "16MiB"}, std::string(4'000'000, 'a')});
+  const std::string input = "\"" + std::string(4'000'000, 'a') + "\"\n\"b\"";
+  const auto lines_within = [&](const std::string& memory, const std::string& requests) {
+    return run_program(Invocation{{"tokenize", "--json-lines", "--memory", memory}, requests});
+  };
+  const Outcome line = lines_within("16MiB", input);
   EXPECT_EQ(line.exit_code, 3) << line.error;
+  // What would do instead does.
+  std::smatch shorter, more;
+  ASSERT_TRUE(std::regex_search(line.out, shorter, std::regex("of at most (\\d+) bytes"))) << line.out;
+  ASSERT_TRUE(std::regex_search(line.out, more, std::regex("--memory (\\d+) or more"))) << line.out;
+  const auto expect_tokens = [](const Outcome& outcome, std::size_t bytes) {
+    EXPECT_EQ(outcome.exit_code, 0) << outcome.error;
+    std::istringstream answers(outcome.out);
+    std::string first;
+    std::getline(answers, first);
+    const nlohmann::json json = nlohmann::json::parse(first, nullptr, false);
+    ASSERT_TRUE(json.contains("tokens")) << first.substr(0, 1000);
+    EXPECT_GT(json["tokens"].size(), bytes / 100);
+  };
+  expect_tokens(lines_within(more[1], input), 4'000'000);
+  const std::size_t most = std::stoull(shorter[1]);
+  EXPECT_EQ(lines_within("16MiB", "\"" + std::string(most - 2, 'a') + "\"").exit_code, 0);
+  EXPECT_EQ(lines_within("16MiB", "\"" + std::string(most, 'a') + "\"").exit_code, 3);
+
+  // A request that is held but has no room to be tokenized is answered with what would do.
+  const Outcome piece = lines_within("13MiB", "\"" + std::string(most - 2, 'a') + "\"");
+  const nlohmann::json answer = nlohmann::json::parse(piece.out, nullptr, false);
+  if (answer.is_object() && answer.contains("error")) {
+    const std::string hint = answer["error"]["hint"];
+    ASSERT_TRUE(std::regex_search(hint, more, std::regex("--memory (\\d+) or more"))) << hint;
+    expect_tokens(lines_within(more[1], "\"" + std::string(most - 2, 'a') + "\""), most);
+  }
 }
 
 TEST(Tokenize, EmptyAndBrokenTexts) {

@@ -265,8 +265,15 @@ class EvalBudgets : public ::testing::Test {
 };
 
 TEST_F(EvalBudgets, EachRowIsHeldToItsOwn) {
+  const nlohmann::json refused = eval("4MiB", {"--json"}).json();
+  const std::string hint = refused["error"]["hint"], give = "give --memory ";
+  ASSERT_EQ(hint.find(give), 0u) << refused;
+  const auto above_the_least = [&](std::int64_t kib) {
+    return std::to_string(std::stoll(hint.substr(give.size())) + (kib << 10));
+  };
   // The smallest comes behind larger ones and before them.
-  const std::vector<std::string> budgets = {"21.4MiB", "32MiB", "21.2MiB", "22.9MiB", "21.15MiB"};
+  const std::vector<std::string> budgets = {above_the_least(1280), "32MiB", above_the_least(640),
+                                            above_the_least(2560), above_the_least(0)};
   std::string all = budgets.front();
   for (std::size_t i = 1; i < budgets.size(); ++i) all += "," + budgets[i];
   const nlohmann::json json = eval(all, {"--json"}).json();

@@ -173,8 +173,8 @@ TEST_F(SplitModel, IsRoundedAndKept) {
   GTEST_SKIP() << "a sanitized program is too large for small budgets";
 #endif
   for (const bool keep : {false, true, true}) {
-    Arguments arguments = {"run",      paths_[0], "--prompt", "The",   "--tokens",
-                           "8",        "--json",  "--memory", "14.25MiB"};
+    Arguments arguments = {"run", paths_[0], "--prompt", "The",      "--tokens",
+                           "8",   "--json",  "--memory", memory_for_bits(7)};
     if (keep) arguments.push_back("--keep");
     const Outcome outcome = run(arguments);
     EXPECT_EQ(outcome.exit_code, 0) << outcome.out;
@@ -225,7 +225,7 @@ class Unwritable : public ::testing::Test {
     return run_program(invocation);
   }
   Arguments keeping() const {
-    return {"run", "--prompt", "The", "--tokens", "4", "--memory", "14.25MiB", "--keep"};
+    return {"run", "--prompt", "The", "--tokens", "4", "--memory", memory_for_bits(7), "--keep"};
   }
   static void expect_write_failed(const Outcome& outcome) {
     EXPECT_EQ(outcome.exit_code, 1) << outcome.out << outcome.error;

@@ -86,7 +86,7 @@ TEST_F(FitCommand, BesideASizeMemoryBoundsTheFittingItself) {
     return run_program(invocation);
   };
   // At once, before anything was measured or written, with hints that work.
-  const Outcome refused = fit_within("40MiB");
+  const Outcome refused = fit_within("30MiB");
   EXPECT_EQ(refused.exit_code, 3);
   const nlohmann::json error = refused.json()["error"];
   EXPECT_EQ(error["code"], "budget_refused") << refused.out;
@@ -105,7 +105,7 @@ TEST_F(FitCommand, BesideASizeMemoryBoundsTheFittingItself) {
   EXPECT_LE(fast["peak_bytes"], 40 << 20);
   // Fast has a least, too.
   const nlohmann::json little =
-      fit({"--bits", "4.5", "--memory", "9MiB", "--effort", "fast", "--json"}).json()["error"];
+      fit({"--bits", "4.5", "--memory", "3MiB", "--effort", "fast", "--json"}).json()["error"];
   EXPECT_EQ(little["code"], "budget_refused") << little;
   const std::string least_fast = little["hint"].get<std::string>().substr(14);
   const nlohmann::json again =

@@ -49,7 +49,8 @@ class Fitting : public ::testing::Test {
 
 TEST_F(Fitting, SmallBudgetsAreHeld) {
   double bits = 17;
-  for (const char* memory : {"18.25MiB", "17.25MiB", "16.25MiB", "15.25MiB", "14.25MiB", "13.75MiB"}) {
+  for (const double wanted : {16, 12, 9, 7, 5, 4, 3}) {
+    const std::string memory = memory_for_bits(wanted);
     const Outcome outcome = run({"--prompt", "The file system", "--tokens", "24", "--temperature",
                                  "0", "--memory", memory, "--json"});
     ASSERT_EQ(outcome.exit_code, 0) << memory << outcome.out;
@@ -66,12 +67,12 @@ TEST_F(Fitting, SmallBudgetsAreHeld) {
 }
 
 TEST_F(Fitting, WhatIsGivenUpIsSaid) {
-  const Outcome outcome = run({"--prompt", "The", "--tokens", "1", "--memory", "14.25MiB"});
+  const Outcome outcome = run({"--prompt", "The", "--tokens", "1", "--memory", memory_for_bits(7)});
   EXPECT_EQ(outcome.exit_code, 0);
   EXPECT_NE(outcome.error.find("rounded to fit"), std::string::npos) << outcome.error;
   EXPECT_NE(outcome.error.find("nats"), std::string::npos) << outcome.error;
 
-  const nlohmann::json fitted = plan("14.25MiB");
+  const nlohmann::json fitted = plan(memory_for_bits(7));
   EXPECT_TRUE(fitted["fits"]);
   EXPECT_GT(fitted["kl_nats"], 0);
   EXPECT_NE(fitted["quality"], "exact");
@@ -93,7 +94,7 @@ TEST_F(Fitting, BelowTheLeastItIsRefusedWithTheLeast) {
 }
 
 TEST_F(Fitting, WeightsAreKeptOnlyWhenAsked) {
-  Arguments arguments = {"--prompt", "The", "--tokens", "4", "--memory", "14.25MiB", "--json"};
+  Arguments arguments = {"--prompt", "The", "--tokens", "4", "--memory", memory_for_bits(7), "--json"};
   EXPECT_EQ(run(arguments).exit_code, 0);
   EXPECT_TRUE(kept_files().empty());
   arguments.push_back("--keep");

@@ -43,7 +43,7 @@ void write_with_long_key(const std::string& path, std::size_t length) {
 
 void expect_refused(const Outcome& outcome, const std::string& command) {
   EXPECT_EQ(outcome.exit_code, 3) << command << outcome.error;
-  EXPECT_NE(outcome.error.find("what it says of itself takes more than"), std::string::npos)
+  EXPECT_NE(outcome.error.find("what it says of itself takes 48."), std::string::npos)
       << command << outcome.error;
   EXPECT_NE(outcome.error.find("--memory"), std::string::npos) << command << outcome.error;
 }

@@ -364,6 +364,28 @@ TEST_F(Hints, OfTextsThatAreTooLongWork) {
   EXPECT_GT(offers, 1);
 }
 
+/// A piece of text that cannot be cut takes working memory for all of it.
+TEST_F(Hints, OfPiecesWork) {
+  const TemporaryFolder folder;
+  const std::string text = folder.file("text");
+  std::string letters;
+  while (letters.size() < 3'000'000) letters += "acgt";
+  const auto write = [&](std::size_t line) {
+    std::ofstream out(text);
+    for (std::size_t at = 0; at < letters.size(); at += line) out << letters.substr(at, line) << "\n";
+  };
+  for (const char* memory : {"8MiB", "16MiB", "24MiB"}) {
+    write(letters.size());
+    const Arguments arguments{"tokenize", bundled_model, "--file", text, "--memory", memory};
+    EXPECT_GT(follow(arguments), 0) << memory;
+    const Outcome refused = run_program(arguments);  // the table
+    std::smatch found;
+    ASSERT_TRUE(std::regex_search(refused.error, found, std::regex("lines of at most (\\d+) bytes"))) << refused.error;
+    write(std::stoull(found[1]));
+    EXPECT_EQ(run_program(arguments).exit_code, 0) << memory << refused.error;
+  }
+}
+
 TEST_F(Hints, OfWhatNoMachineHasWork) {
   for (const char* command : {"run", "plan", "bench", "measure", "eval", "fit"}) {
     Arguments arguments{command, bundled_model, "--memory", "1000TiB"};

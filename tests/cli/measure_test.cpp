@@ -35,13 +35,14 @@ TEST_F(Measure, StaysBelowTheLine) {
 #endif
 
 TEST_F(Measure, RefusesWhatCannotFit) {
-  const Outcome outcome = run({"measure", bundled_model, "--memory", "10MiB", "--json"});
+  const Outcome outcome = run({"measure", bundled_model, "--memory", "5MiB", "--json"});
   EXPECT_EQ(outcome.exit_code, 3);
 }
 
 TEST_F(Measure, IsKeptAndUsed) {
-  const auto plan = [this](const char* option) {
-    return run({"plan", bundled_model, "--memory", "15MiB", option, "--json"}).json()["quality"];
+  const std::string memory = memory_for_bits(7);
+  const auto plan = [&](const char* option) {
+    return run({"plan", bundled_model, "--memory", memory, option, "--json"}).json()["quality"];
   };
   EXPECT_EQ(plan("--no-measure"), "prior");
   EXPECT_EQ(run({"measure", bundled_model, "--memory", "32MiB"}).exit_code, 0);

@@ -241,4 +241,16 @@ int TerminalProgram::wait() {
   return WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;
 }
 
+std::string memory_for_bits(double bits) {
+  const nlohmann::json plan =
+      run_program({"plan", bundled_model, "--no-measure", "--memory", enough_memory, "--json"}).json();
+  std::uint64_t most = 0;
+  for (const nlohmann::json& point : plan.value("frontier", nlohmann::json::array()))
+    if (point["bits_per_weight"] <= bits)
+      most = std::max(most, point["peak_bytes"].get<std::uint64_t>());
+  EXPECT_GT(most, 0u) << plan;
+  // One process and the next differ by some pages.
+  return std::to_string(most + (128 << 10));
+}
+
 }  // namespace plimsoll::test

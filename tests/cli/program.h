@@ -51,6 +51,9 @@ inline Outcome run_program(std::vector<std::string> arguments) {
   return run_program(Invocation{std::move(arguments)});
 }
 
+/// As a value of --memory: the most that the bundled model has to be rounded to at most so many bits for, as its plan says.
+std::string memory_for_bits(double bits);
+
 /// The program on a terminal of its own.
 class TerminalProgram {
  public:

@@ -168,7 +168,7 @@ TEST(Run, HugeInputIsRefusedBeforeItIsHeld) {
 }
 
 TEST(Run, BudgetsAreHeldOrRefused) {
-  for (const char* memory : {"1KiB", "1MiB", "8MiB"}) {
+  for (const char* memory : {"1KiB", "1MiB", "6MiB"}) {
     const Outcome outcome = run({"--prompt", "a", "--memory", memory, "--json"});
     EXPECT_EQ(outcome.exit_code, 3) << memory;
     EXPECT_EQ(error_code(outcome), "budget_refused") << memory;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "file/header_bytes.h"
 #include "file/input_file.h"
 #include "file/model_file.h"
 #include "support/gguf_bytes.h"
@@ -232,6 +233,49 @@ TEST_F(Read, ALongHeader) {
     std::vector<std::uint8_t> data(256);
     file.read(file.tensors()[0].offset, 256, data.data());
     EXPECT_EQ(data[3], 22);
+  }
+}
+
+/// A header of one array of strings, whose sizes stand nowhere but before each of them.
+std::vector<std::uint8_t> header_of_words(std::uint64_t words) {
+  test::GgufBytes bytes(0, 2);
+  bytes.array("general.words", 8, words);
+  for (std::uint64_t i = 0; i < words; ++i) bytes.string(i % 3 == 0 ? "abc" : "de");
+  return bytes.u32("general.last", 7).pad().bytes();
+}
+
+// What is refused says how much would do, of all that it has, tables included: with it, it is read.
+TEST(HeaderRefusal, NamesTheWholeHeader) {
+  test::TemporaryFolder folder;
+  const std::string path = folder.file("words.gguf");
+  test::write_file(path, header_of_words(300000));
+  Bytes wanted = 0;
+  try {
+    ModelFile::open(path, 1 * MiB);
+    FAIL();
+  } catch (const HeaderRefusal& refusal) {
+    EXPECT_EQ(refusal.code(), ErrorCode::budget_refused);
+    EXPECT_EQ(refusal.room(), 1 * MiB);
+    wanted = refusal.wanted();
+  }
+  EXPECT_GE(wanted, 300000 * (8 + 2 + sizeof(std::uint32_t)));
+  EXPECT_NO_THROW(ModelFile::open(path, wanted));
+  EXPECT_THROW(ModelFile::open(path, wanted / 10 * 9), HeaderRefusal);
+}
+
+// Where the rest of it is not what it should be, it says what it knows.
+TEST(HeaderRefusal, OfADamagedHeaderNamesWhatWasRead) {
+  test::TemporaryFolder folder;
+  const std::string path = folder.file("damaged.gguf");
+  std::vector<std::uint8_t> bytes = header_of_words(300000);
+  bytes[bytes.size() / 2] = 0xff;
+  bytes.resize(bytes.size() - 1000);
+  test::write_file(path, bytes);
+  try {
+    ModelFile::open(path, 1 * MiB);
+    FAIL();
+  } catch (const HeaderRefusal& refusal) {
+    EXPECT_GT(refusal.wanted(), refusal.room());
   }
 }
 

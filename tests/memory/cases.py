@@ -2,12 +2,14 @@
 
 import json
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from inputs import KIB, KINDS, MIB, size_name
 
 DONE, TYPED, REFUSED = 0, 1, 3
+FRESH = "an empty folder"  # in the environment of a case: another one for each run
 
 
 @dataclass
@@ -35,12 +37,14 @@ class Cases:
         self.plimsoll, self.texts, self.models, self.threads = plimsoll, texts, models, threads
         self.environment, self.scratch, self.known = environment, Path(scratch), {}
 
-    def json(self, *words):
-        """What a command prints where memory is plenty; asked once."""
-        key = tuple(map(str, words))
+    def json(self, *words, fresh=False):
+        """What a command prints where memory is plenty; asked once. `fresh`: with nothing in its cache."""
+        key = (*map(str, words), *([FRESH] if fresh else []))
         if key not in self.known:
-            done = subprocess.run([str(self.plimsoll), *key, "--json"], capture_output=True, env=self.environment, check=False,
-                                  stdin=subprocess.DEVNULL)
+            with tempfile.TemporaryDirectory() as cache:
+                environment = {**self.environment, "XDG_CACHE_HOME": cache} if fresh else self.environment
+                done = subprocess.run([str(self.plimsoll), *map(str, words), "--json"], capture_output=True, env=environment, check=False,
+                                      stdin=subprocess.DEVNULL)
             try:
                 self.known[key] = json.loads(done.stdout)
             except ValueError:
@@ -50,9 +54,9 @@ class Cases:
     def planned(self, model, threads, *more):
         return self.json("plan", model, "--no-measure", "--threads", threads, *more)["peak_bytes"]
 
-    def predicted(self, *words):
+    def predicted(self, *words, fresh=False):
         """What a command itself says that it needs."""
-        result = self.json(*words, "--memory", "2GiB")
+        result = self.json(*words, "--memory", "2GiB", fresh=fresh)
         if "predicted_peak_bytes" not in result:
             raise RuntimeError(f"{' '.join(map(str, words))}: no prediction in {str(result)[:300]}")
         return result["predicted_peak_bytes"]
@@ -174,8 +178,14 @@ class Cases:
             for threads in self.threads:
                 for effort in ("fast", "thorough"):
                     words = ["fit", model, "--threads", threads, "--bits", 5, "--effort", effort, "-o", self.scratch / "fitted.gguf"]
-                    limit = self.predicted(*words)
-                    yield Case("fit", threads, f"{model.stem}, {effort}", [*words, "--memory", "{memory}", "--json"], limit)
+                    cache = ("XDG_CACHE_HOME", FRESH)
+                    for limit in {self.predicted(*words, fresh=True), *([80 * MIB] if effort == "thorough" else [])}:
+                        yield Case("fit", threads, f"{model.stem}, {effort}, {size_name(limit)}",
+                                   [*words, "--memory", "{memory}", "--json", cache], limit)
+                # With what was measured before.
+                words = ["fit", model, "--threads", threads, "--bits", 5, "-o", self.scratch / "fitted.gguf"]
+                self.predicted(*words)
+                yield Case("fit", threads, f"{model.stem}, measured before", [*words, "--memory", "{memory}", "--json"], 80 * MIB)
 
     def _commands(self, model, threads):
         """Every command on a model, with what is wanted of it."""

@@ -12,17 +12,17 @@ import argparse
 import json
 import os
 import re
+import statistics
 import sys
 import tempfile
 from pathlib import Path
 
-from cases import DONE, REFUSED, Case, Cases
+from cases import DONE, FRESH, REFUSED, Case, Cases
 from control_group import Runner
 from inputs import KIB, MIB, Models, Texts
 
 SLACK, PERCENT = 2 * MIB, 3
 SHORTER, WITHOUT = "a text of so many bytes", "without an option"
-UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": 1 << 30}
 
 
 def mib(value):
@@ -58,6 +58,8 @@ def offers(text):
     """What a refusal says would do: bytes of --memory and other words, each a way by itself."""
     for found in re.finditer(r"--memory (\d+)", text):
         yield int(found[1]), []
+    for found in re.finditer(r"that has (\d+) bytes to give", text):
+        yield int(found[1]), []
     for found in re.finditer(r"or (\d+) and --context (\d+)", text):
         yield int(found[1]), ["--context", found[2]]
     for found in re.finditer(r"(?:, or|give) --context (\d+)", text):
@@ -68,10 +70,10 @@ def offers(text):
         yield None, [WITHOUT, "--json"]
     for found in re.finditer(r"--size (\d+) or more", text):
         yield None, ["--size", found[1]]
+    for found in re.finditer(r"--bits ([\d.]+) or more", text):
+        yield None, ["--bits", found[1]]
     if "--effort fast" in text:
         yield None, ["--effort", "fast"]
-    for found in re.finditer(r"larger by ([\d.]+) (\w+) or more", text):
-        yield -int(float(found[1]) * UNITS[found[2]] * 1.01), []
 
 
 def is_text(word):
@@ -88,6 +90,7 @@ def shortened(path, count):
 class Suite:
     def __init__(self, runner, plimsoll, repeats, quiet):
         self.runner, self.plimsoll, self.repeats, self.quiet, self.failures, self.count = runner, plimsoll, repeats, quiet, [], 0
+        self.differences = {}  # what was said minus the kernel's count, by command and threads
 
     def run(self, case):
         self.count += 1
@@ -95,6 +98,7 @@ class Suite:
         for _ in range(self.repeats):
             outcome = self.once(case, case.limit)
             outcomes.append(outcome)
+            self.note_difference(case, outcome)
             problem = self.problem_of(case, outcome)
             if problem and problem not in problems:
                 problems.append(problem)
@@ -119,11 +123,29 @@ class Suite:
             else:
                 words += [option, value]
         before = dict(self.runner.environment)
-        self.runner.environment.update(environment)
+        fresh = tempfile.TemporaryDirectory()
+        self.runner.environment.update({name: fresh.name if value == FRESH else value for name, value in environment.items()})
         try:
             return self.runner.run([self.plimsoll, *words], limit, stdin, case.terminal)
         finally:
             self.runner.environment = before
+            fresh.cleanup()
+
+    def note_difference(self, case, outcome):
+        if outcome.code != DONE or not case.is_predicted:
+            return
+        predicted = document(outcome).get("predicted_peak_bytes", case.limit)
+        allowed = max(SLACK, predicted * PERCENT // 100)
+        self.differences.setdefault((case.command, case.threads), []).append((predicted - outcome.peak, allowed, case.text))
+
+    def show_differences(self):
+        """How far below what was said for it each command stayed, where that was said for just this."""
+        print(f"\nsaid minus VmHWM, MiB\n{'command':<9}{'thr':>3}{'runs':>6}{'least':>9}{'median':>9}{'most':>9}  the most with")
+        for (command, threads), found in sorted(self.differences.items()):
+            values = [difference for difference, _, _ in found]
+            furthest = max(found, key=lambda one: one[0] / one[1])
+            print(f"{command:<9}{threads:>3}{len(found):>6}{min(values) / MIB:9.2f}{statistics.median(values) / MIB:9.2f}"
+                  f"{max(values) / MIB:9.2f}  {furthest[2]} ({furthest[0] / MIB:.2f} of {furthest[1] / MIB:.2f})")
 
     @staticmethod
     def problem_of(case, outcome):
@@ -155,8 +177,13 @@ class Suite:
             return [f"refused without an offer: {text}"]
         problems = []
         for memory, more in ways:
-            limit = case.limit if memory is None else case.limit - memory if memory < 0 else memory
+            limit = case.limit if memory is None else memory
             again = self.once(case, limit, more)
+            # A file whose header alone is larger than what was asked for: known when there was room to read it.
+            bits = re.search(r"--bits ([\d.]+) or more", complaint(again)) if again.code == REFUSED else None
+            if bits:
+                more = [*more, "--bits", bits[1]]
+                again = self.once(case, limit, more)
             way = f"--memory {limit} {' '.join(more)}"
             if again.code is None or again.code < 0:
                 problems.append(f"following the advice, {way}: ended by {again.code}")
@@ -230,6 +257,7 @@ def main():
                 large_cache_files(scratch, environment, plimsoll)
             for case in part():
                 suite.run(case)
+    suite.show_differences()
     print(f"{suite.count} configurations, {len(suite.failures)} failures")
     for failure in suite.failures:
         print(f"  {failure}")

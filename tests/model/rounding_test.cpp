@@ -12,6 +12,7 @@
 #include "model/architecture.h"
 #include "model/weights.h"
 #include "rows/row_converter.h"
+#include "rows/staging.h"
 #include "support/synthetic_model.h"
 #include "support/temporary_folder.h"
 
@@ -239,7 +240,7 @@ TEST(Rounding, AWholeModelTakesTheBytesThatWereSaid) {
                           [&](Weights::Progress p) { progress = p.done; });
     const Bytes bytes = Weights::memory_bytes(uses, formats);
     EXPECT_EQ(context.ledger.used(), bytes);
-    EXPECT_EQ(context.ledger.peak(), bytes + Weights::staging_bytes(uses, threads, formats));
+    EXPECT_EQ(context.ledger.peak(), bytes + Weights::staging_bytes(uses, staging_slots(threads), formats));
     EXPECT_LT(bytes, Weights::memory_bytes(uses));
     EXPECT_GT(progress, bytes);
   }

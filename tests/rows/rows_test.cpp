@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -10,6 +11,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "base/limits.h"
 #include "file/gguf_writer.h"
 #include "rows/ordered_rows.h"
 #include "support/temporary_folder.h"
@@ -93,7 +95,7 @@ Taken take(const OneTensor& one, const Format& target, int workers,
   }
   EXPECT_EQ(context.ledger.used(), 0u);
   taken.staged = context.ledger.peak();
-  EXPECT_EQ(taken.staged, bytes * static_cast<Bytes>(workers));
+  EXPECT_EQ(taken.staged, bytes * static_cast<Bytes>(staging_slots(workers)));
   for (const auto& some : read) taken.read.insert(taken.read.end(), some.begin(), some.end());
   return taken;
 }
@@ -254,6 +256,35 @@ TEST(Rows, WhatAVisitThrowsEndsAllWorkers) {
                    Error);
       EXPECT_EQ(writes, failing + 1);
     }
+}
+
+TEST(Staging, HasNoMoreSlotsThanProcessorsAndTakesAllThroughThem) {
+  for (const int workers : {1, 2, 3, 16}) {
+    Ledger ledger;
+    ThreadPool threads(workers);
+    const Staging staging(ledger, page_bytes, workers);
+    EXPECT_EQ(staging.slots(), std::min(workers, allowed_processors()));
+    EXPECT_EQ(ledger.used(), page_bytes * static_cast<Bytes>(staging.slots()));
+    for (const std::int64_t count : {0, 1, 2, 7, 1000}) {
+      std::vector<int> taken(static_cast<std::size_t>(count));
+      std::vector<std::atomic<int>> inside(static_cast<std::size_t>(staging.slots()));
+      staging.parallel_for(threads, count, [&](std::int64_t i, int worker, std::byte* slot) {
+        EXPECT_EQ(slot, staging.slot(worker));
+        EXPECT_EQ(inside[static_cast<std::size_t>(worker)]++, 0);
+        ++taken[static_cast<std::size_t>(i)];
+        --inside[static_cast<std::size_t>(worker)];
+      });
+      EXPECT_EQ(std::ranges::count(taken, 1), count);
+    }
+    std::atomic<int> begun = 0;
+    EXPECT_THROW(staging.parallel_for(threads, 1000,
+                                      [&](std::int64_t, int, std::byte*) {
+                                        ++begun;
+                                        throw Error(ErrorCode::file_corrupt, "it ends early");
+                                      }),
+                 Error);
+    EXPECT_LE(begun, staging.slots());
+  }
 }
 
 }  // namespace
