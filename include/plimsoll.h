@@ -92,6 +92,7 @@ typedef struct plimsoll_load_options {
   double speed;     /* that decoding must reach, tokens a second; 0: none asked for */
   const char* plan; /* JSON as plimsoll_plan() gives it: exactly these decisions instead; NULL: none */
   int32_t keep;     /* not 0: rounded weights are kept in the cache folder, for the next time */
+  const char* kv;   /* bits of keys and values in full pages of the KV cache: "16", "8", "8/4", ...; NULL: 16 */
 } plimsoll_load_options;
 
 /* What loading would decide and take, as JSON (docs/commands.md, plan): "peak_bytes", "fits", "accounts", "kl_nats",
@@ -100,6 +101,9 @@ PLIMSOLL_API plimsoll_status plimsoll_plan(plimsoll_model* model, const plimsoll
                                            char** json);
 /* Loads the weights, rounded where they do not fit. Once for each model. */
 PLIMSOLL_API plimsoll_status plimsoll_load(plimsoll_model* model, const plimsoll_load_options* options);
+/* Draws the line of a loaded model anew: its weights become what fits there, with all of its sessions as they are. What
+ * does not fit is refused with what would, and changes nothing. */
+PLIMSOLL_API plimsoll_status plimsoll_move_line(plimsoll_model* model, uint64_t memory);
 /* What the model holds by account, and where the line is: {"budget_bytes", "used_bytes", "peak_bytes", "accounts"}. */
 PLIMSOLL_API plimsoll_status plimsoll_memory(plimsoll_model* model, char** json);
 

@@ -87,7 +87,7 @@ Answering::Answering(Session& session, const ConversationPrompt& prompt, Generat
   if (turns == Turns::may_rejoin) prompt_ = prompt.tokens;
   // The last token runs again even where it was there: its logits are wanted.
   const std::span<const TokenId> all(prompt.tokens);
-  kept_ = session.rewind_to_prefix_of(all.first(all.size() - std::min<std::size_t>(1, all.size())));
+  kept_ = session.resume(all.first(all.size() - std::min<std::size_t>(1, all.size())));
   generation_ = std::make_unique<Generation>(
       session, std::vector<TokenId>(all.begin() + kept_, all.end()),
       options_for(prompt, std::move(options), session.engine().tokenizer()));
@@ -110,9 +110,10 @@ bool Answering::rejoin(const Watch& watch) {
   const std::vector<TokenId>& said = generation_->generated().tokens;
   std::vector<TokenId> tokens = prompt_;
   if (!said.empty()) tokens.insert(tokens.end(), said.begin(), said.end() - 1);
-  const std::int64_t kept = session_->rewind_to_prefix_of(tokens);
-  if (session_->append(std::span(tokens).subspan(static_cast<std::size_t>(kept)),
-                       reading_on(watch)))
+  const std::int64_t kept = session_->resume(tokens);
+  if (session_
+          ->append(std::span(tokens).subspan(static_cast<std::size_t>(kept)), reading_on(watch))
+          .is_complete)
     return true;
   Pieces unseen;
   cancel(unseen);

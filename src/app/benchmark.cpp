@@ -13,7 +13,6 @@
 #include "base/bounded.h"
 #include "base/error.h"
 #include "base/limits.h"
-#include "cache/kv_cache.h"
 #include "plan/speed.h"
 #include "probe/hardware.h"
 
@@ -74,7 +73,7 @@ class Bench {
         counter_(counter),
         result_(result),
         spans_(engine.weights().decode_spans()),
-        tokens_(some_tokens(request.context(engine.description()), engine.description().vocabulary)) {
+        tokens_(some_tokens(request.context(), engine.description().vocabulary)) {
     for (const auto& span : spans_) result.weight_bytes += span.size();
   }
 
@@ -82,7 +81,7 @@ class Bench {
     DepthTimings& timings = result_.depths.emplace_back();
     timings.depth = depth;
     const auto before = tokens(0, depth), prompt = tokens(depth, request_.prompt);
-    session.rewind_to_prefix_of(before);
+    session.resume(before);
     const auto filled = static_cast<std::int64_t>(session.tokens().size());
     session.append(before.subspan(static_cast<std::size_t>(filled)),
                    [&, done = filled](std::int64_t now, std::int64_t) mutable {
@@ -90,19 +89,18 @@ class Bench {
                      done = now + filled;
                      return true;
                    });
+    session.mark_end();
     // The first pass warms up caches and page tables.
     for (std::int64_t repeat = -1; repeat < request_.repeats; ++repeat) {
-      session.rewind_to_prefix_of(before);
+      session.append(before.subspan(static_cast<std::size_t>(session.resume(before))));
       const double integer = integer_limit(), floating = float_limit();
       auto start = Clock::now();
-      session.append(prompt);
-      TokenId token = likeliest(session.logits());
+      TokenId token = likeliest(session.append(prompt).logits);
       const double first = seconds_since(start);
       const double bandwidth = read_limit();
       start = Clock::now();
       for (std::int64_t i = 0; i < request_.tokens; ++i) {
-        session.append({&token, 1});
-        token = likeliest(session.logits());
+        token = likeliest(session.append({&token, 1}).logits);
       }
       const double decode = seconds_since(start);
       counter_.add(request_.prompt + request_.tokens);
@@ -209,8 +207,9 @@ class Room {
   bool holds(const BenchRequest& bench, Bytes budget) const {
     PlanRequest request = request_;
     request.budget = budget;
-    request.context = bench.context(model_.facts.description);
+    request.context = bench.context();
     request.logit_rows = most_rows(bench);
+    request.branches = most_rows(bench);
     request.runtime_bytes += request.runtime_slack;
     const Plan plan = make_plan(model_.facts, request);
     return plan.fits && plan.chunk_tokens >= request.logit_rows;
@@ -246,7 +245,7 @@ class Room {
     if (!bench.batches.empty() && !holds(bench, request_.budget)) {
       std::int64_t batch = most_rows(bench);
       do bench.batches = {--batch};
-      while (batch > 0 && (bench.context(model_.facts.description) > most ||
+      while (batch > 0 && (bench.context() > most ||
                             !holds(bench, request_.budget)));
       if (batch == 0) return {};
       parts.push_back(fmt::format("--batches {}", batch));
@@ -274,17 +273,11 @@ std::int64_t BenchRequest::batch_context(std::int64_t batch) const {
   return std::max(tokens, batch);
 }
 
-std::int64_t BenchRequest::context(const Description& d) const {
+std::int64_t BenchRequest::context() const {
   std::int64_t most = prompt + tokens;
   for (const std::int64_t depth : depths) most = std::max(most, depth + prompt + tokens);
-  const KvShape shape{d.layers, d.kv_heads, d.head_dim};
-  for (const std::int64_t batch : batches) {
+  for (const std::int64_t batch : batches)
     most = std::max(most, batch * batch_context(batch));
-    // The caches of a batch are whole pages each.
-    const Bytes all =
-        static_cast<Bytes>(batch) * KvCache::memory_bytes(shape, batch_context(batch));
-    while (KvCache::memory_bytes(shape, most) < all) ++most;
-  }
   return most;
 }
 

@@ -29,7 +29,7 @@ struct BenchRequest {
 
   /// Tokens of KV cache that each of a batch's sequences takes, and that all of this takes.
   std::int64_t batch_context(std::int64_t batch) const;
-  std::int64_t context(const Description& description) const;
+  std::int64_t context() const;
 };
 
 /// Prefill and decode behind `depth` tokens.

@@ -182,6 +182,7 @@ class Evaluating {
     PlanNeeds needs;
     needs.logit_rows = scored_rows;
     needs.context = request_.context;
+    needs.kv = request_.kv;
     // With a budget the question is how good a model is inside it; without one, how good its file.
     if (host_.line.is_given()) needs.policy = WeightPolicy::fit;
     needs.work = Work::scoring;
@@ -219,6 +220,7 @@ class Evaluating {
                       {"context", chunks_.context},
                       {"chunks", chunks_.count}};
       if (host_.line.is_given()) entry.inputs["budget"] = entry.budget;
+      if (!entry.plan.kv.empty()) entry.inputs["kv"] = describe(entry.plan.kv);
       if (reference_)
         entry.inputs["reference"] =
             file_identity(reference_->file.path(), input_files(reference_->file));

@@ -24,6 +24,7 @@ struct EvaluationRequest {
   /// What is found is kept there, and an interrupted evaluation goes on from there.
   std::optional<OutputPath> resume;
   std::int64_t context = 256;  ///< tokens in a chunk
+  std::optional<KvTiers> kv;   ///< of the models; the reference's KV cache has 16 bits
   std::int64_t chunks = 0;     ///< 0: as many as the text has
   /// Called once all files that will be read have been opened, before anything is written.
   std::function<void()> opened;

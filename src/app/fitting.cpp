@@ -186,6 +186,7 @@ class Fitting {
     request.processors = allowed_processors();
     request.policy = WeightPolicy::fit;
     request.logit_rows = sequences;
+    request.branches = sequences;
     request.context = size.sequence_tokens * sequences;
     request.quality = known_ ? *known_ : prior();
     // Where the next token is drawn from, and what each sequence has.

@@ -46,6 +46,7 @@ Forecast forecast(Host& host, const OpenModel& model, const ForecastRequest& req
   Forecast said;
   PlanNeeds needs;
   needs.context = request.context;
+  needs.kv = request.kv;
   needs.policy = WeightPolicy::fit;
   needs.shows_losses = true;
   needs.sessions = request.sessions;

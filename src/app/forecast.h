@@ -15,6 +15,7 @@ namespace plimsoll {
 struct ForecastRequest {
   std::optional<std::int64_t> context;
   std::int64_t sessions = 1;
+  std::optional<KvTiers> kv;
   bool converses = false;  ///< see PlanRequest
   double speed = 0;        ///< that decoding must reach, tokens per second; 0: none asked for
   /// The frontier's speeds are wanted too: to know all of its formats may take seconds.

@@ -45,6 +45,7 @@ void Instance::load(const LoadRequest& request) {
   needs.policy = WeightPolicy::fit;
   needs.context = request.context;
   needs.sessions = request.sessions;
+  needs.kv = request.kv;
   std::optional<Machine> machine;
   if (request.speed > 0) {
     machine = machine_for_floor(host_, formats_of_any_plan(model_.facts));
@@ -56,6 +57,13 @@ void Instance::load(const LoadRequest& request) {
   refuse_unless_it_fits(plan);
   context_ = host_.make_context();
   loaded_ = load_model(host_, *context_, model_, plan, request.keep);
+  line_ = std::make_unique<MovingLine>(host_, *loaded_.engine, asked);
+}
+
+void Instance::move_line(Bytes budget) {
+  engine();  // throws before load()
+  line_->move_to(budget);
+  line_->finish();
 }
 
 const Engine& Instance::engine() const {

@@ -13,6 +13,7 @@
 #include "app/forecast.h"
 #include "app/host.h"
 #include "app/loading.h"
+#include "app/moving.h"
 #include "app/plan_file.h"
 #include "text/chat_template.h"
 
@@ -29,6 +30,7 @@ struct LoadRequest {
   std::optional<std::int64_t>
       context;  ///< tokens of each session; empty: the most useful that fits
   std::int64_t sessions = 1;
+  std::optional<KvTiers> kv = {};  ///< that full pages of the KV cache are kept in
   double speed = 0;   ///< that decoding must reach, tokens per second; 0: none asked for
   bool keep = false;  ///< rounded weights, in a file
   std::optional<SavedPlan> plan = {};  ///< instead: exactly these decisions
@@ -63,12 +65,14 @@ class Instance {
   /// Plans and loads, once. Throws Error(budget_refused) where it does not fit, Error(usage) the
   /// second time, and as load_model does.
   void load(const LoadRequest& request);
+  /// Draws the line anew, and moves the weights to where they fit, all at once. Throws Error(usage)
+  /// before load(), and as MovingLine does.
+  void move_line(Bytes budget);
   bool is_loaded() const { return loaded_.engine != nullptr; }
   /// Throws Error(usage) before load().
   const Engine& engine() const;
 
-  /// Throws Error(budget_exceeded) beyond the sessions that were planned, as soon as their KV cache
-  /// does not fit its account.
+  /// Throws Error(budget_exceeded) beyond the sessions that were planned.
   std::unique_ptr<Session> open_session() const;
   /// What the model's makers advise, with a seed of its own.
   SamplingOptions usual_sampling() const;
@@ -88,6 +92,7 @@ class Instance {
   ChatTemplate chat_template_;
   std::unique_ptr<Context> context_;
   LoadedModel loaded_;
+  std::unique_ptr<MovingLine> line_;
   std::mutex mutex_;
 };
 

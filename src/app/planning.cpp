@@ -62,6 +62,9 @@ PlanRequest plan_request(Host& host, const OpenModel& model, const PlanNeeds& ne
   request.budget = needs.budget ? *needs.budget : host.line.budget();
   request.context = needs.context;
   request.logit_rows = needs.logit_rows;
+  request.branches = needs.branches;
+  if (needs.kv && *needs.kv != KvTiers{})
+    request.kv.assign(static_cast<std::size_t>(model.facts.description.layers), *needs.kv);
   request.sessions = needs.sessions;
   request.converses = needs.converses;
   request.speed = needs.speed;

@@ -20,7 +20,9 @@ OpenModel open_model(const Host& host, const std::string& path);
 struct PlanNeeds {
   std::optional<std::int64_t> context;
   std::int64_t logit_rows = 1;
+  std::int64_t branches = 1;  ///< of the context: see PlanRequest
   std::int64_t sessions = 1;
+  std::optional<KvTiers> kv;  ///< see PlanRequest
   bool converses = false;  ///< see PlanRequest
   WeightPolicy policy = WeightPolicy::exact;
   std::optional<SpeedFloor> speed;

@@ -245,8 +245,8 @@ std::byte* RegionSpace::take(Bytes bytes) {
   return taken;
 }
 
-void Region::prefault() {
-  for_runs(given_, {0, size_}, false,
+void Region::prefault(Bytes offset, Bytes bytes) {
+  for_runs(given_, whole_pages(offset, bytes, size_), false,
            [&](Range run) { populate(data_ + run.begin, run.end - run.begin); });
 }
 

@@ -59,7 +59,9 @@ class Region {
   Bytes size() const { return size_; }
 
   /// Touches every page now, so that the kernel's count equals the Ledger's from here on.
-  void prefault();
+  void prefault() { prefault(0, size_); }
+  /// Of whole pages inside [offset, offset + bytes).
+  void prefault(Bytes offset, Bytes bytes);
 
   /// Gives whole pages inside [offset, offset+bytes) back to the kernel and to the Ledger at once; they read as zero
   /// afterwards and must be taken back before they are written. Pages given back before are skipped. Returns the bytes

@@ -120,6 +120,11 @@ plimsoll::LoadRequest load_request(const plimsoll_load_options& options) {
   request.sessions = std::max<int64_t>(1, options.sessions);
   request.speed = options.speed;
   request.keep = options.keep != 0;
+  if (options.kv != nullptr) {
+    request.kv = plimsoll::parse_kv_tiers(options.kv);
+    if (!request.kv)
+      throw Error(ErrorCode::usage, fmt::format("kv is \"{}\", wanted bits as 8 or 8/4", options.kv));
+  }
   if (options.plan != nullptr) request.plan = plimsoll::parse_plan(options.plan, "the plan");
   return request;
 }
@@ -201,7 +206,7 @@ plimsoll_status plimsoll_plan(plimsoll_model* model, const plimsoll_load_options
     const plimsoll::LoadRequest wanted = load_request(read(given));
     const auto turn = model->instance.lock();
     const plimsoll::Forecast said = model->instance.forecast(
-        {.context = wanted.context, .sessions = wanted.sessions, .speed = wanted.speed});
+        {.context = wanted.context, .sessions = wanted.sessions, .kv = wanted.kv, .speed = wanted.speed});
     *json = copied(dumped(plimsoll::plan_json(model->instance.model(), said.plan)));
   });
 }
@@ -212,6 +217,15 @@ plimsoll_status plimsoll_load(plimsoll_model* model, const plimsoll_load_options
     const plimsoll::LoadRequest request = load_request(read(given));
     const auto turn = model->instance.lock();
     model->instance.load(request);
+  });
+}
+
+plimsoll_status plimsoll_move_line(plimsoll_model* model, uint64_t memory) {
+  return guarded([&] {
+    require(model, "model");
+    if (memory == 0) throw Error(ErrorCode::usage, "a line of no bytes");
+    const auto turn = model->instance.lock();
+    model->instance.move_line(memory);
   });
 }
 
@@ -346,12 +360,11 @@ plimsoll_status plimsoll_session_truncate(plimsoll_session* session, int64_t len
   return guarded([&] {
     require(session, "session");
     const auto turn = session->model->instance.lock();
-    const std::vector<plimsoll::TokenId>& tokens = session->session->tokens();
-    if (length < 0 || length > std::ssize(tokens))
+    const auto size = std::ssize(session->session->tokens());
+    if (length < 0 || length > size)
       throw Error(ErrorCode::usage,
-                  fmt::format("the session has {} tokens, {} cannot stay", tokens.size(), length));
-    const std::vector<plimsoll::TokenId> kept(tokens.begin(), tokens.begin() + length);
-    session->session->rewind_to_prefix_of(kept);
+                  fmt::format("the session has {} tokens, {} cannot stay", size, length));
+    session->session->truncate(length);
   });
 }
 
@@ -372,11 +385,9 @@ plimsoll_status plimsoll_session_append(plimsoll_session* session, const plimsol
       watch.show("reading the prompt", plimsoll::Watch::Unit::tokens, done, total);
       return watch.goes_on();
     };
-    if (!session->session->append({tokens, count}, keep_going))
-      throw Error(ErrorCode::interrupted, "stopped");
-    if (logits == nullptr) return;
-    const auto row = session->session->logits();
-    std::copy(row.begin(), row.end(), logits);
+    const plimsoll::Session::Appended appended = session->session->append({tokens, count}, keep_going);
+    if (!appended.is_complete) throw Error(ErrorCode::interrupted, "stopped");
+    if (logits != nullptr) std::ranges::copy(appended.logits, logits);
   });
 }
 

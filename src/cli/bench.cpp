@@ -47,6 +47,7 @@ int bench_command(const Arguments& arguments) {
   Options options("bench", "Speed, beside the limits of this machine measured in the same run.");
   common.declare(options);
   common.declare_measuring(options);
+  common.declare_kv(options);
   constexpr std::int64_t most = std::int64_t{1} << 24;
   options.count("--prompt", prompt, 1, most, "Tokens of the prompt (default 512)");
   options.count("--tokens", tokens, 1, most, "Tokens that are decoded behind it (default 64)");
@@ -65,11 +66,12 @@ int bench_command(const Arguments& arguments) {
   Host host = common.host();
   const OpenModel model = open_model(host, common.model_path());
   PlanNeeds needs;
-  needs.context = request.context(model.facts.description);
+  needs.context = request.context();
+  needs.kv = common.kv_tiers();
   needs.policy = WeightPolicy::fit;
   needs.work = Work::benchmarking;
   for (const std::int64_t batch : request.batches)
-    needs.logit_rows = std::max(needs.logit_rows, batch);
+    needs.branches = needs.logit_rows = std::max(needs.logit_rows, batch);
   const PlanRequest wanted = plan_request(host, model, needs);
   const Plan plan = make_plan(model.facts, wanted);
   check_room(model, wanted, plan, request);

@@ -39,44 +39,19 @@ void show_help(Chat& chat, const std::string& argument);
 // --- the line ---
 
 void show_plan(Chat& chat, const std::string&) {
-  const Terminal terminal = Terminal::of(STDERR_FILENO);
-  const Plan& plan = chat.session.engine().plan();
-  std::string text = draw_line(ledger_accounts(chat.session.engine().context().ledger),
-                               plan.budget_bytes, terminal) +
-                     "\n";
-  const auto used = static_cast<std::int64_t>(chat.session.tokens().size());
-  text +=
-      terminal.styled(
-          Style::dim,
-          fmt::format("context {} of {} tokens, {:.2f} bits per weight, predicted peak {}{}",
-                      grouped(used), grouped(plan.context), plan.bits_per_weight,
-                      format_bytes(plan.peak_bytes),
-                      plan.kl_nats > 0 ? fmt::format(", quality {} nats", format_nats(plan.kl_nats))
-                                       : "")) +
-      "\n";
-  write_error(text);
+  write_error(draw_engine(chat.session.engine(), std::ssize(chat.session.tokens()),
+                          Terminal::of(STDERR_FILENO)));
 }
 
-void show_budget(Chat& chat, const std::string& argument) {
-  const Bytes peak = process_memory().peak, budget = chat.budget();
+void set_budget(Chat& chat, const std::string& argument) {
   if (argument.empty()) {
     show_plan(chat, argument);
-    say(
-        fmt::format("the line is {}, the peak so far {}; /budget SIZE says what another line would "
-                    "take",
-                    format_bytes(budget), format_bytes(peak)));
+    say(fmt::format("the line is {}, the peak so far {}; /budget SIZE moves it",
+                    format_bytes(chat.line.budget()), format_bytes(process_memory().peak)));
     return;
   }
-  const Plan plan = chat.plan_at(parse_bytes(argument));
-  refuse_unless_it_fits(plan);
-  say(fmt::format(
-      "at {}: peak {}, context {} tokens, {:.2f} bits per weight{}{}\n"
-      "start again with --memory {} (/save FILE keeps the conversation, /load FILE brings it back)",
-      format_bytes(plan.budget_bytes), format_bytes(plan.peak_bytes), grouped(plan.context),
-      plan.bits_per_weight,
-      plan.shares.empty() ? "" : fmt::format(" ({})", format_mix(plan.shares)),
-      plan.kl_nats > 0 ? fmt::format(", quality {} nats", format_nats(plan.kl_nats)) : "",
-      argument));
+  chat.line.move_to(parse_bytes(argument));
+  chat.line.finish();
 }
 
 // --- what is said ---
@@ -276,7 +251,7 @@ constexpr std::array commands = std::to_array<ChatCommand>({
     {"load", "FILE", "go on with a conversation from a file", load},
     {"set", "[NAME VALUE]", "show or set temperature, top-k, think, ...", set, false},
     {"plan", "", "what the memory holds", show_plan, false},
-    {"budget", "[SIZE]", "the line, and what another one would take", show_budget, false},
+    {"budget", "[SIZE]", "show the line, or move it", set_budget, false},
     {"quit", "", "leave (Ctrl-D too)", quit, false},
 });
 
@@ -312,15 +287,6 @@ const ChatCommand* find_command(std::string_view name) {
 Reservation Chat::hold(const std::string& what, std::optional<Bytes> bytes) const {
   if (bytes && *bytes <= conversation_bytes(session.engine().plan().context)) return {};
   return host.line.hold_text(what, bytes);
-}
-
-Plan Chat::plan_at(Bytes line) const {
-  // Planning takes memory of its own, which the line must have room for: so much for each tensor.
-  constexpr Bytes of_tensor = 4 * KiB;
-  const Reservation held = hold("planning again", of_tensor * model.facts.tensors.size());
-  PlanRequest another = request;
-  another.budget = line;
-  return make_plan(model.facts, another);
 }
 
 bool is_chat_command(std::string_view message) {

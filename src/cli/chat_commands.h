@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "app/host.h"
+#include "app/moving.h"
 #include "engine/conversation.h"
 #include "plan/plan.h"
 #include "terminal/terminal.h"
@@ -17,18 +17,15 @@ struct Chat {
   Host& host;
   const OpenModel& model;
   Session& session;
+  MovingLine& line;
   GenerateOptions options;
-  PlanRequest request;                       ///< that the session's plan was made for
   std::optional<Conversation> conversation;  ///< without one, each text is written on by itself
   bool leaves = false;
   bool regenerates = false;  ///< an answer is wanted without a question
 
-  Bytes budget() const { return request.budget; }
   /// For something that takes so many bytes for a while: nothing where the plan counted as many for
   /// the conversation. Throws as Line::hold_text does.
   Reservation hold(const std::string& what, std::optional<Bytes> bytes) const;
-  /// The plan for another line; it may not fit. Throws as hold() does, and Error(usage).
-  Plan plan_at(Bytes line) const;
 };
 
 /// Whether a message is for this program: it begins with "/" and a letter, and if it has several

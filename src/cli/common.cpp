@@ -113,6 +113,18 @@ void CommonOptions::declare_context(Options& options, const std::string& help) {
   options.count("--context", context, 1, most_context, help).shared = true;
 }
 
+void CommonOptions::declare_kv(Options& options) {
+  options
+      .choice("--kv", "", {"16", "8", "8/4", "4", "4/2", "2"}, kv,
+              "Bits that keys and values of full pages of the KV cache are kept in; 8/4: keys 8, "
+              "values 4 (default 16)")
+      .shared = true;
+}
+
+std::optional<KvTiers> CommonOptions::kv_tiers() const {
+  return kv ? parse_kv_tiers(*kv) : std::nullopt;
+}
+
 std::string CommonOptions::model_path() const {
   return model.empty() ? bundled_model_path() : resolve_model(model);
 }
@@ -150,13 +162,6 @@ void notice_bundled_model() {
       fmt::format("the bundled model has 4.2 million parameters: it writes like documentation, and "
                   "knows nothing; a real one: {} smollm2",
                   is_in_source_tree() ? "./run" : "plimsoll run"));
-}
-
-std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger) {
-  std::array<Bytes, account_count> accounts{};
-  for (const Account account : all_accounts)
-    accounts[static_cast<std::size_t>(account)] = ledger.used(account);
-  return accounts;
 }
 
 }  // namespace plimsoll

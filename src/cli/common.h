@@ -28,6 +28,7 @@ struct CommonOptions {
   std::optional<Bytes> memory;
   std::optional<std::int64_t> context;
   std::optional<std::int64_t> threads;
+  std::optional<std::string> kv;
   bool json = false;
   bool no_measure = false;  ///< plans go by what is known
 
@@ -40,10 +41,13 @@ struct CommonOptions {
   /// --no-measure, for commands that plan.
   void declare_measuring(Options& options);
   void declare_context(Options& options, const std::string& help);
+  /// --kv, for commands that plan.
+  void declare_kv(Options& options);
 
   /// Of MODEL, or of the bundled model. Throws Error(file_not_found).
   std::string model_path() const;
   int thread_count() const;
+  std::optional<KvTiers> kv_tiers() const;
   /// The line of --memory (or of another size), drawn now, with the workers of --threads (or so many); what is
   /// told and how far things are goes to standard error, unless there is --json. Throws
   /// Error(machine_limit) as decide_budget does.
@@ -56,8 +60,5 @@ struct CommonOptions {
 void notice_rounding(const OpenModel& model, const Plan& plan);
 /// Says on a terminal what can be expected of the bundled model.
 void notice_bundled_model();
-
-/// What the Ledger holds by account, as the line shows it.
-std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);
 
 }  // namespace plimsoll

@@ -30,9 +30,8 @@ Bytes longest_message(const Chat& chat) {
   const Plan& plan = chat.session.engine().plan();
   // What answering will touch may not have been touched yet.
   const Bytes held = std::max(process_memory().resident, plan.peak_bytes);
-  const Bytes room = chat.budget() > held ? chat.budget() - held : 0;
-  return std::max(conversation_bytes(plan.context), room) /
-         bytes_per_typed_byte;
+  const Bytes room = chat.line.budget() > held ? chat.line.budget() - held : 0;
+  return std::max(conversation_bytes(plan.context), room) / bytes_per_typed_byte;
 }
 
 /// What would do instead: a shorter message, or, where this machine has it, more memory.
@@ -43,7 +42,7 @@ Error message_refusal(const Chat& chat, const MessageRefusal& refusal) {
     constexpr Bytes slack = 1 * MiB;
     // The model never takes more than where there is plenty.
     const Bytes enough =
-        bounded_sum({chat.plan_at(usable).peak_bytes, slack,
+        bounded_sum({chat.line.plan_at(usable).peak_bytes, slack,
                      bounded_product({refusal.bytes(), bytes_per_typed_byte})});
     if (enough <= usable)
       hint += fmt::format(", or start with --memory {} or more", round_up(enough, page_bytes));
@@ -146,6 +145,7 @@ class Turn {
     Watch watch = chat_.host.watch;
     watch.keep_going = [this] {
       reader_.listen();
+      chat_.line.between_tokens();
       return !interrupt_.interrupted();
     };
     AnswerStream shown(stream_);

@@ -47,6 +47,7 @@ struct EvalOptions {
         .shared = true;
     common.declare_workers(options);
     common.declare_measuring(options);
+    common.declare_kv(options);
     options.count("--context", common.context, 4, std::int64_t{1} << 30,
                   fmt::format("Tokens per chunk (default {})", default_chunk));
     options.input("--text", "FILE", text, "The text (required)");
@@ -109,6 +110,7 @@ int eval_command(const Arguments& arguments) {
   request.reference = options.reference;
   request.resume = options.resume;
   request.context = *options.common.context;
+  request.kv = options.common.kv_tiers();
   request.chunks = options.chunks.value_or(0);
   // Whether something is in the way is known before the work, when all that is read is known.
   if (options.html) request.opened = [&] { html.emplace(*options.html); };

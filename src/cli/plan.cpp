@@ -31,6 +31,7 @@ struct PlanOptions {
     Options options("plan", "What a model needs, and whether it fits, before anything is loaded.");
     common.declare(options);
     common.declare_measuring(options);
+    common.declare_kv(options);
     common.declare_context(
         options, "Tokens of context of each conversation; without it, the most useful that fits");
     options.count("--sessions", sessions, 1, most_sessions,
@@ -110,6 +111,7 @@ int plan_command(const Arguments& arguments) {
   const Forecast said = forecast(host, model,
                                  {.context = options.common.context,
                                   .sessions = options.sessions.value_or(1),
+                                  .kv = options.common.kv_tiers(),
                                   .converses = options.chat,
                                   .speed = options.speed,
                                   .all_speeds = options.common.json || options.html.has_value(),

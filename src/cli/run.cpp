@@ -135,6 +135,7 @@ int run_command(const Arguments& arguments) {
     held_text = hold.settle(planned_bytes(prompt->text.size(), std::ssize(asked.tokens)));
   }
   if (options.common.context) needs.context = options.common.context;
+  needs.kv = options.common.kv_tiers();
   std::optional<Machine> machine;
   if (options.speed > 0) {
     machine = machine_for_floor(host, formats_of_any_plan(model.facts));
@@ -161,15 +162,20 @@ int run_command(const Arguments& arguments) {
     host.watch.notice = [&asked](const std::string& text) { asked.notices.push_back(text); };
   LoadedModel loaded = load_model(host, *context, model, plan, options.keep);
   std::optional<Session> session(*loaded.engine);
+  MovingLine line(host, *loaded.engine, request, options.memory_file);
   const Terminal terminal = Terminal::of(STDERR_FILENO);
-  if (!json)
-    write_error(draw_line(ledger_accounts(context->ledger), plan.budget_bytes, terminal) + "\n\n");
+  if (!json) {
+    auto accounts = ledger_accounts(context->ledger);
+    // It will be taken as the conversation grows.
+    accounts[static_cast<std::size_t>(Account::kv)] = plan.account(Account::kv);
+    write_error(draw_line(accounts, plan.budget_bytes, terminal) + "\n\n");
+  }
 
   if (!prompt) {
-    Chat chat{host, model, *session, options.generate, request, std::move(conversation)};
+    Chat chat{host, model, *session, line, options.generate, std::move(conversation)};
     converse(chat, *reader);
     reader.reset();
-    write_error(terminal.styled(Style::dim, peak_report(plan.budget_bytes)) + "\n");
+    write_error(terminal.styled(Style::dim, peak_report(line.highest())) + "\n");
     return 0;
   }
 
@@ -182,7 +188,10 @@ int run_command(const Arguments& arguments) {
   {
     const InterruptGuard interrupt;
     Watch watch = host.watch;
-    watch.keep_going = [&interrupt] { return !interrupt.interrupted(); };
+    watch.keep_going = [&] {
+      line.between_tokens();
+      return !interrupt.interrupted();
+    };
     given = answer(
         *session, asked, options.generate,
         [&](const ReasoningSplitter::Piece& piece) {
@@ -204,7 +213,7 @@ int run_command(const Arguments& arguments) {
     write_error(
         terminal.styled(Style::dim,
                         fmt::format("\n{}\n{}", speed_report(generated, options.generate.sampling),
-                                    peak_report(plan.budget_bytes))) +
+                                    peak_report(line.highest()))) +
         "\n");
   }
   if (interrupted) InterruptGuard::end_by_signal();

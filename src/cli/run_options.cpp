@@ -60,6 +60,7 @@ bool RunOptions::parse(const Arguments& arguments) {
   const SamplingOptions sampling;  // what holds where neither options nor the model say otherwise
   common.declare(options);
   common.declare_measuring(options);
+  common.declare_kv(options);
   common.declare_context(options,
                          "Tokens of context; without it, the most useful number that fits");
   options.text("--prompt", "TEXT", prompt,
@@ -105,10 +106,12 @@ bool RunOptions::parse(const Arguments& arguments) {
   options.count("--seed", seed, 0, std::numeric_limits<std::int64_t>::max(),
                 "The same seed gives the same text; without it, a random one");
   options.number("--speed", speed, least_speed, most_speed, speed_help).shared = true;
+  options.input("--memory-file", "FILE", memory_file,
+                "Holds a size, read again on SIGHUP: the line moves there while the answer goes on");
   options.input("--plan", "FILE", plan,
                 "Do exactly what a plan says that plimsoll plan --json has written, its budget "
                 "included, or refuse");
-  for (const char* decided : {"--memory", "--context", "--threads", "--speed"})
+  for (const char* decided : {"--memory", "--context", "--kv", "--threads", "--speed"})
     options.exclusive("--plan", decided);
   options.flag("--keep", keep,
                "Keep weights that are rounded to fit in a file, for the next run with this budget");

@@ -16,7 +16,7 @@ namespace plimsoll {
 
 struct RunOptions {
   CommonOptions common;
-  std::optional<std::string> prompt, system, messages, think, plan;
+  std::optional<std::string> prompt, system, messages, think, plan, memory_file;
   std::vector<std::string> files, variables;
   bool chat = false, raw = false, keep = false, no_history = false, json_lines = false;
   double speed = 0;  ///< 0: none asked for

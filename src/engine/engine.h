@@ -8,7 +8,9 @@
 #include <string_view>
 #include <vector>
 
-#include "cache/kv_cache.h"
+#include "cache/page_pool.h"
+#include "cache/prefix_index.h"
+#include "cache/kv_sequence.h"
 #include "engine/sampler.h"
 #include "file/model_file.h"
 #include "kernels/context.h"
@@ -54,10 +56,17 @@ class Engine {
   const Description& description() const { return model_->facts.description; }
   const Tokenizer& tokenizer() const { return *model_->tokenizer; }
   const Weights& weights() const { return *weights_; }
+  const OpenModel& model() const { return *model_; }
   const Plan& plan() const { return plan_; }
+  /// Of the passes of its sessions.
   Transformer& transformer() const { return *transformer_; }
+  /// Of the KV caches of its sessions.
+  PagePool& pages() const { return *pages_; }
+  /// What its sessions have begun with.
+  PrefixIndex& prefixes() const { return *prefixes_; }
 
  private:
+  friend class Move;
   Context* context_;
   const OpenModel* model_;
   Plan plan_;
@@ -65,33 +74,51 @@ class Engine {
   Reservation runtime_, text_;
   std::unique_ptr<Weights> weights_;
   std::unique_ptr<Transformer> transformer_;
+  std::unique_ptr<PagePool> pages_;
+  std::unique_ptr<PrefixIndex> prefixes_;
 };
 
-/// One sequence of tokens with its KV cache. Not thread-safe.
+/// One sequence of tokens with its KV cache. Not thread-safe; one session of an engine computes at a
+/// time.
 class Session {
  public:
-  /// With room for `context` tokens of the plan's, or for all of them. Throws as Region does.
-  explicit Session(const Engine& engine, std::optional<std::int64_t> context = {});
+  /// That may reach `context` tokens of the plan's, or all of them; memory is taken as it grows, and
+  /// promised, unless it is to find what is left then. Throws Error(budget_exceeded) where the plan's
+  /// sessions have promised all of their room.
+  explicit Session(const Engine& engine, std::optional<std::int64_t> context = {},
+                   KvSequence::Room room = KvSequence::Room::promised);
 
   const Engine& engine() const { return *engine_; }
   const std::vector<TokenId>& tokens() const { return tokens_; }
-  std::int64_t room() const { return cache_.context() - cache_.length(); }
+  std::int64_t room() const { return sequence_.context() - sequence_.length(); }
 
+  struct Appended {
+    bool is_complete = false;  ///< it was not stopped
+    /// After the last token, where it is complete and there was one: [vocabulary]; the caller may
+    /// change them. Valid until the engine's next pass.
+    std::span<float> logits;
+  };
   /// Appends tokens, in chunks. `keep_going(done, total)` is asked before each chunk; false stops
   /// there, with the tokens done so far kept. Throws Error(context_exceeded) before anything is
-  /// done when they do not fit, Error(internal) for ids outside the vocabulary. Returns false if it
-  /// was stopped.
-  bool append(std::span<const TokenId> tokens,
-              const std::function<bool(std::int64_t done, std::int64_t total)>& keep_going = {});
-  /// Logits after the last token: [vocabulary]; may be changed by the caller. The engine's last
-  /// pass was this session's.
-  std::span<float> logits();
+  /// done when they do not fit, Error(internal) for ids outside the vocabulary,
+  /// Error(budget_exceeded) before a chunk that the KV cache has no memory for.
+  Appended append(std::span<const TokenId> tokens,
+                  const std::function<bool(std::int64_t done, std::int64_t total)>& keep_going = {});
   /// Appends tokens and hands every row of logits to `visit(index, row)`, index within `tokens`;
   /// rows of [first_wanted, size). Throws as append does.
   void append_scored(std::span<const TokenId> tokens, std::int64_t first_wanted,
                      const std::function<void(std::int64_t index, std::span<float> row)>& visit);
-  /// Keeps the longest common prefix with `tokens` and forgets the rest. Returns its length.
+  /// Keeps the longest common prefix with `tokens` (or less, where the rest could not be gone on
+  /// with: see KvSequence::truncate) and forgets the rest. Returns its length.
   std::int64_t rewind_to_prefix_of(std::span<const TokenId> tokens);
+  /// The same, or what the engine still knows of the beginning of `tokens`, whoever computed it,
+  /// where that is more.
+  std::int64_t resume(std::span<const TokenId> tokens);
+  /// Others may go on from here: see PrefixIndex::mark_end.
+  void mark_end() { engine_->prefixes().mark_end(sequence_, tokens_); }
+  /// Keeps the first `length` tokens, at most those that there are. Reads some of them again where
+  /// the rest could not be gone on with otherwise; throws as append does.
+  void truncate(std::int64_t length);
   void clear();
 
   /// Appends one token to each of several sessions of one engine in one pass, which reads the
@@ -102,11 +129,12 @@ class Session {
 
  private:
   void check(std::span<const TokenId> tokens) const;
+  void add(std::span<const TokenId> tokens);
 
   const Engine* engine_;
-  KvCache cache_;
+  KvSequence sequence_;
   std::vector<TokenId> tokens_;
-  std::int64_t last_chunk_ = 0;  ///< where this session ended among the tokens of its last pass
+  PrefixIndex::Cursor indexed_;
 };
 
 enum class FinishReason { stop, length, context_full, cancelled };

@@ -67,28 +67,36 @@ bool Generation::step(std::string& text,
                       const std::function<bool(std::int64_t, std::int64_t)>& prefill_progress) {
   if (has_ended_) return false;
   if (!has_begun_) {
-    if (!read_prompt(prefill_progress)) {
+    const Session::Appended read = read_prompt(prefill_progress);
+    if (!read.is_complete) {
       result_.reason = FinishReason::cancelled;
       has_ended_ = true;
       return false;
     }
     // The first token comes from the prompt's own pass; decoding begins with it.
     const auto start = std::chrono::steady_clock::now();
-    const bool goes_on = draw(text);
+    const bool goes_on = draw(read.logits, text);
     result_.prefill_seconds += seconds_since(start);
     return goes_on;
   }
   const auto start = std::chrono::steady_clock::now();
-  session_->append({&result_.tokens.back(), 1});
-  const bool goes_on = draw(text);
+  const bool goes_on = draw(session_->append({&result_.tokens.back(), 1}).logits, text);
   result_.decode_seconds += seconds_since(start);
   return goes_on;
 }
 
-bool Generation::read_prompt(const std::function<bool(std::int64_t, std::int64_t)>& progress) {
+Session::Appended Generation::read_prompt(
+    const std::function<bool(std::int64_t, std::int64_t)>& progress) {
   has_begun_ = true;
   const auto start = std::chrono::steady_clock::now();
-  const bool complete = session_->append(prompt_, progress);
+  if (prompt_.empty()) {
+    // What the session ends with is read again, for its logits.
+    const std::vector<TokenId> all = session_->tokens();
+    const std::int64_t kept = session_->rewind_to_prefix_of(std::span(all).first(all.size() - 1));
+    prompt_.assign(all.begin() + kept, all.end());
+  }
+  const Session::Appended read = session_->append(prompt_, progress);
+  session_->mark_end();
   result_.prompt_tokens = static_cast<std::int64_t>(prompt_.size());
   result_.prefill_seconds = seconds_since(start);
   prompt_ = {};  // the session has it
@@ -99,18 +107,17 @@ bool Generation::read_prompt(const std::function<bool(std::int64_t, std::int64_t
   constexpr std::size_t usual_text = 4;
   result_.tokens.reserve(room);
   result_.text.reserve(room * usual_text);
-  return complete;
+  return read;
 }
 
-/// The next token from the last pass, which was this session's.
-bool Generation::draw(std::string& text) {
+bool Generation::draw(std::span<float> logits, std::string& text) {
   if (options_.max_tokens >= 0 &&
       static_cast<std::int64_t>(result_.tokens.size()) >= options_.max_tokens) {
     end(FinishReason::length, text);
     return false;
   }
   const Tokenizer& tokenizer = session_->engine().tokenizer();
-  const TokenId token = sampler_.sample(session_->logits(), session_->tokens());
+  const TokenId token = sampler_.sample(logits, session_->tokens());
   if (tokenizer.is_end_of_generation(token)) {
     end(FinishReason::stop, text);
     return false;
@@ -134,6 +141,7 @@ bool Generation::draw(std::string& text) {
 void Generation::end(FinishReason reason, std::string& text) {
   has_ended_ = true;
   result_.reason = reason;
+  session_->mark_end();
   if (stops_.found()) return;
   std::string more = stops_.push(detokenizer_.flush());
   if (!stops_.found()) more += stops_.flush();

@@ -33,8 +33,9 @@ class Generation {
   Generated take() { return std::move(result_); }
 
  private:
-  bool read_prompt(const std::function<bool(std::int64_t, std::int64_t)>& progress);
-  bool draw(std::string& text);
+  Session::Appended read_prompt(const std::function<bool(std::int64_t, std::int64_t)>& progress);
+  /// The next token from the logits of the last one.
+  bool draw(std::span<float> logits, std::string& text);
   void end(FinishReason reason, std::string& text);
 
   Session* session_;

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "cache/kv_cache.h"
+#include "cache/kv_sequence.h"
 #include "kernels/context.h"
 #include "model/transformer.h"
 
@@ -42,9 +42,11 @@ class LayerRunner {
 
  private:
   SequencePart part(std::int64_t tokens);
+  /// Lays out a pass of `tokens` positions from 0 on and gives its residual stream.
+  std::span<float> begin(std::int64_t tokens);
 
-  const Description& description_;
-  KvCache cache_;
+  PagePool pool_;
+  KvSequence sequence_;
   Transformer transformer_;
   std::vector<TokenId> placeholders_;  ///< the passes of layers do not look at tokens
 };

@@ -96,6 +96,27 @@ MatmulOp Matrix::op(float* y, std::int64_t y_stride) const {
   return op;
 }
 
+Bytes Matrix::bytes() const { return is_coded() ? planes_.bytes() : memory_.size(); }
+
+bool Matrix::is_whole(const Format& format) const {
+  if (format_ != &format) return false;
+  if (!is_coded()) return true;
+  for (std::int64_t tile = 0; tile * tile_rows < planes_.rows(); ++tile)
+    if (planes_.level(tile) < format.layout.bits) return false;
+  return true;
+}
+
+Bytes Matrix::drop_planes(Bytes most, int least_bits) {
+  Bytes given = 0;
+  if (!is_coded()) return 0;
+  const std::int64_t tiles = (planes_.rows() + tile_rows - 1) / tile_rows;
+  for (const int level : {6, 5, 4, 3, 2}) {
+    if (level < least_bits || bytes() <= most) break;
+    if (level < format_->layout.bits) given += planes_.drop(level, 0, tiles);
+  }
+  return given;
+}
+
 void Matrix::append_spans(std::vector<std::span<const std::byte>>& spans) const {
   if (is_coded()) {
     planes_.append_spans(spans);
@@ -308,6 +329,48 @@ void Weights::load(Context& context, const ModelFile& file, const Formats& forma
     if (worker == 0 && progress) progress({done.load(), state.total});
   });
   if (progress) progress({state.total, state.total});
+}
+
+Bytes Weights::held_bytes(std::size_t use) const {
+  return uses_[use].slot.is_vector() ? 0 : matrix(uses_[use].slot.id()).bytes();
+}
+
+bool Weights::is_held_as(std::size_t use, const Format& format) const {
+  return uses_[use].slot.is_vector() || matrix(uses_[use].slot.id()).is_whole(format);
+}
+
+Bytes Weights::drop_planes(std::size_t use, Bytes most, int least_bits) {
+  if (uses_[use].slot.is_vector()) return 0;
+  return matrices_[matrix_place(uses_[use].slot.id())].drop_planes(most, least_bits);
+}
+
+void Weights::hold_as(Context& context, const ModelFile& file, std::size_t use,
+                      const Conversion& source) {
+  Matrix& matrix = matrices_[matrix_place(uses_[use].slot.id())];
+  const TensorInfo& info = *source.info;
+  const std::int64_t step = chunk_rows(info), chunks = (info.rows() + step - 1) / step;
+  const Bytes slot = std::max(page_bytes, Matrix::staging_bytes(source)),
+              added = Matrix::memory_bytes(source), given = matrix.bytes();
+  Ledger& ledger = context.ledger;
+  // While the old one is still there: what the new one and its staging take beyond it, on as many
+  // workers as there is room for.
+  Reservation ahead;
+  int workers = staging_slots(context.threads.size());
+  for (;; --workers) try {
+      const Bytes wanted = added + static_cast<Bytes>(workers) * slot;
+      ahead = ledger.reserve(Account::io, wanted - std::min(wanted, given));
+      break;
+    } catch (const Error&) {
+      if (workers == 1) throw;
+    }
+  matrix = {};
+  ahead = {};
+  const Staging staging(ledger, slot, workers);
+  matrix = Matrix(ledger, source);
+  staging.parallel_for(context.threads, chunks, [&](std::int64_t chunk, int, auto* memory) {
+    matrix.load_rows(context.kernels, file, source, chunk * step,
+                     std::min((chunk + 1) * step, info.rows()), memory);
+  });
 }
 
 const Matrix& Weights::matrix(const TensorId& id) const {

@@ -50,6 +50,14 @@ class Matrix {
   void load_rows(const Kernels& kernels, const ModelFile& file, const Conversion& source,
                  std::int64_t begin, std::int64_t end, std::byte* staging);
 
+  /// Bytes held now.
+  Bytes bytes() const;
+  /// At all bits of this format.
+  bool is_whole(const Format& format) const;
+  /// Drops leading planes until it holds at most `most` bytes or codes of `least_bits`; of codes
+  /// whose bits can be dropped (see PlaneTensor::drop). Returns the bytes given back.
+  Bytes drop_planes(Bytes most, int least_bits);
+
   /// Memory that a product reads.
   void append_spans(std::vector<std::span<const std::byte>>& spans) const;
 
@@ -99,6 +107,19 @@ class Weights {
   /// Loads the matrices of one layer (-1: the model's own) as the file has them and lets go of all
   /// others. Of what without_matrices() made. Throws as loading does.
   void take_layer(Context& context, const ModelFile& file, std::int64_t layer);
+
+  /// Bytes that the tensor at position `use` of find_tensors() holds; 0 for vectors.
+  Bytes held_bytes(std::size_t use) const;
+  /// Whether it is in this format, with all of its bits.
+  bool is_held_as(std::size_t use, const Format& format) const;
+  /// See Matrix::drop_planes. At once.
+  Bytes drop_planes(std::size_t use, Bytes most, int least_bits);
+  /// What hold_as() reserves besides for a moment, on as many workers as there is room for.
+  static Bytes conversion_bytes(const Conversion& source) { return Matrix::staging_bytes(source); }
+  /// Holds it in another format, read anew from the model's file; what it held is given back before.
+  /// Nobody may compute meanwhile. Throws as Ledger::reserve does before anything has changed, and
+  /// as reading does, after which the tensor cannot be used.
+  void hold_as(Context& context, const ModelFile& file, std::size_t use, const Conversion& source);
 
   /// Empty Matrix or null for a tensor that the model does not have.
   const Matrix& matrix(const TensorId& id) const;

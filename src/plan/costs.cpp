@@ -96,7 +96,7 @@ class NonProducts {
   double decode_attention(std::int64_t depth, std::int64_t sequences) const {
     const double each = static_cast<double>(d_.kv_heads * d_.head_dim) * machine_.key_seconds +
                         static_cast<double>(d_.heads * d_.head_dim) * machine_.query_seconds;
-    const std::int64_t parts = sequences <= split_queries ? depth / attention_part + 1 : 1;
+    const std::int64_t parts = sequences <= few_queries ? depth / attention_part + 1 : 1;
     const double compute = each * share(d_.kv_heads * sequences * parts, threads_);
     const double bytes =
         static_cast<double>(2 * sizeof(std::uint16_t) * d_.kv_heads * (d_.head_dim + 1));
@@ -137,9 +137,9 @@ class NonProducts {
 };
 
 /// One pass through a model.
-class Pass {
+class PassCosts {
  public:
-  Pass(const Machine& machine, const ModelShape& shape, int threads)
+  PassCosts(const Machine& machine, const ModelShape& shape, int threads)
       : machine_(machine),
         shape_(shape),
         is_product_(find_products(shape.uses)),
@@ -185,7 +185,7 @@ class Pass {
 }  // namespace
 
 WeightPlace weight_place(const Machine& machine, const ModelShape& shape) {
-  return Pass(machine, shape, 1).place();
+  return PassCosts(machine, shape, 1).place();
 }
 
 double decode_seconds(const Machine& machine, const Format& format, std::int64_t rows,
@@ -199,7 +199,7 @@ double decode_seconds(const Machine& machine, const Format& format, std::int64_t
 
 double decode_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
                       std::int64_t sequences, int threads) {
-  const Pass pass(machine, shape, threads);
+  const PassCosts pass(machine, shape, threads);
   return (pass.products(sequences, sequences) + pass.others().elementwise(sequences, sequences) +
           pass.others().decode_attention(depth, sequences)) /
          machine.usual_reach(threads, pass.place(), Phase::decode);
@@ -215,7 +215,7 @@ double decode_seconds_without_products(const Machine& machine, const Description
 
 double prefill_seconds(const Machine& machine, const ModelShape& shape, std::int64_t depth,
                        std::int64_t tokens, std::int64_t chunk_tokens, int threads) {
-  const Pass pass(machine, shape, threads);
+  const PassCosts pass(machine, shape, threads);
   double total = 0;
   for (std::int64_t done = 0; done < tokens; done += chunk_tokens) {
     const std::int64_t count = std::min(chunk_tokens, tokens - done);

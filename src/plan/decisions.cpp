@@ -28,11 +28,35 @@ std::int64_t count(const nlohmann::json& json, const char* key, std::int64_t mos
   return value;
 }
 
+/// By layer.
+std::vector<KvTiers> parse_kv(const nlohmann::json& json, std::int64_t layers) {
+  const auto found = json.find("kv");
+  if (found == json.end() || !found->is_array()) refuse("kv is no array");
+  if (!found->empty() && std::ssize(*found) != layers)
+    refuse(fmt::format("kv has {} layers, the model {}", found->size(), layers));
+  std::vector<KvTiers> kv;
+  for (const nlohmann::json& layer : *found) {
+    const auto tiers = layer.is_string()
+                           ? parse_kv_tiers(layer.get_ref<const std::string&>())
+                           : std::nullopt;
+    if (!tiers) refuse(fmt::format("kv is {}, wanted bits of keys and values as 8/4", layer.dump()));
+    kv.push_back(*tiers);
+  }
+  return kv;
+}
+
+nlohmann::json kv_names(const std::vector<KvTiers>& kv) {
+  nlohmann::json names = nlohmann::json::array();
+  for (const KvTiers& tiers : kv) names.push_back(name(tiers));
+  return names;
+}
+
 }  // namespace
 
 Decisions decisions_of(const Plan& plan) {
-  return {plan.budget_bytes, plan.context, plan.sessions, plan.chunk_tokens,
-          plan.logit_rows,   plan.threads, plan.formats};
+  return {plan.budget_bytes, plan.context,    plan.sessions, plan.branches,
+          plan.chunk_tokens, plan.logit_rows, plan.threads, plan.kv,
+          plan.formats};
 }
 
 nlohmann::json to_json(const Decisions& decisions, const ModelFacts& facts) {
@@ -45,9 +69,11 @@ nlohmann::json to_json(const Decisions& decisions, const ModelFacts& facts) {
   return {{"budget_bytes", decisions.budget_bytes},
           {"context", decisions.context},
           {"sessions", decisions.sessions},
+          {"branches", decisions.branches},
           {"chunk_tokens", decisions.chunk_tokens},
           {"logit_rows", decisions.logit_rows},
           {"threads", decisions.threads},
+          {"kv", kv_names(decisions.kv)},
           {"formats", formats}};
 }
 
@@ -59,9 +85,11 @@ Decisions parse_decisions(const nlohmann::json& json, const ModelFacts& facts) {
       static_cast<Bytes>(count(json, "budget_bytes", std::numeric_limits<std::int64_t>::max()));
   decisions.context = count(json, "context", most);
   decisions.sessions = count(json, "sessions", 1 << 20);
+  decisions.branches = count(json, "branches", 1 << 20);
   decisions.chunk_tokens = count(json, "chunk_tokens", most);
   decisions.logit_rows = count(json, "logit_rows", most);
   decisions.threads = static_cast<int>(count(json, "threads", 1 << 16));
+  decisions.kv = parse_kv(json, facts.description.layers);
   const auto formats = json.find("formats");
   if (formats == json.end() || !formats->is_object()) refuse("formats are no object");
   if (formats->empty()) return decisions;

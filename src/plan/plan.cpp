@@ -10,7 +10,7 @@
 #include "base/bounded.h"
 #include "base/error.h"
 #include "base/region.h"
-#include "cache/kv_cache.h"
+#include "cache/kv_shape.h"
 #include "model/transformer.h"
 #include "plan/costs.h"
 #include "plan/decisions.h"
@@ -65,6 +65,7 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   plan.slack_bytes = request.runtime_slack;
   plan.context = context;
   plan.sessions = request.sessions;
+  plan.branches = request.branches;
   plan.chunk_tokens = std::min(chunk, context * request.sessions);
   plan.logit_rows = std::min(std::max(request.logit_rows, request.sessions), plan.chunk_tokens);
   plan.threads = request.threads;
@@ -72,10 +73,13 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
                                                 static_cast<double>(facts.parameters)
                                           : 0;
   const auto sessions = static_cast<Bytes>(request.sessions);
+  plan.kv = request.kv;
+  const KvShape shape = kv_shape(d, plan.kv);
   const Bytes conversation = request.converses ? conversation_bytes(context) : 0;
   const Bytes runtime = bounded_sum(
       {request.runtime_bytes, weights.formats.empty() ? 0 : request.of_rounding,
-       bounded_product({sessions, bounded_sum({sequence_bytes(context), conversation})}),
+       bounded_product({sessions, bounded_sum({sequence_bytes(context), conversation,
+                                               kv_table_bytes(shape, context)})}),
        bounded_product({sessions - 1, drawing_bytes(d)})});
   const auto set = [&plan](Account a, Bytes bytes) {
     plan.accounts[static_cast<std::size_t>(a)] = bytes;
@@ -83,10 +87,12 @@ Plan sized(const ModelFacts& facts, const PlanRequest& request, const HeldWeight
   plan.formats = weights.formats;
   plan.kl_nats = weights.kl_nats;
   set(Account::weights, weights.bytes);
-  set(Account::kv, bounded_product({sessions, KvCache::memory_bytes(
-                                                  {d.layers, d.kv_heads, d.head_dim}, context)}));
+  set(Account::kv, KvNeeds(shape, {request.sessions, request.branches, context, plan.chunk_tokens})
+                       .bytes);
   set(Account::activations,
-      ActivationLayout(d, context, plan.chunk_tokens, plan.logit_rows, request.threads).total);
+      ActivationLayout(d, context, plan.chunk_tokens, plan.logit_rows, request.threads,
+                       request.sessions * request.branches)
+          .total);
   const Bytes text = bounded_sum({facts.text_bytes, request.held_text});
   set(Account::text, text);
   set(Account::runtime, runtime);
@@ -333,12 +339,50 @@ Bytes conversation_bytes(std::int64_t context) {
   return bounded_product({static_cast<Bytes>(context), of_token});
 }
 
+Plan plan_move(const ModelFacts& facts, const PlanRequest& asked, const Plan& now, Bytes budget) {
+  PlanRequest request = asked;
+  request.budget = budget;
+  request.policy = WeightPolicy::fit;
+  request.sessions = now.sessions;
+  request.branches = now.branches;
+  request.threads = now.threads;
+  request.logit_rows = now.logit_rows;
+  request.kv = now.kv;
+  Decisions decisions = decisions_of(now);
+  decisions.budget_bytes = budget;
+  const auto fits = [&](const Plan& plan, Bytes staging) {
+    const Bytes moving = bounded_sum({plan.running_bytes, staging});
+    return bounded_sum({moving, page_table_bytes(moving)}) <= budget;
+  };
+  decisions.formats = {};
+  Plan whole = forecast_plan(facts, request, decisions);
+  if (facts.tensors.empty() || fits(whole, facts.staging_bytes_per_worker)) {
+    whole.fits = fits(whole, facts.staging_bytes_per_worker);
+    return whole;
+  }
+  const QualityModel quality = quality_for(facts, request);
+  const FormatChoices choices(facts, quality, request.rounding);
+  const Bytes staging = choices.most_staging_bytes_per_worker();
+  const Plan frame = sized(facts, request, choices.smallest(), now.context, now.chunk_tokens);
+  const Bytes others = frame.running_bytes - frame.account(Account::weights) + staging;
+  const Bytes resident = resident_limit(budget);
+  const HeldWeights held = choices.best(resident - std::min(resident, others));
+  decisions.formats = held.formats;
+  Plan plan = forecast_plan(facts, request, decisions);
+  plan.fits = fits(plan, staging);
+  const Bytes least = bounded_sum({frame.running_bytes, staging});
+  if (!plan.fits) plan.peak_bytes = round_up(least + page_table_bytes(least), page_bytes);
+  return plan;
+}
+
 Plan forecast_plan(const ModelFacts& facts, const PlanRequest& asked, const Decisions& decisions) {
   PlanRequest request = asked;
   request.budget = decisions.budget_bytes;
   request.sessions = decisions.sessions;
   request.threads = decisions.threads;
   request.logit_rows = decisions.logit_rows;
+  request.branches = decisions.branches;
+  request.kv = decisions.kv;
   const bool rounds = !decisions.formats.empty();
   const HeldWeights as_file = weights_of_file(facts);
   if (!rounds && (request.policy == WeightPolicy::exact || facts.tensors.empty())) {
@@ -431,6 +475,7 @@ nlohmann::json to_json(const Plan& plan) {
           {"accounts", accounts},
           {"context", plan.context},
           {"sessions", plan.sessions},
+          {"kv", describe(plan.kv)},
           {"largest_context", plan.largest_context},
           {"least_bytes", plan.least_bytes},
           {"least_context", plan.least_context},

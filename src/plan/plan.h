@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "base/ledger.h"
 #include "model/description.h"
+#include "model/kv.h"
 #include "model/tensors.h"
 #include "plan/quality.h"
 
@@ -54,6 +55,11 @@ struct PlanRequest {
   /// Tokens of KV cache of each session; without it, the most useful that fits.
   std::optional<std::int64_t> context;
   std::int64_t sessions = 1;  ///< conversations at the same time
+  /// What the KV cache of each layer is kept in; empty: in 16 bits.
+  std::vector<KvTiers> kv;
+  /// Sequences that the tokens of one session's context are divided among, where there may be more
+  /// than one.
+  std::int64_t branches = 1;
   /// Messages are typed, and kept as texts besides: see conversation_bytes().
   bool converses = false;
   int threads = 1;
@@ -104,6 +110,9 @@ struct Plan {
   bool counts_process = true;                   ///< the request's
   std::int64_t context = 0;                     ///< of each session
   std::int64_t sessions = 1;
+  std::int64_t branches = 1;  ///< the request's
+  /// What the KV cache of each layer is kept in; empty: in 16 bits.
+  std::vector<KvTiers> kv;
   /// That would fit this budget, up to what the model was trained for or what was asked for; 0 for
   /// none.
   std::int64_t largest_context = 0;

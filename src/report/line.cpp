@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "base/numbers.h"
+
 namespace plimsoll {
 namespace {
 
@@ -159,6 +161,25 @@ std::string draw_line(const std::array<Bytes, account_count>& accounts, Bytes bu
     }
   }
   return out;
+}
+
+std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger) {
+  std::array<Bytes, account_count> accounts{};
+  for (const Account account : all_accounts)
+    accounts[static_cast<std::size_t>(account)] = ledger.used(account);
+  return accounts;
+}
+
+std::string draw_engine(const Engine& engine, std::int64_t tokens, const Terminal& terminal) {
+  const Plan& plan = engine.plan();
+  std::string quality;
+  if (plan.kl_nats > 0) quality = fmt::format(", quality {} nats", format_nats(plan.kl_nats));
+  const std::string facts =
+      fmt::format("context {} of {} tokens in {} bits, {:.2f} bits per weight, predicted peak {}{}",
+                  grouped(tokens), grouped(plan.context), describe(plan.kv), plan.bits_per_weight,
+                  format_bytes(plan.peak_bytes), quality);
+  return draw_line(ledger_accounts(engine.context().ledger), plan.budget_bytes, terminal) + "\n" +
+         terminal.styled(Style::dim, facts) + "\n";
 }
 
 }  // namespace plimsoll

@@ -7,6 +7,7 @@
 
 #include "base/bytes.h"
 #include "base/ledger.h"
+#include "engine/engine.h"
 #include "terminal/terminal.h"
 
 namespace plimsoll {
@@ -20,6 +21,12 @@ namespace plimsoll {
 /// long as there are cells, the rest in proportion.
 std::string draw_line(const std::array<Bytes, account_count>& accounts, Bytes budget,
                       const Terminal& terminal);
+
+/// What the Ledger holds by account, as the line shows it.
+std::array<Bytes, account_count> ledger_accounts(const Ledger& ledger);
+
+/// What a loaded model holds, and how many tokens of its context are in use; whole lines.
+std::string draw_engine(const Engine& engine, std::int64_t tokens, const Terminal& terminal);
 
 /// The bar and the sum alone, one line.
 std::string draw_bar(const std::array<Bytes, account_count>& accounts, Bytes budget,

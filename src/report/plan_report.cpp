@@ -33,9 +33,12 @@ std::string reason(Account account, const OpenModel& model, const Plan& plan) {
                          format_count(static_cast<double>(model.facts.parameters)),
                          plan.bits_per_weight);
     case Account::kv:
-      return plan.sessions == 1 ? fmt::format("{} tokens of context", grouped(plan.context))
-                                : fmt::format("{} conversations of {} tokens",
-                                              grouped(plan.sessions), grouped(plan.context));
+      return fmt::format("{} in {} bits",
+                         plan.sessions == 1
+                             ? fmt::format("{} tokens of context", grouped(plan.context))
+                             : fmt::format("{} conversations of {} tokens", grouped(plan.sessions),
+                                           grouped(plan.context)),
+                         describe(plan.kv));
     case Account::activations:
       return fmt::format("{} tokens at a time, {} thread{}", plan.chunk_tokens, plan.threads,
                          plan.threads == 1 ? "" : "s");

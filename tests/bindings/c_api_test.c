@@ -182,6 +182,18 @@ static void test_answers(const char* path) {
 
   Heard heard = {"", 0, 0, 0};
   plimsoll_generate_options options = greedy(24, &heard);
+  /* The line moves, and back; where it cannot go, nothing has changed. */
+  char* held = NULL;
+  CHECK(plimsoll_memory(model, &held) == PLIMSOLL_OK);
+  const uint64_t line = strtoull(strstr(held, "\"budget_bytes\": ") + 16, NULL, 10),
+                 used = strtoull(strstr(held, "\"used_bytes\": ") + 14, NULL, 10);
+  plimsoll_free(held);
+  CHECK(plimsoll_move_line(model, 1 << 20) == PLIMSOLL_REFUSED);
+  CHECK(plimsoll_move_line(model, used - (2 << 20)) == PLIMSOLL_OK);
+  CHECK(plimsoll_memory(model, &held) == PLIMSOLL_OK);
+  CHECK(strtoull(strstr(held, "\"used_bytes\": ") + 14, NULL, 10) <= used - (2 << 20));
+  plimsoll_free(held);
+  CHECK(plimsoll_move_line(model, line) == PLIMSOLL_OK);
   plimsoll_answer answer = {sizeof answer};
   CHECK(plimsoll_generate(session, "The kernel keeps", &options, &answer) == PLIMSOLL_OK);
   CHECK(strcmp(answer.text, heard.text) == 0 && answer.tokens == 24);

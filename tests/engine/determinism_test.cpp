@@ -23,8 +23,7 @@ std::vector<TokenId> random_tokens(std::int64_t count, std::uint32_t seed) {
 }
 
 std::vector<float> logits_after(Session& session, std::span<const TokenId> tokens) {
-  session.append(tokens);
-  const std::span<float> logits = session.logits();
+  const std::span<float> logits = session.append(tokens).logits;
   return {logits.begin(), logits.end()};
 }
 
@@ -32,6 +31,7 @@ struct DeterminismCase {
   std::string family;
   FormatId format;
   Isa isa;
+  const char* kv = "16";
 };
 
 class Determinism : public ::testing::TestWithParam<DeterminismCase> {
@@ -54,6 +54,7 @@ class Determinism : public ::testing::TestWithParam<DeterminismCase> {
     path_ = folder_.file("model.gguf");
     test::write_synthetic_model(path_, model, 2);
     options_.isa = GetParam().isa;
+    options_.kv = *parse_kv_tiers(GetParam().kv);
   }
 
   /// The logits of every token from `depth` on, one pass each, after a prompt of `depth` tokens.
@@ -95,6 +96,7 @@ class Determinism : public ::testing::TestWithParam<DeterminismCase> {
     const std::size_t most = *std::max_element(sizes.begin(), sizes.end());
     constexpr std::size_t steps = 3;
     options_.logit_rows = static_cast<std::int64_t>(most);
+    options_.branches = options_.logit_rows + 1;
     const std::int64_t each = depth + static_cast<std::int64_t>(steps * sizes.size()) + 8;
     options_.context = (each + 64) * static_cast<std::int64_t>(most + 1);
     test::Loaded loaded(path_, options_);
@@ -196,12 +198,22 @@ std::vector<DeterminismCase> determinism_cases() {
           std::pair{"qwen3", FormatId::Q6_K}, std::pair{"gemma2", FormatId::F16},
           std::pair{"gemma3", FormatId::Q8_0}, std::pair{"phi3", FormatId::BF16}})
       cases.push_back({family, format, isa});
+  for (const Isa isa : supported_isas())
+    for (const auto& [family, kv] :
+         {std::pair{"llama", "8"}, std::pair{"qwen2", "8/4"}, std::pair{"gemma3", "4/2"},
+          std::pair{"phi3", "16/4"}, std::pair{"qwen3", "2/16"}})
+      cases.push_back({family, FormatId::Q8_0, isa, kv});
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, Determinism, ::testing::ValuesIn(determinism_cases()),
                          [](const auto& row) {
-                           return row.param.family + "_" + std::string(name(row.param.isa));
+                           std::string text =
+                               row.param.family + "_" + std::string(name(row.param.isa));
+                           if (row.param.kv != std::string("16"))
+                             text += "_kv_" + std::string(row.param.kv);
+                           std::ranges::replace(text, '/', '_');
+                           return text;
                          });
 
 }  // namespace

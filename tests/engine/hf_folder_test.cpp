@@ -134,9 +134,8 @@ TEST_P(HfFolder, GivesTheSameLogits) {
   test::Loaded gguf(gguf_), hf(hf_);
   std::vector<TokenId> tokens;
   for (TokenId i = 0; i < 60; ++i) tokens.push_back(i * 7 % 500);
-  gguf.session->append(tokens);
-  hf.session->append(tokens);
-  const auto wanted = gguf.session->logits(), found = hf.session->logits();
+  const auto wanted = gguf.session->append(tokens).logits,
+             found = hf.session->append(tokens).logits;
   ASSERT_TRUE(std::equal(wanted.begin(), wanted.end(), found.begin(), found.end()));
   EXPECT_EQ(gguf.model.tokenizer->encode("a word w1 and w22"),
             hf.model.tokenizer->encode("a word w1 and w22"));

@@ -43,8 +43,7 @@ class KeptWeights : public ::testing::Test {
     const Engine engine(context, model, plan, {}, kept);
     Session session(engine);
     const std::vector<TokenId> tokens = {1, 270, 300, 11};
-    session.append(tokens);
-    const std::span<float> row = session.logits();
+    const std::span<float> row = session.append(tokens).logits;
     return {row.begin(), row.end()};
   }
 

@@ -64,8 +64,7 @@ void write_with_idle_neuron(const std::string& source, const std::string& path) 
 std::vector<float> logits(const std::string& path) {
   const test::Loaded loaded(path);
   const std::vector<TokenId> tokens = {1, 270, 300, 11, 265};
-  loaded.session->append(tokens);
-  const std::span<float> row = loaded.session->logits();
+  const std::span<float> row = loaded.session->append(tokens).logits;
   return {row.begin(), row.end()};
 }
 
@@ -125,8 +124,8 @@ TEST_P(NarrowModel, ItsMatricesAreOnesToEveryLayer) {
   const Engine engine(context, open, plan);
   Session session(engine);
   const std::vector<TokenId> tokens = {1, 270};
-  session.append(tokens);
-  EXPECT_TRUE(std::ranges::all_of(session.logits(), [](float x) { return std::isfinite(x); }));
+  EXPECT_TRUE(std::ranges::all_of(session.append(tokens).logits,
+                                  [](float x) { return std::isfinite(x); }));
 }
 
 std::vector<std::string> family_names() {

@@ -24,8 +24,7 @@ std::vector<TokenId> random_tokens(std::int64_t count, std::int64_t vocabulary,
 }
 
 std::vector<float> logits_after(Session& session, std::span<const TokenId> tokens) {
-  session.append(tokens);
-  const std::span<float> logits = session.logits();
+  const std::span<float> logits = session.append(tokens).logits;
   return {logits.begin(), logits.end()};
 }
 
@@ -131,6 +130,7 @@ TEST_P(EveryFamily, RewindingForgetsWhatCameAfter) {
 TEST_P(EveryFamily, SequencesTogetherAreTheSameAsAlone) {
   test::LoadOptions options;
   options.logit_rows = 11;
+  options.branches = 13;
   options.context = 64 * 24;  // 22 sessions, in whole pages each
   test::Loaded loaded(path_, options);
   loaded.session.reset();
@@ -186,9 +186,28 @@ TEST_P(EveryFamily, HoldsWhatThePlanSays) {
   test::LoadOptions options;
   options.context = 200;
   test::Loaded loaded(path_, options);
+  const Ledger& ledger = loaded.context.ledger;
   for (const Account account :
-       {Account::weights, Account::kv, Account::activations, Account::text, Account::runtime})
-    EXPECT_EQ(loaded.context.ledger.used(account), loaded.plan.account(account)) << name(account);
+       {Account::weights, Account::activations, Account::text, Account::runtime})
+    EXPECT_EQ(ledger.used(account), loaded.plan.account(account)) << name(account);
+  // The KV cache grows with what is in it, up to what was said. With windows, layers hold more than
+  // theirs only while a pass is in them.
+  EXPECT_EQ(ledger.used(Account::kv), 0u);
+  loaded.session->append(random_tokens(200, 512, 4));
+  const Bytes said = loaded.plan.account(Account::kv);
+  const bool has_windows = std::ranges::any_of(
+      loaded.engine->description().per_layer,
+      [](const LayerDescription& layer) { return layer.window > 0; });
+  if (has_windows)
+    EXPECT_LE(ledger.used(Account::kv), said);
+  else
+    EXPECT_EQ(ledger.used(Account::kv), said);
+  // What it has begun with stays for others until the room is wanted.
+  loaded.session.reset();
+  while (loaded.engine->prefixes().reclaim()) {
+  }
+  loaded.engine->pages().trim();
+  EXPECT_EQ(ledger.used(Account::kv), 0u);
   EXPECT_EQ(loaded.context.ledger.used(Account::io), 0u);
   EXPECT_LE(loaded.context.ledger.peak(), loaded.plan.peak_bytes);
 }
@@ -294,7 +313,8 @@ TEST(Session, StopsBetweenChunksWhenAsked) {
   test::Loaded loaded(test::bundled_model(), options);
   const auto tokens = random_tokens(100, 4096, 7);
   EXPECT_FALSE(
-      loaded.session->append(tokens, [](std::int64_t done, std::int64_t) { return done < 32; }));
+      loaded.session->append(tokens, [](std::int64_t done, std::int64_t) { return done < 32; })
+          .is_complete);
   EXPECT_EQ(loaded.session->tokens().size(), 32u);
 }
 

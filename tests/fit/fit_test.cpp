@@ -46,8 +46,7 @@ TEST_P(Families, LayerByLayerIsTheForwardPass) {
   test::Loaded loaded(path());
   const Description& d = loaded.model.facts.description;
   const Sequence tokens = random_sequences(1, 40, d.vocabulary, 1)[0];
-  loaded.session->append(tokens);
-  const std::span<float> last = loaded.session->logits();
+  const std::span<float> last = loaded.session->append(tokens).logits;
   const std::vector<float> expected(last.begin(), last.end());
 
   Context context(2, choose_isa());
@@ -106,8 +105,7 @@ TEST_P(Families, FilesHoldWhatWasAskedFor) {
     }
     // It runs.
     test::Loaded loaded(output());
-    loaded.session->append(sequences[0]);
-    for (const float logit : loaded.session->logits()) ASSERT_TRUE(std::isfinite(logit));
+    for (const float logit : loaded.session->append(sequences[0]).logits) ASSERT_TRUE(std::isfinite(logit));
   }
 }
 
@@ -245,13 +243,12 @@ class Trained : public testing::Test {
     for (std::int64_t i = 0; i < count; ++i) {
       Sequence text = {*loaded.model.tokenizer->bos()};
       loaded.session->clear();
-      loaded.session->append(text);
+      std::span<float> logits = loaded.session->append(text).logits;
       while (text.size() < 256) {
-        const std::span<float> logits = loaded.session->logits();
         loaded.context.kernels.softmax(logits.data(), static_cast<std::int64_t>(logits.size()));
         std::discrete_distribution<TokenId> distribution(logits.begin(), logits.end());
         text.push_back(distribution(random));
-        if (text.size() < 256) loaded.session->append({&text.back(), 1});
+        if (text.size() < 256) logits = loaded.session->append({&text.back(), 1}).logits;
       }
       texts.push_back(std::move(text));
     }

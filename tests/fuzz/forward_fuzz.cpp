@@ -30,8 +30,7 @@ void run(const OpenModel& model, WeightPolicy policy) {
   Session session(engine);
   const TokenId tokens[] = {0, static_cast<TokenId>(model.facts.description.vocabulary - 1)};
   session.append(tokens);
-  session.append({tokens, 1});
-  if (std::ssize(session.logits()) != model.facts.description.vocabulary) std::abort();
+  if (std::ssize(session.append({tokens, 1}).logits) != model.facts.description.vocabulary) std::abort();
   if (context.ledger.peak() > plan.peak_bytes) std::abort();
 }
 

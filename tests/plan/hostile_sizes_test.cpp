@@ -4,7 +4,7 @@
 
 #include "base/bounded.h"
 #include "base/error.h"
-#include "cache/kv_cache.h"
+#include "cache/kv_shape.h"
 #include "plan/plan.h"
 
 namespace plimsoll {
@@ -29,11 +29,15 @@ ModelFacts hostile_facts() {
 
 TEST(HostileSizes, TheCacheOfTheLargestHeaderDoesNotWrapRound) {
   // 4096 layers, keys and values, 4096 heads, 1024 codes of two bytes, 2^31 positions: 2^67.
-  EXPECT_GE(KvCache::memory_bytes({4096, 4096, 1024}, std::int64_t{1} << 31), most_bytes);
+  const auto bytes = [](std::size_t layers, KvLayerShape layer, std::int64_t context) {
+    return KvNeeds(KvShape(layers, layer), {.context = context}).bytes;
+  };
+  EXPECT_GE(bytes(4096, {4096, 1024}, std::int64_t{1} << 31), most_bytes);
   // 2^64, which would be nothing at all.
-  EXPECT_GE(KvCache::memory_bytes({4096, 4096, 1024}, std::int64_t{1} << 28), most_bytes);
-  // What fits is exact: rows of codes with a unit each.
-  EXPECT_EQ(KvCache::memory_bytes({32, 8, 128}, 4096), Bytes{32} * 2 * 8 * 4096 * (128 * 2 + 2));
+  EXPECT_GE(bytes(4096, {4096, 1024}, std::int64_t{1} << 28), most_bytes);
+  // What fits is exact: rows of codes with a unit each, in whole steps.
+  EXPECT_EQ(bytes(32, {8, 128}, 4096),
+            round_up(Bytes{32} * 2 * 8 * 4096 * (128 * 2 + 2) + kv_page_overhang, 2 * MiB));
 }
 
 TEST(HostileSizes, PlansRefuseThem) {

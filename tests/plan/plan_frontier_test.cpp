@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "cache/kv_cache.h"
+#include "cache/kv_shape.h"
 #include "plan/costs.h"
 #include "plan/fitted_plan.h"
 #include "plan/speed.h"
@@ -187,8 +187,7 @@ TEST_F(PlanFrontier, EverySessionHasItsContext) {
     EXPECT_EQ(several.context, 1000);
     EXPECT_EQ(several.sessions, sessions);
     EXPECT_EQ(several.account(Account::kv),
-              static_cast<Bytes>(sessions) *
-                  KvCache::memory_bytes({d.layers, d.kv_heads, d.head_dim}, 1000));
+              KvNeeds(kv_shape(d), {.sequences = sessions, .context = 1000}).bytes);
     EXPECT_GT(several.account(Account::runtime), one.account(Account::runtime));
     // One pass has a token, and its logits, of each.
     EXPECT_GE(several.logit_rows, sessions);

@@ -42,8 +42,11 @@ PlanRequest request(Bytes budget, std::optional<std::int64_t> context = {}) {
 
 TEST(Plan, CountsTheKvCacheExactly) {
   // 16 layers x 8 heads x (64 codes and a unit of 2 bytes) x keys and values: 32.5 KiB for each
-  // token, in whole pages.
-  EXPECT_EQ(make_plan(facts(), request(4 * GiB, 1000)).account(Account::kv), 1024u * 65 * KiB / 2);
+  // token, in pages of 64; and in whole steps, of 16 KiB up to 32 MiB and of 2 MiB beyond, with what
+  // kernels may read behind the last page.
+  EXPECT_EQ(make_plan(facts(), request(4 * GiB, 600)).account(Account::kv),
+            640u * 65 * KiB / 2 + 16 * KiB);
+  EXPECT_EQ(make_plan(facts(), request(4 * GiB, 1024)).account(Account::kv), 34 * MiB);
 }
 
 TEST(Plan, TakesTheDefaultContextWhereItFitsAndLessWhereNot) {

@@ -85,6 +85,33 @@ def test_following_the_hint_of_a_refusal_works():
         model.load()
 
 
+def test_the_line_moves_while_a_session_goes_on(model):
+    model.load(kv="8/4")
+    assert model.plan(kv="8/4")["kv"] == "8/4"
+    with model.session() as session:
+        session.append(model.tokenize("The kernel keeps a list of"))
+        before = model.memory()
+        line = before["used_bytes"] - (2 << 20)
+        model.move_line(line)
+        assert model.memory()["budget_bytes"] == line
+        assert model.memory()["accounts"]["weights"] < before["accounts"]["weights"]
+        assert session.generate(max_tokens=5, temperature=0)
+        with pytest.raises(plimsoll.BudgetRefused) as refused:
+            model.move_line("1MiB")
+        assert model.memory()["budget_bytes"] == line
+        hint = int(re.search(r"give (\d+)", refused.value.hint)[1])
+        model.move_line(hint)
+        model.move_line(before["budget_bytes"])
+        assert model.memory()["accounts"]["weights"] == before["accounts"]["weights"]
+        assert session.generate(max_tokens=5, temperature=0)
+
+
+@pytest.mark.parametrize("kv", ["", "7", "8/", "eight", "8/4/2"])
+def test_wrong_precisions_are_value_errors(model, kv):
+    with pytest.raises(ValueError):
+        model.load(kv=kv)
+
+
 def test_errors_can_be_pickled():
     for error in (
         plimsoll.BudgetRefused("budget_refused", "it has 3", "give 4"),

@@ -16,6 +16,8 @@ struct LoadOptions {
   std::int64_t context = 256;
   std::int64_t chunk_tokens = 256;
   std::int64_t logit_rows = 1;
+  std::int64_t branches = 1;  ///< sequences that share the context
+  KvTiers kv;
   Bytes budget = 8 * GiB;
 };
 
@@ -29,18 +31,20 @@ struct Loaded {
 
   explicit Loaded(const std::string& path, const LoadOptions& options = {})
       : model(OpenModel::open(path)),
-        plan(make_plan(model.facts, request(options))),
+        plan(make_plan(model.facts, request(options, model.facts.description.layers))),
         context(options.threads, options.isa),
         engine(std::make_unique<Engine>(context, model, plan)),
         session(std::make_unique<Session>(*engine)) {}
 
-  static PlanRequest request(const LoadOptions& options) {
+  static PlanRequest request(const LoadOptions& options, std::int64_t layers = 0) {
     PlanRequest request;
     request.budget = options.budget;
     request.context = options.context;
     request.threads = options.threads;
     request.chunk_tokens = options.chunk_tokens;
     request.logit_rows = options.logit_rows;
+    request.branches = options.branches;
+    if (options.kv != KvTiers{}) request.kv.assign(static_cast<std::size_t>(layers), options.kv);
     request.runtime_bytes = 8 * MiB;
     return request;
   }

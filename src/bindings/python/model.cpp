@@ -227,22 +227,40 @@ void NativeModel::close() {
   live.reset();
 }
 
+namespace {
+
+KvTiers tiers_of(const std::string& kv) {
+  const std::optional<KvTiers> tiers = parse_kv_tiers(kv);
+  if (!tiers) throw Error(ErrorCode::usage, fmt::format("kv is \"{}\", wanted bits as 8 or 8/4", kv));
+  return *tiers;
+}
+
+}  // namespace
+
 std::string NativeModel::plan(std::optional<std::int64_t> context, std::int64_t sessions,
-                              double speed) {
+                              double speed, const std::string& kv) {
   const auto live = this->live();
   Call call;
   return compute(live, call, [&] {
     const Forecast said =
-        live->instance.forecast({.context = context, .sessions = sessions, .speed = speed});
+        live->instance.forecast({.context = context,
+                                                   .sessions = sessions,
+                                                   .kv = tiers_of(kv),
+                                                   .speed = speed});
     return dumped(plan_json(live->instance.model(), said.plan));
   });
 }
 
 void NativeModel::load(std::optional<std::int64_t> context, std::int64_t sessions, double speed,
-                       const std::string& plan, bool keep, nb::object progress, bool if_needed) {
+                       const std::string& kv, const std::string& plan, bool keep,
+                       nb::object progress, bool if_needed) {
   const auto live = this->live();
   if (if_needed && live->is_loaded) return;
-  LoadRequest request{.context = context, .sessions = sessions, .speed = speed, .keep = keep};
+  LoadRequest request{.context = context,
+                      .sessions = sessions,
+                      .kv = tiers_of(kv),
+                      .speed = speed,
+                      .keep = keep};
   if (!plan.empty()) request.plan = parse_plan(plan, "the plan");
   Call call(std::move(progress));
   compute(live, call, [&] {
@@ -250,6 +268,12 @@ void NativeModel::load(std::optional<std::int64_t> context, std::int64_t session
     live->instance.load(request);
     live->is_loaded = true;
   });
+}
+
+void NativeModel::move_line(std::uint64_t memory, nb::object progress) {
+  const auto live = this->live();
+  Call call(std::move(progress));
+  compute(live, call, [&] { live->instance.move_line(memory); });
 }
 
 std::unique_ptr<NativeSession> NativeModel::open_session(bool is_shared) {
@@ -349,10 +373,10 @@ void NativeSession::append(const Tokens& tokens, std::optional<Logits> logits) {
     check_tokens(ids, vocabulary);
     const Watch watch = watch_of(*live);
     slot_->user = 0;
-    if (!session.append(ids, [&](std::int64_t, std::int64_t) { return watch.goes_on(); }))
-      throw Error(ErrorCode::interrupted, "stopped");
-    if (!logits) return;
-    std::ranges::copy(session.logits(), logits->data());
+    const Session::Appended appended =
+        session.append(ids, [&](std::int64_t, std::int64_t) { return watch.goes_on(); });
+    if (!appended.is_complete) throw Error(ErrorCode::interrupted, "stopped");
+    if (logits) std::ranges::copy(appended.logits, logits->data());
   });
 }
 
@@ -366,7 +390,7 @@ void NativeSession::truncate(std::int64_t length) {
       throw Error(ErrorCode::usage,
                   fmt::format("the session has {} tokens, {} cannot stay", tokens.size(), length));
     slot_->user = 0;
-    session.rewind_to_prefix_of(std::vector<TokenId>(tokens.begin(), tokens.begin() + length));
+    session.truncate(length);
   });
 }
 

@@ -64,10 +64,13 @@ class NativeModel {
   bool is_closed() const { return live_ == nullptr; }
   bool is_loaded() const { return live_ != nullptr && live_->is_loaded; }
 
-  std::string plan(std::optional<std::int64_t> context, std::int64_t sessions, double speed);
+  std::string plan(std::optional<std::int64_t> context, std::int64_t sessions, double speed,
+                   const std::string& kv);
   /// `plan` is JSON, or empty. With `if_needed`, what is loaded stays as it is.
   void load(std::optional<std::int64_t> context, std::int64_t sessions, double speed,
-            const std::string& plan, bool keep, nb::object progress, bool if_needed);
+            const std::string& kv, const std::string& plan, bool keep, nb::object progress,
+            bool if_needed);
+  void move_line(std::uint64_t memory, nb::object progress);
   std::unique_ptr<NativeSession> open_session(bool is_shared);
 
   std::vector<TokenId> tokenize(const std::string& text, bool special);

@@ -68,9 +68,10 @@ NB_MODULE(_native, module) {
       .def("close", &NativeModel::close)
       .def_prop_ro("closed", &NativeModel::is_closed)
       .def_prop_ro("loaded", &NativeModel::is_loaded)
-      .def("plan", &NativeModel::plan, "context"_a.none(), "sessions"_a, "speed"_a)
-      .def("load", &NativeModel::load, "context"_a.none(), "sessions"_a, "speed"_a, "plan"_a, "keep"_a,
+      .def("plan", &NativeModel::plan, "context"_a.none(), "sessions"_a, "speed"_a, "kv"_a)
+      .def("load", &NativeModel::load, "context"_a.none(), "sessions"_a, "speed"_a, "kv"_a, "plan"_a, "keep"_a,
            "progress"_a.none(), "if_needed"_a)
+      .def("move_line", &NativeModel::move_line, "memory"_a, "progress"_a.none())
       .def("open_session", &NativeModel::open_session, "shared"_a)
       .def("tokenize", &NativeModel::tokenize, "text"_a, "special"_a)
       .def("detokenize", &NativeModel::detokenize, "tokens"_a, "special"_a)

@@ -129,13 +129,14 @@ class Model:
         context: SupportsIndex | None = None,
         sessions: SupportsIndex = 1,
         speed: SupportsFloat | None = None,
+        kv: str | None = None,
     ) -> dict[str, Any]:
         """What loading would decide and take; loads nothing.
 
         "fits", "peak_bytes", "accounts", "context", "kl_nats", "decode_tokens_per_second",
         "decisions", ... (docs/commands.md, plan). A plan that does not fit is no error.
         """
-        made = self._open().plan(*_wanted(context, sessions, speed))
+        made = self._open().plan(*_wanted(context, sessions, speed, kv))
         self._tell()
         plan: dict[str, Any] = json.loads(made)
         return plan
@@ -148,6 +149,7 @@ class Model:
         plan: Mapping[str, Any] | str | None = None,
         keep: bool = False,
         progress: Progress | None = None,
+        kv: str | None = None,
     ) -> None:
         """Loads the weights, rounded where they do not fit. Once for each model; what needs them and
         finds nothing loaded calls it with what is usual.
@@ -156,17 +158,28 @@ class Model:
         time. `speed`: tokens a second that decoding must reach. `plan`: what plan() gave, which is
         carried out exactly, instead. `keep`: rounded weights are kept for the next time.
         `progress(what, done, total, unit)` is called now and then; what it raises stops the work.
+        `kv`: bits that full pages of the KV cache are kept in, "8", or "8/4" for keys and values.
         """
         text = "" if plan is None else plan if isinstance(plan, str) else json.dumps(dict(plan))
         if plan is not None and not text:
             raise _arguments.usage("the plan is empty")
         self._open().load(
-            *_wanted(context, sessions, speed),
+            *_wanted(context, sessions, speed, kv),
             _arguments.utf8("the plan", text),
             bool(keep),
             progress,
             False,
         )
+        self._tell()
+
+    def move_line(self, memory: str | SupportsIndex, progress: Progress | None = None) -> None:
+        """Draws the line of a loaded model anew: its weights become what fits there, with all of its
+        sessions as they are. What does not fit is refused with what would, and changes nothing.
+        """
+        line = _arguments.memory(memory)
+        if line is None:
+            raise _arguments.usage("the line is None, wanted bytes")
+        self._open().move_line(line, progress)
         self._tell()
 
     @property
@@ -351,7 +364,7 @@ class Model:
     def _loaded(self) -> _native.Model:
         native = self._open()
         if not native.loaded:
-            native.load(None, 1, 0.0, "", False, None, True)
+            native.load(None, 1, 0.0, "16", "", False, None, True)
             self._tell()
         return native
 
@@ -362,8 +375,11 @@ class Model:
 
 
 def _wanted(
-    context: SupportsIndex | None, sessions: SupportsIndex, speed: SupportsFloat | None
-) -> tuple[int | None, int, float]:
+    context: SupportsIndex | None,
+    sessions: SupportsIndex,
+    speed: SupportsFloat | None,
+    kv: str | None,
+) -> tuple[int | None, int, float, str]:
     floor = _arguments.number("speed", speed) or 0.0
     if not 0 <= floor < float("inf"):
         raise _arguments.usage(f"speed is {floor}, wanted tokens a second")
@@ -371,6 +387,7 @@ def _wanted(
         None if context is None else _arguments.integer("context", context, 1),
         _arguments.integer("sessions", sessions, 1),
         floor,
+        "16" if kv is None else _arguments.utf8("kv", kv),
     )
 
 
