@@ -244,7 +244,7 @@ TEST_F(Hints, OfLongBenchesWork) {
     return arguments;
   };
   int offers = 0;
-  for (const char* memory : {"12.5MiB", "13MiB"}) {
+  for (const char* memory : {"9MiB", "10MiB"}) {
     for (const char* depths : {"2000", "0,20,2500"})
       offers += follow(bench({"--memory", memory, "--prompt", "8", "--tokens", "2", "--depths", depths}));
     offers += follow(bench({"--memory", memory, "--prompt", "2500", "--tokens", "2"}));
@@ -307,7 +307,7 @@ TEST_F(Hints, OfFitsWork) {
       offers += follow(fit(model, {"--effort", "fast", "--size", "1000"}));
       offers += follow(fit(model, {"--effort", "fast", "--bits", "1.1"}));
     }
-    for (const char* memory : {"2MiB", "12MiB", "16MiB"}) {
+    for (const char* memory : {"2MiB", "4MiB", "5MiB"}) {
       offers += follow(fit(model, {"--effort", "fast", "--bits", "6", "--memory", memory}));
       offers += follow(fit(model, {"--effort", "fast", "--memory", memory}));
     }
