@@ -117,6 +117,10 @@ class Fitting {
     const Selection smallest = frontier(choices.choices).smallest;
     const Bytes least = smallest.bytes + fitted_.header_bytes();
     if (*target_ >= least) return;
+    constexpr double most_bits = 32;
+    const double bits = std::ceil(8e4 * static_cast<double>(least) /
+                                  static_cast<double>(model_.facts.parameters)) /
+                        1e4;
     throw Error(
         ErrorCode::budget_refused,
         fmt::format("{} ({} bytes) are too few: the smallest file takes {} ({} bytes) and loses "
@@ -126,10 +130,9 @@ class Fitting {
         request_.size ? fmt::format("give --size {} or more", least)
         : request_.is_named_format
             ? fmt::format("give --size {} or more instead of --format", least)
-            : fmt::format("give --bits {:.4f} or more",
-                          std::ceil(8e4 * static_cast<double>(least) /
-                                    static_cast<double>(model_.facts.parameters)) /
-                              1e4));
+        : bits > most_bits  // a header larger than the weights
+            ? fmt::format("give --size {} or more instead of --bits", least)
+            : fmt::format("give --bits {:.4f} or more", bits));
   }
 
   /// What was measured before, and of which text that would be.

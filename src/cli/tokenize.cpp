@@ -67,7 +67,7 @@ Json answer(const Tokenizer& tokenizer, const std::string& line, const Explain& 
             {"message", "wanted a text, or an object with \"text\" or \"tokens\""}}}};
 }
 
-/// Text that is held at least, whatever the budget.
+/// Text that there is room for at least, or nothing is begun.
 constexpr Bytes least_text = 512 * KiB;
 /// Tokenizers know no longer ones.
 constexpr Bytes most_text = 512 * MiB;
@@ -76,12 +76,20 @@ constexpr Bytes room_of_byte = 16;
 /// A byte of a request, which may be the half of an id in a JSON document.
 constexpr Bytes room_of_request_byte = 64;
 
-/// What this process may still take, and what that is enough for.
+/// What this process may still take, and what that is enough for. Throws Error(budget_refused) where that is next to nothing.
 class Room {
  public:
   Room(Tokenizer& tokenizer, const Line& line)
       : held_(line.ledger().count_held(Account::text, tokenizer.memory_bytes())) {
-    room_ = std::max(line.room(), room_of_byte * least_text);
+    room_ = line.room();
+    constexpr Bytes least_room = room_of_byte * least_text;
+    if (room_ < least_room) {
+      const Bytes least = line.ledger().used() + least_room;
+      throw Error(ErrorCode::budget_refused,
+                  fmt::format("tokenizing takes {} with this model; the budget is {}",
+                              format_bytes(least), format_bytes(line.budget())),
+                  fmt::format("give --memory {} or more", round_up(least, page_bytes)));
+    }
     ledger_.set_budget(room_);
     tokenizer.count_in(ledger_);
     const Bytes work = tokenizer.work_bytes(2 * most_text) - tokenizer.work_bytes(most_text);
@@ -90,13 +98,13 @@ class Room {
 
   /// Bytes of text that can be held at once.
   Bytes text() const { return std::clamp(room_ / of_byte_, least_text, most_text); }
-  Bytes request() const { return std::clamp(room_ / room_of_request_byte, least_text, most_text); }
+  Bytes request() const { return std::min(room_ / room_of_request_byte, most_text); }
   /// What would do instead of what was refused: shorter lines, or for an input of so many bytes more memory.
   Error refusal(const WorkRefusal& error, const Line& line, std::optional<Bytes> input,
                 Bytes held_of_byte = room_of_byte) const {
-    // Half of what would just fit: some of it may be longer than what was refused.
+    // A quarter of what would just fit: a place to cut is looked for each time that twice as much has come.
     const double fits = static_cast<double>(error.text_bytes()) *
-                        static_cast<double>(error.room()) / static_cast<double>(error.wanted()) / 2;
+                        static_cast<double>(error.room()) / static_cast<double>(error.wanted()) / 4;
     std::string hint = fmt::format("break the text into lines of at most {} bytes",
                                    static_cast<Bytes>(std::max(fits, 1.0)));
     // Of all of it as one piece, held in a buffer that has just grown.
@@ -141,7 +149,7 @@ class Room {
   }
 
   Reservation held_;  ///< the tokenizer
-  Ledger ledger_;     ///< of the room that is left, 8 MiB of it at least
+  Ledger ledger_;     ///< of the room that is left
   Bytes room_ = 0;
   Bytes of_byte_ = room_of_byte;
 };

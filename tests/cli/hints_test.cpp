@@ -244,7 +244,7 @@ TEST_F(Hints, OfLongBenchesWork) {
     return arguments;
   };
   int offers = 0;
-  for (const char* memory : {"12.5MiB", "13MiB"}) {
+  for (const char* memory : {"9MiB", "10MiB"}) {
     for (const char* depths : {"2000", "0,20,2500"})
       offers += follow(bench({"--memory", memory, "--prompt", "8", "--tokens", "2", "--depths", depths}));
     offers += follow(bench({"--memory", memory, "--prompt", "2500", "--tokens", "2"}));
@@ -307,7 +307,7 @@ TEST_F(Hints, OfFitsWork) {
       offers += follow(fit(model, {"--effort", "fast", "--size", "1000"}));
       offers += follow(fit(model, {"--effort", "fast", "--bits", "1.1"}));
     }
-    for (const char* memory : {"2MiB", "12MiB", "16MiB"}) {
+    for (const char* memory : {"2MiB", "4MiB", "5MiB"}) {
       offers += follow(fit(model, {"--effort", "fast", "--bits", "6", "--memory", memory}));
       offers += follow(fit(model, {"--effort", "fast", "--memory", memory}));
     }
@@ -364,6 +364,11 @@ TEST_F(Hints, OfTextsThatAreTooLongWork) {
   EXPECT_GT(offers, 1);
 }
 
+TEST_F(Hints, OfTokenizingWork) {
+  for (const char* memory : {"1KiB", "2MiB", "4MiB", "5MiB"})
+    EXPECT_EQ(follow({"tokenize", bundled_model, "--text", "The page", "--memory", memory}), 1) << memory;
+}
+
 /// A piece of text that cannot be cut takes working memory for all of it.
 TEST_F(Hints, OfPiecesWork) {
   const TemporaryFolder folder;
@@ -374,7 +379,7 @@ TEST_F(Hints, OfPiecesWork) {
     std::ofstream out(text);
     for (std::size_t at = 0; at < letters.size(); at += line) out << letters.substr(at, line) << "\n";
   };
-  for (const char* memory : {"8MiB", "16MiB", "24MiB"}) {
+  for (const char* memory : {"13MiB", "16MiB", "24MiB"}) {
     write(letters.size());
     const Arguments arguments{"tokenize", bundled_model, "--file", text, "--memory", memory};
     EXPECT_GT(follow(arguments), 0) << memory;

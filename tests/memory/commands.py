@@ -121,6 +121,9 @@ class Suite:
             elif option in words:
                 words[words.index(option) + 1] = value
             else:
+                if option == "--size" and "--bits" in words:
+                    at = words.index("--bits")
+                    del words[at:at + 2]
                 words += [option, value]
         before = dict(self.runner.environment)
         fresh = tempfile.TemporaryDirectory()
@@ -180,9 +183,9 @@ class Suite:
             limit = case.limit if memory is None else memory
             again = self.once(case, limit, more)
             # A file whose header alone is larger than what was asked for: known when there was room to read it.
-            bits = re.search(r"--bits ([\d.]+) or more", complaint(again)) if again.code == REFUSED else None
+            bits = re.search(r"--(bits|size) ([\d.]+) or more", complaint(again)) if again.code == REFUSED else None
             if bits:
-                more = [*more, "--bits", bits[1]]
+                more = [*more, "--" + bits[1], bits[2]]
                 again = self.once(case, limit, more)
             way = f"--memory {limit} {' '.join(more)}"
             if again.code is None or again.code < 0:
