@@ -187,11 +187,29 @@ bool PrefixIndex::reclaim() {
         pool_.release(std::exchange(page, no_kv_page));
     return true;
   }
-  let_go(node);
-  if (const auto parent = nodes_.find(node.parent); parent != nodes_.end())
-    --parent->second.children;
-  nodes_.erase(least);
+  erase(least);
   return true;
+}
+
+void PrefixIndex::erase(Nodes::iterator node) {
+  let_go(node->second);
+  if (const auto parent = nodes_.find(node->second.parent);
+      parent != nodes_.end() && parent->second.children > 0)
+    --parent->second.children;
+  nodes_.erase(node);
+}
+
+void PrefixIndex::forget(std::span<const std::int32_t> tokens, std::int64_t page) {
+  if ((page + 1) * kv_page_positions > std::ssize(tokens)) return;
+  Key key;
+  for (std::int64_t i = 0; i <= page; ++i) key = next_key(key, tokens, i);
+  const auto found = nodes_.find(key);
+  if (found == nodes_.end()) return;
+  // What others have is theirs, and is copied.
+  if (std::ranges::all_of(found->second.pages, [&](KvPageId id) {
+        return id == no_kv_page || pool_.holders(id) <= 2;
+      }))
+    erase(found);
 }
 
 }  // namespace plimsoll

@@ -47,6 +47,10 @@ class PrefixIndex {
   /// with windows keep what is seen from there. Without windows every page can be gone on from.
   void mark_end(const KvSequence& sequence, std::span<const std::int32_t> tokens);
 
+  /// A sequence of these tokens is about to write in this page of its again, which is full: where it
+  /// is the only one that has it, it need not copy it.
+  void forget(std::span<const std::int32_t> tokens, std::int64_t page);
+
   /// Positions, in whole pages, of the longest beginning of `tokens` that a sequence could go on
   /// from.
   std::int64_t find(std::span<const std::int32_t> tokens);
@@ -82,11 +86,13 @@ class PrefixIndex {
   double worth(const Node& node) const;
   bool is_held_alone(const Node& node, std::int64_t layer) const;
   void let_go(Node& node);
+  using Nodes = std::unordered_map<Key, Node, Hash>;
+  void erase(Nodes::iterator node);
 
   PagePool& pool_;
   double depth_cost_;
   std::vector<std::int64_t> window_layers_;
-  std::unordered_map<Key, Node, Hash> nodes_;
+  Nodes nodes_;
   std::int64_t clock_ = 0;
 };
 

@@ -149,6 +149,8 @@ std::int64_t Session::rewind_to_prefix_of(std::span<const TokenId> tokens) {
   const auto common =
       std::mismatch(tokens_.begin(), tokens_.end(), tokens.begin(), tokens.end()).first -
       tokens_.begin();
+  if (common % kv_page_positions != 0)
+    engine_->prefixes().forget(tokens_, common / kv_page_positions);
   const std::int64_t kept = sequence_.truncate(common);
   tokens_.resize(static_cast<std::size_t>(kept));
   if (kept < indexed_.pages * kv_page_positions) indexed_ = {};

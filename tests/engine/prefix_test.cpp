@@ -204,6 +204,23 @@ TEST_P(Prefixes, WhatNobodyUsesMakesRoom) {
   EXPECT_EQ(read(*loaded.session, all), alone(all));
 }
 
+TEST_P(Prefixes, WritingAFullPageAgainTakesNoMore) {
+  // The whole context is this session's, and its last page full; it goes back into it, again and
+  // again.
+  options_.context = 320;
+  test::Loaded loaded(path_, options_);
+  const auto prompt = random_tokens(320, 11);
+  for (const std::int64_t length : {310, 257, 319, 300}) {
+    read(*loaded.session, prompt);
+    loaded.session->truncate(length);
+    const auto rest = random_tokens(320 - length, 12);
+    auto tokens = loaded.session->tokens();
+    tokens.insert(tokens.end(), rest.begin(), rest.end());
+    const auto row = loaded.session->append(rest).logits;
+    EXPECT_EQ(std::vector<float>(row.begin(), row.end()), alone(tokens)) << length;
+  }
+}
+
 TEST_P(Prefixes, ATruncatedSessionGoesOnAsIfNothingHadBeen) {
   test::Loaded loaded(path_, options_);
   const auto prompt = random_tokens(700, 1);
