@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <utility>
 
 #include "base/error.h"
 #include "base/limits.h"
@@ -49,11 +50,19 @@ MovingLine::MovingLine(Host& host, Engine& engine, const PlanRequest& request,
       highest_(budget_),
       looked_(Clock::now()),
       last_(looked_) {
+  if (!engine.plan().formats.empty())
+    request_.runtime_bytes += std::exchange(request_.of_rounding, 0);
   if (file_) std::signal(SIGHUP, hang_up);
 }
 
 MovingLine::~MovingLine() {
   if (file_) std::signal(SIGHUP, SIG_DFL);
+}
+
+void MovingLine::count_rounding(const Plan& plan) {
+  if (plan.formats.empty() || request_.of_rounding == 0) return;
+  request_.runtime_bytes += std::exchange(request_.of_rounding, 0);
+  host_.line.settle(plan);
 }
 
 Reservation MovingLine::hold_planning() const {
@@ -71,8 +80,9 @@ Plan MovingLine::plan_at(Bytes budget) const {
 void MovingLine::move_to(Bytes budget) {
   const OpenModel& model = engine_.model();
   const Reservation held = hold_planning();
-  auto move = std::make_unique<Move>(
-      engine_, plan_move(model.facts, request_, engine_.plan(), budget));
+  const Plan target = plan_move(model.facts, request_, engine_.plan(), budget);
+  auto move = std::make_unique<Move>(engine_, target);
+  count_rounding(target);
   // What a move under way has done stays, wherever the next one goes.
   move_ = std::move(move);
   budget_ = budget;
@@ -145,7 +155,15 @@ void MovingLine::between_tokens() {
   last_ = start;
   while (move_ && allowance_ > 0) {
     const Clock::time_point begin = Clock::now();
-    if (!move_->step()) end_move();
+    try {
+      if (!move_->step()) end_move();
+    } catch (const Error& error) {
+      // All else goes on as it is.
+      move_.reset();
+      budget_ = host_.line.budget();
+      host_.watch.tell(fmt::format("the line stays at {}: {}", format_bytes(budget_),
+                                   error.message()));
+    }
     last_ = Clock::now();
     allowance_ -= seconds(last_ - begin);
   }

@@ -45,6 +45,9 @@ class MovingLine {
 
   /// Of the line, for planning again.
   Reservation hold_planning() const;
+  /// The code that rounds stays in memory once it has run: from a plan that rounds on, every one
+  /// counts it.
+  void count_rounding(const Plan& plan);
   void look();
   void try_to_move(Bytes budget, const std::string& why);
   void end_move();

@@ -64,6 +64,10 @@ Session::Session(const Engine& engine, std::optional<std::int64_t> context, KvSe
 }
 
 void Session::check(std::span<const TokenId> tokens) const {
+  if (!engine_->has_all_weights())
+    throw Error(ErrorCode::file_unreadable,
+                "the model's file could not be read while its weights moved to another line",
+                "load the model again");
   const auto total = static_cast<std::int64_t>(tokens.size());
   if (total > room())
     throw Error(

@@ -57,6 +57,8 @@ class Engine {
   const Tokenizer& tokenizer() const { return *model_->tokenizer; }
   const Weights& weights() const { return *weights_; }
   const OpenModel& model() const { return *model_; }
+  /// False after a move that could not read a tensor: nothing can be computed any more.
+  bool has_all_weights() const { return has_all_weights_; }
   const Plan& plan() const { return plan_; }
   /// Of the passes of its sessions.
   Transformer& transformer() const { return *transformer_; }
@@ -73,6 +75,7 @@ class Engine {
   std::vector<CapLease> caps_;
   Reservation runtime_, text_;
   std::unique_ptr<Weights> weights_;
+  bool has_all_weights_ = true;
   std::unique_ptr<Transformer> transformer_;
   std::unique_ptr<PagePool> pages_;
   std::unique_ptr<PrefixIndex> prefixes_;

@@ -41,10 +41,11 @@ Move::Move(Engine& engine, Plan target) : engine_(engine), target_(std::move(tar
     };
     return freed(a) > freed(b);
   });
-  const Bytes now = engine_.plan_.account(Account::weights),
-              then = target_.account(Account::weights);
   Ledger& ledger = engine_.context_->ledger;
-  room_ = ledger.raise_cap(Account::weights, then > now ? then - now : 0);
+  // A move that was left in the middle may hold more than the plan that it came from.
+  const Bytes now = engine_.plan_.account(Account::weights),
+              most = std::max(target_.account(Account::weights), ledger.used(Account::weights));
+  room_ = ledger.raise_cap(Account::weights, most > now ? most - now : 0);
   if (target_.budget_bytes >= ledger.budget()) {
     ledger.set_budget(target_.budget_bytes);
   } else {
@@ -78,7 +79,13 @@ void Move::lower_line() {
 bool Move::step() {
   if (is_done()) return false;
   const Tensor& tensor = todo_[next_];
-  engine_.weights_->hold_as(*engine_.context_, engine_.model_->file, tensor.use, tensor.source);
+  try {
+    engine_.weights_->hold_as(*engine_.context_, engine_.model_->file, tensor.use, tensor.source);
+  } catch (const Error&) {
+    // What it held before was given back to make room, unless there was none.
+    engine_.has_all_weights_ = engine_.weights_->is_held(tensor.use);
+    throw;
+  }
   done_ += tensor.bytes;
   ++next_;
   if (target_.budget_bytes < engine_.context_->ledger.budget()) lower_line();

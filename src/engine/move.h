@@ -24,8 +24,9 @@ class Move {
   Move(const Move&) = delete;
   Move& operator=(const Move&) = delete;
 
-  /// One tensor more. False: it is done, and the plan is the target's. Throws as reading does; what
-  /// is not read then keeps what it has.
+  /// One tensor more. False: it is done, and the plan is the target's. Throws Error(budget_exceeded)
+  /// where there is no room for it now, and nothing has changed; and as reading does, after which
+  /// the engine refuses to compute.
   bool step();
   bool is_done() const { return next_ == todo_.size(); }
   /// Bytes of tensors of the target, so far and in all.

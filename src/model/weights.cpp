@@ -339,6 +339,10 @@ bool Weights::is_held_as(std::size_t use, const Format& format) const {
   return uses_[use].slot.is_vector() || matrix(uses_[use].slot.id()).is_whole(format);
 }
 
+bool Weights::is_held(std::size_t use) const {
+  return uses_[use].slot.is_vector() || !matrix(uses_[use].slot.id()).empty();
+}
+
 Bytes Weights::drop_planes(std::size_t use, Bytes most, int least_bits) {
   if (uses_[use].slot.is_vector()) return 0;
   return matrices_[matrix_place(uses_[use].slot.id())].drop_planes(most, least_bits);
@@ -367,10 +371,15 @@ void Weights::hold_as(Context& context, const ModelFile& file, std::size_t use,
   ahead = {};
   const Staging staging(ledger, slot, workers);
   matrix = Matrix(ledger, source);
-  staging.parallel_for(context.threads, chunks, [&](std::int64_t chunk, int, auto* memory) {
-    matrix.load_rows(context.kernels, file, source, chunk * step,
-                     std::min((chunk + 1) * step, info.rows()), memory);
-  });
+  try {
+    staging.parallel_for(context.threads, chunks, [&](std::int64_t chunk, int, auto* memory) {
+      matrix.load_rows(context.kernels, file, source, chunk * step,
+                       std::min((chunk + 1) * step, info.rows()), memory);
+    });
+  } catch (...) {
+    matrix = {};  // not half of one
+    throw;
+  }
 }
 
 const Matrix& Weights::matrix(const TensorId& id) const {

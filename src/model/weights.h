@@ -112,6 +112,8 @@ class Weights {
   Bytes held_bytes(std::size_t use) const;
   /// Whether it is in this format, with all of its bits.
   bool is_held_as(std::size_t use, const Format& format) const;
+  /// False for a tensor that hold_as() could not read.
+  bool is_held(std::size_t use) const;
   /// See Matrix::drop_planes. At once.
   Bytes drop_planes(std::size_t use, Bytes most, int least_bits);
   /// What hold_as() reserves besides for a moment, on as many workers as there is room for.

@@ -148,6 +148,27 @@ TEST_P(Moves, ManyLeaveNothingBehind) {
   }
 }
 
+TEST_P(Moves, UpLeftInTheMiddleGoesDown) {
+  test::Loaded loaded(path_, options_);
+  const Bytes low = budget_at(loaded, 0.1), lower = budget_at(loaded, 0.0);
+  move(loaded, low);
+  loaded.session->clear();
+  {
+    Move up(*loaded.engine, target(loaded, loaded.plan.budget_bytes));
+    for (int i = 0; i < 12; ++i) up.step();
+  }
+  move(loaded, lower);
+}
+
+TEST_P(Moves, AFileThatCannotBeReadEndsInErrorsAlone) {
+  test::Loaded loaded(path_, options_);
+  Move move(*loaded.engine, target(loaded, budget_at(loaded, 0.2)));
+  std::filesystem::resize_file(path_, 4096);
+  EXPECT_THROW(while (move.step()) {}, Error);
+  EXPECT_FALSE(loaded.engine->has_all_weights());
+  EXPECT_THROW(go_on(*loaded.session, 3, 1), Error);
+}
+
 TEST_P(Moves, AFileThatWasChangedIsNotReadFrom) {
   test::Loaded loaded(path_, options_);
   const Bytes low = budget_at(loaded, 0.2);
